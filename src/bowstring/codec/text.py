@@ -1,0 +1,73 @@
+"""Text to token ids and back: byte-level BPE, lossless, with eight reserved ids that no text can produce.
+
+This module knows nothing of torch or of networks.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+NULL, MASK, TEXT, CODE, BODY, END, SUFFIX, MIDDLE = range(8)
+RESERVED = ("<|null|>", "<|mask|>", "<|text|>", "<|code|>", "<|body|>", "<|end|>", "<|suffix|>", "<|middle|>")
+KINDS = {"text": TEXT, "code": CODE}
+
+
+class TextCodec:
+    """Byte-level BPE: `decode(encode(s)) == s` for every string that UTF-8 can hold."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        for i, name in enumerate(RESERVED):
+            if tokenizer.id_to_token(i) != name:
+                raise ValueError(f"tokenizer has {tokenizer.id_to_token(i)!r} as token {i}; expected {name!r}. Train it with TextCodec.train")
+
+    @classmethod
+    def train(cls, texts: Iterable[str], vocab: int = 4096) -> TextCodec:
+        """Learns the merges; the reserved ids come first."""
+        tokenizer = Tokenizer(models.BPE())
+        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        tokenizer.decoder = decoders.ByteLevel()
+        trainer = trainers.BpeTrainer(
+            vocab_size=vocab,
+            special_tokens=list(RESERVED),
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
+        )
+        tokenizer.train_from_iterator(texts, trainer)
+        return cls.from_json(tokenizer.to_str())
+
+    @classmethod
+    def from_json(cls, text: str) -> TextCodec:
+        """Reads a tokenizer; its reserved names are unhooked, so that "<|end|>" in a text is just characters."""
+        data = json.loads(text)
+        data["added_tokens"] = []
+        return cls(Tokenizer.from_str(json.dumps(data)))
+
+    @classmethod
+    def load(cls, path: Path) -> TextCodec:
+        return cls.from_json(path.read_text("utf-8"))
+
+    def save(self, path: Path) -> None:
+        path.write_text(self._tokenizer.to_str(), "utf-8")
+
+    @property
+    def vocab(self) -> int:
+        return self._tokenizer.get_vocab_size()
+
+    def encode(self, text: str) -> list[int]:
+        return self._tokenizer.encode(text).ids
+
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        return [encoding.ids for encoding in self._tokenizer.encode_batch_fast(list(texts))]
+
+    def decode(self, tokens: Iterable[int]) -> str:
+        """Reserved ids are left out; bytes that are no UTF-8 become U+FFFD."""
+        return self._tokenizer.decode([token for token in tokens if token >= len(RESERVED)])
+
+    def pieces(self, tokens: Iterable[int]) -> list[str]:
+        """Each token on its own, for display; a mask is a light block, other reserved ids are empty."""
+        return ["\u2591" if token == MASK else self.decode([token]) for token in tokens]

@@ -1,0 +1,66 @@
+"""The shape of a network: one dial, three presets, closed under JSON."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+
+HEAD = 64  # width of one attention head; every preset is a multiple of it
+MODALITIES = ("text", "image", "audio", "avatar")
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Sizes of a `UnifiedScoreNetwork`.
+
+    `size` is the one dial: size n has n heads of 64, is 64 n wide and n layers deep (about 50,000 n^3
+    parameters). The other fields are for shapes that the dial does not reach.
+
+    Raises:
+        ValueError: a size that no network can have.
+    """
+
+    width: int = 384
+    depth: int = 6
+    hidden: int = 1024  # of the SwiGLU feed-forward
+    vocab: int = 4096
+    rank: int = 192  # inner width of the factorised, tied text embedding
+    cross_every: int = 3  # a cross-attention slot in every n-th layer
+
+    def __post_init__(self) -> None:
+        if self.width % HEAD or self.width < HEAD:
+            raise ValueError(f"width {self.width} is not a positive multiple of {HEAD}; try {max(HEAD, self.width // HEAD * HEAD)}")
+        for name in ("depth", "hidden", "vocab", "rank", "cross_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; expected at least 1")
+
+    @property
+    def heads(self) -> int:
+        return self.width // HEAD
+
+    @classmethod
+    def of_size(cls, size: int, vocab: int = 4096) -> NetworkConfig:
+        """The dial: size 6 is the shipped network, 12 is 768 wide and 12 deep, 39 has 3 B parameters."""
+        width = HEAD * size
+        return cls(width=width, depth=size, hidden=-(-8 * width // 3 // 64) * 64, vocab=vocab, rank=width // 2)
+
+    @classmethod
+    def from_json(cls, data: dict[str, int]) -> NetworkConfig:
+        """Refuses unknown keys.
+
+        Raises:
+            ValueError: a key that no field has.
+        """
+        known = {field.name for field in fields(cls)}
+        if unknown := set(data) - known:
+            raise ValueError(f"network has unknown keys {sorted(unknown)}; known are {sorted(known)}")
+        return cls(**data)
+
+    def to_json(self) -> dict[str, int]:
+        return asdict(self)
+
+
+PRESETS = {
+    "edge": NetworkConfig.of_size(6),
+    "workstation": NetworkConfig.of_size(19),
+    "cloud": NetworkConfig.of_size(39),
+}
