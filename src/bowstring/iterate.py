@@ -163,11 +163,12 @@ def _map(function: Callable[..., Any], *trees: Any) -> Any:
 
 
 def _scatter(mine: Tensor, index: Tensor, theirs: Tensor) -> Tensor:
-    """Rows replaced; when the others have grown meanwhile (a cache), ours are padded with zeros."""
-    shape = [len(mine), *(max(a, b) for a, b in zip(mine.shape[1:], theirs.shape[1:], strict=True))]
-    out = mine.new_zeros(shape)
-    out[tuple(slice(size) for size in mine.shape)] = mine
-    out[index] = theirs
+    """Rows replaced; where one side has grown meanwhile (a cache), the other is padded with zeros."""
+    shape = [max(a, b) for a, b in zip(mine.shape[1:], theirs.shape[1:], strict=True)]
+    out, fresh = mine.new_zeros(len(mine), *shape), theirs.new_zeros(len(theirs), *shape)
+    out[tuple(map(slice, mine.shape))] = mine
+    fresh[tuple(map(slice, theirs.shape))] = theirs
+    out[index] = fresh
     return out
 
 

@@ -7,7 +7,7 @@ from oracles import MASK, TABLE, table_counts, table_denoise, within_four_errors
 from bowstring.iterate import State, iterate, last
 from bowstring.process import SCHEDULES, Masked, uniform
 from bowstring.rng import Rng
-from bowstring.steps.masked import ORDERS, ancestral_update, blocks, draw, remask, unmask, unmask_k, unmask_k_update
+from bowstring.steps.masked import ORDERS, ancestral_update, blocks, draw, remask, truncate, unmask, unmask_k, unmask_k_update
 
 N = 20_000
 ENTROPY = torch.special.entr(TABLE).sum().item()
@@ -99,7 +99,7 @@ class TableBlocks:
 @pytest.mark.parametrize(("edges", "per_block"), [([(0, 1), (1, 2), (2, 3)], 1), ([(0, 2), (2, 3)], 2)], ids=["autoregression", "blocks"])
 def test_blocks_draw_the_joint_law(edges, per_block):
     step = blocks(TableBlocks(), unmask_k_update(Masked(MASK)), edges)
-    start = State.begin(torch.full((N, 3), MASK), carry={"tokens": torch.zeros(N, 0, dtype=torch.int64)})
+    start = State.begin(torch.full((N, 3), MASK), carry={"model": {"tokens": torch.zeros(N, 0, dtype=torch.int64)}})
     state = last(iterate(step, start, uniform(len(edges) * per_block), Rng.of(1, N)))
     assert within_four_errors(table_counts(state.x), TABLE, N)
 
@@ -107,3 +107,11 @@ def test_blocks_draw_the_joint_law(edges, per_block):
 def test_a_draw_inverts_the_distribution_at_its_edges():
     p = torch.tensor([[[0.0, 0.25, 0.75, 0.0]]])
     assert [draw(p, torch.tensor([[u]])).item() for u in (0.0, 0.2499, 0.2501, 0.99999994)] == [1, 1, 2, 2]
+
+
+def test_truncation_keeps_the_smallest_set_that_reaches_top_p():
+    logits = torch.tensor([0.5, 0.3, 0.15, 0.05]).log()
+    assert truncate(logits, top_p=0.7).isfinite().tolist() == [True, True, False, False]
+    assert torch.allclose(truncate(logits, temperature=0.5).softmax(-1), logits.exp() ** 2 / (logits.exp() ** 2).sum())
+    with pytest.raises(ValueError, match="top_p"):
+        truncate(logits, top_p=0.0)

@@ -98,6 +98,22 @@ def remask(denoise: Denoise, process: Masked, cap: float = 0.1) -> Step:
     return single(denoise, ancestral_update(process, remask=cap))
 
 
+def truncate(logits: Tensor, temperature: float = 1.0, top_p: float = 1.0) -> Tensor:
+    """Logits divided by the temperature, without the least probable tokens that together have less than 1 - top_p.
+
+    Raises:
+        ValueError: a temperature that is not positive, or top_p outside (0, 1].
+    """
+    if temperature <= 0 or not 0 < top_p <= 1:
+        raise ValueError(f"temperature is {temperature} and top_p is {top_p}; expected temperature > 0 and 0 < top_p <= 1")
+    logits = logits / temperature
+    if top_p == 1:
+        return logits
+    probabilities, order = logits.softmax(-1).sort(-1, descending=True)
+    tail = probabilities.cumsum(-1) - probabilities >= top_p
+    return logits.masked_fill(torch.zeros_like(tail).scatter(-1, order, tail), -torch.inf)
+
+
 def chosen(priority: Tensor, masked: Tensor, count: Tensor) -> Tensor:
     """The `count` `(b,)` masked positions of largest priority, as a mask; ties go to the left."""
     ranked = priority.masked_fill(~masked, -torch.inf).argsort(dim=1, descending=True, stable=True)
@@ -139,6 +155,7 @@ def blocks(model: BlockModel, update: Update, edges: Sequence[tuple[int, int]]) 
 
     The common time is divided evenly among the blocks, so `uniform(len(edges) * n)` gives each n steps.
     Samples go through the blocks together. Block size 1 over a causal model is autoregression.
+    The carry is {"model": the cache, "update": what the update remembers of this block}.
     """
     count = len(edges)
 
@@ -146,14 +163,14 @@ def blocks(model: BlockModel, update: Update, edges: Sequence[tuple[int, int]]) 
         done = (1 - t[0].double().item()) * count
         i = min(int(done + 1e-4), count - 1)
         own_t, own_s = 1 - (done - i), 1 - ((1 - s[0].double().item()) * count - i)
-        start, stop = edges[i]
+        (start, stop), opens, closes = edges[i], own_t > 1 - 1e-4, own_s < 1e-4
         noisy = state.x[:, start:stop]  # type: ignore[index]
-        logits = model.score(state.carry, noisy)
-        close = own_s < 1e-4
-        ends = (torch.full_like(t, own_t), torch.full_like(s, 0.0 if close else own_s))
-        written, _ = update(noisy, logits, *ends, rng, None)
+        memory = None if opens else state.carry["update"]
+        ends = (torch.full_like(t, own_t), torch.full_like(s, 0.0 if closes else own_s))
+        written, memory = update(noisy, model.score(state.carry["model"], noisy), *ends, rng, memory)
         x = torch.cat([state.x[:, :start], written, state.x[:, stop:]], 1)  # type: ignore[index]
-        carry = model.commit(state.carry, written) if close and i + 1 < count else state.carry
-        return state.advance(x, s, carry=carry)
+        cache = state.carry["model"]
+        cache = model.commit(cache, written) if closes and i + 1 < count else cache
+        return state.advance(x, s, carry={"model": cache, "update": memory})
 
     return step

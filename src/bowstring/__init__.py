@@ -1,0 +1,25 @@
+"""Bowstring: one local generative engine.
+
+>>> from bowstring import ArrowEngine
+>>> print(ArrowEngine.load().generate("a story about a fox", seed=1))  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .engine import ArrowEngine, Frame, Result
+    from .net.network import UnifiedScoreNetwork
+
+__version__ = "0.1.0"
+_WHERE = {"ArrowEngine": "engine", "Frame": "engine", "Result": "engine", "UnifiedScoreNetwork": "net.network"}
+__all__ = ["ArrowEngine", "Frame", "Result", "UnifiedScoreNetwork", "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    """Public names load on first use, so that `import bowstring` does not load torch."""
+    if name not in _WHERE:
+        raise AttributeError(f"module 'bowstring' has no attribute {name!r}; it has {sorted(__all__)}")
+    return getattr(import_module(f".{_WHERE[name]}", __name__), name)

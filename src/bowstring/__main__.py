@@ -1,0 +1,5 @@
+"""`python -m bowstring`."""
+
+from .cli import main
+
+main()

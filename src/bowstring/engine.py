@@ -1,0 +1,237 @@
+"""ArrowEngine: the one object that knows the network, its codec and how each modality is made."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from .codec.text import BODY, END, KINDS, MASK, MIDDLE, NULL, SUFFIX, TextCodec
+from .iterate import State
+from .net.network import UnifiedScoreNetwork
+from .text import Sampling, fill_gap, log_likelihood, padded, write
+from .weights.model import Metadata, load_model
+
+SHIPPED = Path(__file__).parent / "data" / "text"
+GAPS = (4, 8, 16, 32)  # lengths tried when that of an infill is not known
+NOT_YET = "this model has no {0} head; its modalities are {1}"
+
+
+@dataclass(frozen=True)
+class Result:
+    """What was made and how.
+
+    trajectory: token ids of the canvas after each step, the fully masked one first. seconds: of each step.
+    uncertainty: raw numbers over the tokens written, {"nll": mean of -log p(drawn token), "entropy": mean
+    entropy of the belief}, nats per token; not calibrated.
+    """
+
+    text: str
+    tokens: tuple[int, ...]
+    trajectory: tuple[tuple[int, ...], ...]
+    nfe: int
+    seconds: tuple[float, ...]
+    uncertainty: dict[str, float]
+    settings: dict[str, Any]
+
+    def __str__(self) -> str:
+        return self.text
+
+    def __rich__(self) -> str:
+        from rich.markup import escape
+
+        facts = f"{len(self.tokens)} tokens, {self.nfe} evaluations, {sum(self.seconds):.2f} s, {self.uncertainty['nll']:.2f} nats a token"
+        return f"{escape(self.text)}\n[dim]{facts}[/dim]"
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything but the trajectory, for `--json`."""
+        return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "trajectory"}
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One moment of writing: the canvas's token ids and the probability each had when it was drawn."""
+
+    tokens: tuple[int, ...]
+    confidence: tuple[float, ...]
+    nfe: int
+    share: float  # of the walk that is done
+
+
+class ArrowEngine:
+    """Loads a model folder and generates.
+
+    >>> engine = ArrowEngine.load()
+    >>> result = engine.generate("a story about a fox", max_tokens=16, seed=1)
+    >>> len(result.tokens) <= 16
+    True
+    """
+
+    def __init__(self, network: UnifiedScoreNetwork, codec: TextCodec, metadata: Metadata) -> None:
+        self.network, self.codec, self.metadata = network, codec, metadata
+
+    @classmethod
+    def load(cls, folder: Path | str | None = None) -> ArrowEngine:
+        """The model in `folder`, or the one that ships with the package."""
+        return cls(*load_model(SHIPPED if folder is None else Path(folder)))
+
+    def encode(self, text: str | Sequence[str]) -> np.ndarray:
+        """Unit vectors that stand for texts, `(d,)` for a string and `(n, d)` for several: mean hidden states.
+
+        Raises:
+            TypeError: not text. ValueError: an empty text.
+        """
+        texts = [text] if isinstance(text, str) else list(text)
+        rows = [self._tokens(one, "text to encode")[: self.metadata.context] for one in texts]
+        tokens, valid = padded(rows)
+        with torch.no_grad():
+            hidden, _ = self.network.read(tokens, (valid.cumsum(1) - 1).clamp(min=0).float(), valid)
+        mean = (hidden * valid[..., None]).sum(1) / valid.sum(1, keepdim=True)
+        unit = torch.nn.functional.normalize(mean, dim=-1).numpy()
+        return unit[0] if isinstance(text, str) else unit
+
+    def generate(self, prompt: str, mode: str = "diffusion", kind: str = "text", **how: Any) -> Result:
+        """Writes what the prompt asks for.
+
+        Args:
+            mode: "diffusion" (blocks unmask) or "ar" (one token at a time); the same weights serve both.
+            kind: "text" or "code".
+            how: fields of `Sampling`.
+
+        Raises:
+            TypeError: an unknown option, or a prompt that is no string. ValueError: a value out of range,
+            an empty or over-long prompt.
+        """
+        return self._collect(self.stream(prompt, mode, kind, **how))
+
+    def stream(self, prompt: str, mode: str = "diffusion", kind: str = "text", **how: Any) -> Iterator[Frame | Result]:
+        """As `generate`, but yields a `Frame` after each step and the `Result` at the end."""
+        sampling = self._sampling(mode=mode, **how)
+        known = self._prompt(prompt, kind)
+        states = write(self.network, [known], sampling, self.metadata.context)
+        return self._watch(states, {"prompt": prompt, "kind": kind, **asdict(sampling)})
+
+    def diffuse(
+        self,
+        prompt: str,
+        modality: str = "text",
+        num_steps: int = 8,
+        guidance_scale: float = 1.0,
+        memory_guided: bool = False,  # noqa: FBT001, FBT002
+        **how: Any,
+    ) -> Result:
+        """Diffusion of any modality this model has, with `num_steps` evaluations per block of text.
+
+        Args:
+            guidance_scale: w of classifier-free guidance, 1 = off; above 1 needs a second, unprompted evaluation.
+
+        Raises:
+            ValueError: a modality that the model has no head for, or guidance that it cannot give.
+        """
+        if modality not in self.metadata.modalities:
+            raise ValueError(NOT_YET.format(modality, self.metadata.modalities))
+        if guidance_scale != 1.0:
+            raise ValueError(f"guidance_scale is {guidance_scale}; this text model was not trained without prompts, so only 1 (off) is offered")
+        if memory_guided:
+            raise ValueError("memory_guided needs a memory, and this engine has none attached")
+        return self.generate(prompt, steps=num_steps, **how)
+
+    def render_avatar(self, *_: Any) -> None:
+        """
+        Raises:
+            ValueError: the model has no avatar head.
+        """
+        raise ValueError(NOT_YET.format("avatar", self.metadata.modalities))
+
+    def infill(self, prefix: str, suffix: str, length: int | None = None, mode: str = "diffusion", kind: str | None = None, prompt: str = "", **how: Any) -> Result:
+        """Writes the middle between `prefix` and `suffix`, which stay as they are to the last character.
+
+        Args:
+            length: tokens of the middle; None tries several and keeps the likeliest whole.
+            kind: "text" or "code"; None guesses from the prefix.
+            prompt: what the whole is about.
+        """
+        kind = kind or ("code" if any(word in prefix for word in ("def ", "import ", "return ", "class ")) else "text")
+        sampling = self._sampling(mode=mode, **({"steps": 16, "temperature": 0.3} | how))
+        head = [KINDS[self._kind(kind)], *self.codec.encode(prompt or "function"), BODY]
+        before, after = self.codec.encode(prefix), self.codec.encode(suffix)
+        self._fits(len(head) + len(before) + len(after) + max(GAPS))
+        settings = {"prefix": prefix, "suffix": suffix, "kind": kind, **asdict(sampling)}
+        if mode == "ar":
+            known = [*head, *before, SUFFIX, *after, MIDDLE]
+            middle = self._collect(self._watch(write(self.network, [known], replace(sampling, max_tokens=64), self.metadata.context), settings))
+        else:
+            gaps = GAPS if length is None else (length,)
+            made = [self._collect(self._watch(fill_gap(self.network, [*head, *before], gap, after, sampling, self.metadata.context), settings, gap)) for gap in gaps]
+            rows = [[*head, *before, *one.tokens, *after, END] for one in made]
+            score = log_likelihood(self.network, rows, len(head) + len(before))
+            middle = replace(made[int(score.argmax())], nfe=sum(one.nfe for one in made))
+        return replace(middle, text=prefix + self.codec.decode(middle.tokens) + suffix)
+
+    def _watch(self, states: Iterator[State], settings: dict[str, Any], gap: int | None = None) -> Iterator[Frame | Result]:
+        trajectory, seconds, confidence, entropy = [], [], {}, {}
+        before, clock, state = None, time.perf_counter(), None
+        for state in states:
+            now = time.perf_counter()
+            x = state.x[0] if gap is None else state.x[0, :gap]  # type: ignore[index]
+            trajectory.append(tuple(x.tolist()))
+            if before is not None:
+                seconds.append(now - clock)
+                note = state.carry["update"]
+                fresh = ((before == MASK) & (x != MASK)).nonzero().flatten().tolist()
+                for place in fresh:
+                    start = self._block_start(place, note["confidence"].shape[1], settings) if gap is None else 0
+                    confidence[place] = note["confidence"][0, place - start].item()
+                    entropy[place] = note["entropy"][0, place - start].item()
+            done = (x != MASK).float().mean().item()
+            yield Frame(trajectory[-1], tuple(confidence.get(i, 0.0) for i in range(len(x))), int(state.nfe[0]), done)
+            before, clock = x, time.perf_counter()
+        assert state is not None
+        tokens = tuple(token for token in trajectory[-1] if token not in (NULL, MASK, END))
+        used = [c for c in confidence.values() if c > 0]
+        doubt = {"nll": float(-np.log(used).mean()) if used else 0.0, "entropy": float(np.mean(list(entropy.values()))) if entropy else 0.0}
+        yield Result(self.codec.decode(tokens), tokens, tuple(trajectory), int(state.nfe[0]), tuple(seconds), doubt, settings)
+
+    @staticmethod
+    def _block_start(place: int, width: int, settings: dict[str, Any]) -> int:
+        size = 1 if settings["mode"] == "ar" else min(settings["block"], settings["max_tokens"])
+        return place // size * size
+
+    @staticmethod
+    def _collect(frames: Iterator[Frame | Result]) -> Result:
+        *_, result = frames
+        assert isinstance(result, Result)
+        return result
+
+    @staticmethod
+    def _sampling(**how: Any) -> Sampling:
+        known = {field.name for field in fields(Sampling)}
+        if unknown := set(how) - known:
+            raise TypeError(f"unknown options {sorted(unknown)}; known are {sorted(known)}")
+        return Sampling(**how)
+
+    def _kind(self, kind: str) -> str:
+        if kind not in KINDS:
+            raise ValueError(f"kind is {kind!r}; expected one of {sorted(KINDS)}")
+        return kind
+
+    def _tokens(self, text: str, what: str) -> list[int]:
+        if not isinstance(text, str):
+            raise TypeError(f"{what} is a {type(text).__name__}; expected a string")
+        if not text.strip():
+            raise ValueError(f"{what} is empty; say in a few words what it should be about")
+        return self.codec.encode(text)
+
+    def _prompt(self, prompt: str, kind: str) -> list[int]:
+        tokens = self._tokens(prompt, "the prompt")
+        self._fits(len(tokens) + 2 + 32)
+        return [KINDS[self._kind(kind)], *tokens, BODY]
+
+    def _fits(self, size: int) -> None:
+        if size > self.metadata.context:
+            raise ValueError(f"the prompt leaves no room to write: {size} tokens with the least answer, the context holds {self.metadata.context}. Shorten it")

@@ -1,0 +1,77 @@
+"""`bowstring train`: corpus in, progress on screen, checkpoints and a finished model folder out."""
+
+from __future__ import annotations
+
+import json
+import random
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from ..codec.text import TextCodec
+from ..text import Sampling, write
+from ..weights.model import save_model
+from .data.build import Document, load
+from .fit import CANVAS, fit
+from .pack import Corpus, prompt_tokens
+from .recipes import RECIPES
+
+TOKENIZER_MIX = {"tale": 1.0, "story": 0.25, "function": 3.0, "snippet": 3.0}
+
+
+def corpus_documents(folder: Path, split: str) -> list[Document]:
+    """Documents of one split from the corpora that lie in `folder`.
+
+    Raises:
+        FileNotFoundError: there are none.
+    """
+    paths = [path for kind in ("text", "code") if (path := folder / f"{kind}.jsonl.gz").exists()]
+    if not paths:
+        raise FileNotFoundError(f"{folder} holds no corpus; build one with `bowstring data text` and `bowstring data code`")
+    return [document for path in paths for document in load(path) if document.split == split]
+
+
+def tokenizer(documents: list[Document], path: Path, vocab: int) -> TextCodec:
+    """The tokenizer at `path`, trained on a fixed mix of the documents if it is not there yet."""
+    if not path.exists():
+        rng = random.Random(0)
+        bodies = [d.body for d in documents for _ in range(int(TOKENIZER_MIX[d.source] + rng.random()))]
+        prompts = [prompt for d in documents if rng.random() < 0.1 for prompt in d.prompts[:2]]
+        TextCodec.train(bodies + prompts, vocab).save(path)
+    return TextCodec.load(path)
+
+
+def train(name: str, data: Path, out: Path) -> None:
+    """Runs a named recipe to its end and writes the model to `out/model`.
+
+    Raises:
+        ValueError: an unknown recipe.
+    """
+    if name not in RECIPES:
+        raise ValueError(f"unknown recipe {name!r}; expected one of {sorted(RECIPES)}")
+    recipe = RECIPES[name]()
+    documents = corpus_documents(data, "train")
+    codec = tokenizer(documents, data / "tokenizer.json", recipe.network.vocab)
+    corpus = Corpus.of(documents, codec)
+    out.mkdir(parents=True, exist_ok=True)
+    known = prompt_tokens(codec, "text", "a story about a fox")
+    columns = (TextColumn("{task.fields[phase]}"), BarColumn(), TextColumn("{task.completed}/{task.total}  {task.fields[said]}"), TimeRemainingColumn())
+    console, network = Console(), None
+    with Progress(*columns, console=console) as bar, (out / "log.jsonl").open("a") as log:
+        task = bar.add_task("train", total=recipe.steps, phase="", said="")
+        for progress, network in fit(recipe, corpus, out):
+            log.write(json.dumps(asdict(progress)) + "\n")
+            log.flush()
+            said = f"next token {progress.ar:.3f}  diffusion {progress.diffusion:.3f}  {progress.tokens_per_second:,.0f} tokens/s"
+            bar.update(task, completed=progress.step + 1, phase=progress.phase, said=said)
+            if (progress.step + 1) % 200 == 0:
+                *_, sample = write(network.eval(), [known], Sampling(mode="ar", max_tokens=60), recipe.length)
+                network.train()
+                console.print(f"[dim]{progress.step + 1}: {codec.decode(sample.x[0].tolist())}[/dim]")  # type: ignore[index]
+    if network is None:
+        raise ValueError(f"{out} holds a finished training; choose another --out to train anew")
+    sizes = [size for size in recipe.blocks if size < CANVAS]
+    save_model(out / "model", network, codec, blocks=sizes, context=recipe.length)
+    console.print(f"model written to {out / 'model'}")
