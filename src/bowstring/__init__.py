@@ -14,7 +14,12 @@ if TYPE_CHECKING:
     from .net.network import UnifiedScoreNetwork
 
 __version__ = "0.1.0"
-_WHERE = {"ArrowEngine": "engine", "Frame": "engine", "Result": "engine", "UnifiedScoreNetwork": "net.network"}
+_WHERE = {
+    "ArrowEngine": "engine",
+    "Frame": "engine",
+    "Result": "engine",
+    "UnifiedScoreNetwork": "net.network",
+}
 __all__ = ["ArrowEngine", "Frame", "Result", "UnifiedScoreNetwork", "__version__"]
 
 

@@ -10,7 +10,12 @@ from typing import Annotated, Any
 
 import typer
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="One local generative engine.")
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="One local generative engine.",
+)
 
 Model = Annotated[Path | None, typer.Option(help="Folder of a model; default: the shipped one.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
@@ -25,7 +30,9 @@ def run(
     max_tokens: Annotated[int, typer.Option(help="Longest text.")] = 192,
     block: Annotated[int, typer.Option(help="Tokens that are denoised together, 1 to 32.")] = 8,
     steps: Annotated[int, typer.Option(help="Network evaluations per block.")] = 8,
-    order: Annotated[str, typer.Option(help="confidence, margin, entropy, leftmost or random")] = "confidence",
+    order: Annotated[
+        str, typer.Option(help="confidence, margin, entropy, leftmost or random")
+    ] = "confidence",
     temperature: float = 0.7,
     top_p: float = 0.95,
     seed: Seed = 0,
@@ -36,7 +43,15 @@ def run(
     from .engine import ArrowEngine
 
     engine = ArrowEngine.load(model)
-    options = dict(max_tokens=max_tokens, block=block, steps=steps, order=order, temperature=temperature, top_p=top_p, seed=seed)
+    options = dict(
+        max_tokens=max_tokens,
+        block=block,
+        steps=steps,
+        order=order,
+        temperature=temperature,
+        top_p=top_p,
+        seed=seed,
+    )
     frames = engine.stream(prompt, mode, kind, **options)
     _print(_show_live(frames, engine) if not as_json else [*frames][-1], as_json)
 
@@ -57,7 +72,12 @@ def infill(
     from .engine import ArrowEngine
 
     unescape = lambda text: text.replace("\\n", "\n")  # noqa: E731  shells pass a backslash and an n
-    _print(ArrowEngine.load(model).infill(unescape(prefix), unescape(suffix), length, mode, kind, prompt, seed=seed), as_json)
+    _print(
+        ArrowEngine.load(model).infill(
+            unescape(prefix), unescape(suffix), length, mode, kind, prompt, seed=seed
+        ),
+        as_json,
+    )
 
 
 @app.command()
@@ -81,8 +101,13 @@ def show(model: Model = None, as_json: AsJson = False) -> None:
 def data(
     corpus: Annotated[str, typer.Argument(help="text or code")],
     out: Path = Path("runs/data"),
-    source: Annotated[Path | None, typer.Option(help="File of tales; default: the environment variable BOWSTRING_DATA, else none.")] = None,
-    download: Annotated[bool, typer.Option(help="Fetch the permissive packages whose functions are learned.")] = False,
+    source: Annotated[
+        Path | None,
+        typer.Option(help="File of tales; default: the environment variable BOWSTRING_DATA, else none."),
+    ] = None,
+    download: Annotated[
+        bool, typer.Option(help="Fetch the permissive packages whose functions are learned.")
+    ] = False,
 ) -> None:
     """Build a corpus, split by document."""
     from .train.data.build import PACKAGES, build
@@ -95,7 +120,9 @@ def data(
 def train(
     recipe: Annotated[str, typer.Argument(help="text, text-baseline or tiny")],
     data: Path = Path("runs/data"),
-    out: Annotated[Path | None, typer.Option(help="Checkpoints and the finished model; default runs/RECIPE.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Checkpoints and the finished model; default runs/RECIPE.")
+    ] = None,
 ) -> None:
     """Train, or go on where it stopped. Ctrl-C is safe: the last checkpoint stays."""
     from .train.run import train as start
@@ -108,7 +135,9 @@ def bench(
     topic: Annotated[str, typer.Argument(help="text")],
     quick: Annotated[bool, typer.Option(help="A fixed subset, in under ten minutes.")] = False,
     data: Annotated[Path, typer.Option(help="Folder of the corpora.")] = Path("runs/data"),
-    baseline: Annotated[Path, typer.Option(help="Model folder of the autoregressive baseline.")] = Path("bench/baseline"),
+    baseline: Annotated[Path, typer.Option(help="Model folder of the autoregressive baseline.")] = Path(
+        "bench/baseline"
+    ),
     model: Model = None,
     as_json: AsJson = False,
 ) -> None:
@@ -159,7 +188,12 @@ def _show_live(frames: Any, engine: Any) -> Any:
                 continue
             text = Text()
             for piece, sure in zip(engine.codec.pieces(frame.tokens), frame.confidence, strict=True):
-                text.append(piece, "grey42" if piece == "\u2591" else f"rgb({int(255 - 155 * sure)},{int(120 + 135 * sure)},120)")
+                text.append(
+                    piece,
+                    "grey42"
+                    if piece == "\u2591"
+                    else f"rgb({int(255 - 155 * sure)},{int(120 + 135 * sure)},120)",
+                )
             live.update(text)
     return result
 
@@ -170,7 +204,14 @@ def _table(title: str, facts: Any) -> None:
 
     table = Table("", title, title_justify="left", box=None)
     for name, value in facts.items():
-        table.add_row(str(name), f"{value:,}" if isinstance(value, int) else f"{value:.4g}" if isinstance(value, float) else str(value))
+        table.add_row(
+            str(name),
+            f"{value:,}"
+            if isinstance(value, int)
+            else f"{value:.4g}"
+            if isinstance(value, float)
+            else str(value),
+        )
     Console().print(table)
 
 

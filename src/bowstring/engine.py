@@ -45,7 +45,8 @@ class Result:
     def __rich__(self) -> str:
         from rich.markup import escape
 
-        facts = f"{len(self.tokens)} tokens, {self.nfe} evaluations, {sum(self.seconds):.2f} s, {self.uncertainty['nll']:.2f} nats a token"
+        cost = f"{len(self.tokens)} tokens, {self.nfe} evaluations, {sum(self.seconds):.2f} s"
+        facts = f"{cost}, {self.uncertainty['nll']:.2f} nats a token"
         return f"{escape(self.text)}\n[dim]{facts}[/dim]"
 
     def to_json(self) -> dict[str, Any]:
@@ -81,7 +82,8 @@ class ArrowEngine:
         return cls(*load_model(SHIPPED if folder is None else Path(folder)))
 
     def encode(self, text: str | Sequence[str]) -> np.ndarray:
-        """Unit vectors that stand for texts, `(d,)` for a string and `(n, d)` for several: mean hidden states.
+        """Unit vectors that stand for texts, `(d,)` for a string and `(n, d)` for several: mean hidden
+        states.
 
         Raises:
             TypeError: not text. ValueError: an empty text.
@@ -109,7 +111,9 @@ class ArrowEngine:
         """
         return self._collect(self.stream(prompt, mode, kind, **how))
 
-    def stream(self, prompt: str, mode: str = "diffusion", kind: str = "text", **how: Any) -> Iterator[Frame | Result]:
+    def stream(
+        self, prompt: str, mode: str = "diffusion", kind: str = "text", **how: Any
+    ) -> Iterator[Frame | Result]:
         """As `generate`, but yields a `Frame` after each step and the `Result` at the end."""
         sampling = self._sampling(mode=mode, **how)
         known = self._prompt(prompt, kind)
@@ -122,13 +126,14 @@ class ArrowEngine:
         modality: str = "text",
         num_steps: int = 8,
         guidance_scale: float = 1.0,
-        memory_guided: bool = False,  # noqa: FBT001, FBT002
+        memory_guided: bool = False,  # noqa: FBT001
         **how: Any,
     ) -> Result:
         """Diffusion of any modality this model has, with `num_steps` evaluations per block of text.
 
         Args:
-            guidance_scale: w of classifier-free guidance, 1 = off; above 1 needs a second, unprompted evaluation.
+            guidance_scale: w of classifier-free guidance, 1 = off; above 1 needs a second, unprompted
+            evaluation.
 
         Raises:
             ValueError: a modality that the model has no head for, or guidance that it cannot give.
@@ -136,7 +141,10 @@ class ArrowEngine:
         if modality not in self.metadata.modalities:
             raise ValueError(NOT_YET.format(modality, self.metadata.modalities))
         if guidance_scale != 1.0:
-            raise ValueError(f"guidance_scale is {guidance_scale}; this text model was not trained without prompts, so only 1 (off) is offered")
+            raise ValueError(
+                f"guidance_scale is {guidance_scale}; this text model was not trained without prompts, "
+                "so only 1 (off) is offered"
+            )
         if memory_guided:
             raise ValueError("memory_guided needs a memory, and this engine has none attached")
         return self.generate(prompt, steps=num_steps, **how)
@@ -148,7 +156,16 @@ class ArrowEngine:
         """
         raise ValueError(NOT_YET.format("avatar", self.metadata.modalities))
 
-    def infill(self, prefix: str, suffix: str, length: int | None = None, mode: str = "diffusion", kind: str | None = None, prompt: str = "", **how: Any) -> Result:
+    def infill(
+        self,
+        prefix: str,
+        suffix: str,
+        length: int | None = None,
+        mode: str = "diffusion",
+        kind: str | None = None,
+        prompt: str = "",
+        **how: Any,
+    ) -> Result:
         """Writes the middle between `prefix` and `suffix`, which stay as they are to the last character.
 
         Args:
@@ -156,7 +173,9 @@ class ArrowEngine:
             kind: "text" or "code"; None guesses from the prefix.
             prompt: what the whole is about.
         """
-        kind = kind or ("code" if any(word in prefix for word in ("def ", "import ", "return ", "class ")) else "text")
+        kind = kind or (
+            "code" if any(word in prefix for word in ("def ", "import ", "return ", "class ")) else "text"
+        )
         sampling = self._sampling(mode=mode, **({"steps": 16, "temperature": 0.3} | how))
         head = [KINDS[self._kind(kind)], *self.codec.encode(prompt or "function"), BODY]
         before, after = self.codec.encode(prefix), self.codec.encode(suffix)
@@ -164,17 +183,36 @@ class ArrowEngine:
         settings = {"prefix": prefix, "suffix": suffix, "kind": kind, **asdict(sampling)}
         if mode == "ar":
             known = [*head, *before, SUFFIX, *after, MIDDLE]
-            middle = self._collect(self._watch(write(self.network, [known], replace(sampling, max_tokens=64), self.metadata.context), settings))
+            middle = self._collect(
+                self._watch(
+                    write(self.network, [known], replace(sampling, max_tokens=64), self.metadata.context),
+                    settings,
+                )
+            )
         else:
             gaps = GAPS if length is None else (length,)
-            made = [self._collect(self._watch(fill_gap(self.network, [*head, *before], gap, after, sampling, self.metadata.context), settings, gap)) for gap in gaps]
+            made = [
+                self._collect(
+                    self._watch(
+                        fill_gap(self.network, [*head, *before], gap, after, sampling, self.metadata.context),
+                        settings,
+                        gap,
+                    )
+                )
+                for gap in gaps
+            ]
             rows = [[*head, *before, *one.tokens, *after, END] for one in made]
             score = log_likelihood(self.network, rows, len(head) + len(before))
             middle = replace(made[int(score.argmax())], nfe=sum(one.nfe for one in made))
         return replace(middle, text=prefix + self.codec.decode(middle.tokens) + suffix)
 
-    def _watch(self, states: Iterator[State], settings: dict[str, Any], gap: int | None = None) -> Iterator[Frame | Result]:
-        trajectory, seconds, confidence, entropy = [], [], {}, {}
+    def _watch(
+        self, states: Iterator[State], settings: dict[str, Any], gap: int | None = None
+    ) -> Iterator[Frame | Result]:
+        trajectory: list[tuple[int, ...]] = []
+        seconds: list[float] = []
+        confidence: dict[int, float] = {}
+        entropy: dict[int, float] = {}
         before, clock, state = None, time.perf_counter(), None
         for state in states:
             now = time.perf_counter()
@@ -185,17 +223,32 @@ class ArrowEngine:
                 note = state.carry["update"]
                 fresh = ((before == MASK) & (x != MASK)).nonzero().flatten().tolist()
                 for place in fresh:
-                    start = self._block_start(place, note["confidence"].shape[1], settings) if gap is None else 0
+                    start = (
+                        self._block_start(place, note["confidence"].shape[1], settings) if gap is None else 0
+                    )
                     confidence[place] = note["confidence"][0, place - start].item()
                     entropy[place] = note["entropy"][0, place - start].item()
             done = (x != MASK).float().mean().item()
-            yield Frame(trajectory[-1], tuple(confidence.get(i, 0.0) for i in range(len(x))), int(state.nfe[0]), done)
+            yield Frame(
+                trajectory[-1], tuple(confidence.get(i, 0.0) for i in range(len(x))), int(state.nfe[0]), done
+            )
             before, clock = x, time.perf_counter()
         assert state is not None
         tokens = tuple(token for token in trajectory[-1] if token not in (NULL, MASK, END))
         used = [c for c in confidence.values() if c > 0]
-        doubt = {"nll": float(-np.log(used).mean()) if used else 0.0, "entropy": float(np.mean(list(entropy.values()))) if entropy else 0.0}
-        yield Result(self.codec.decode(tokens), tokens, tuple(trajectory), int(state.nfe[0]), tuple(seconds), doubt, settings)
+        doubt = {
+            "nll": float(-np.log(used).mean()) if used else 0.0,
+            "entropy": float(np.mean(list(entropy.values()))) if entropy else 0.0,
+        }
+        yield Result(
+            self.codec.decode(tokens),
+            tokens,
+            tuple(trajectory),
+            int(state.nfe[0]),
+            tuple(seconds),
+            doubt,
+            settings,
+        )
 
     @staticmethod
     def _block_start(place: int, width: int, settings: dict[str, Any]) -> int:
@@ -234,4 +287,7 @@ class ArrowEngine:
 
     def _fits(self, size: int) -> None:
         if size > self.metadata.context:
-            raise ValueError(f"the prompt leaves no room to write: {size} tokens with the least answer, the context holds {self.metadata.context}. Shorten it")
+            raise ValueError(
+                f"the prompt leaves no room to write: {size} tokens with the least answer, the context "
+                f"holds {self.metadata.context}. Shorten it"
+            )

@@ -47,7 +47,9 @@ def mix(denoisers: Sequence[Denoise], weights: Sequence[float]) -> Denoise:
     return denoise
 
 
-def energy_guided(denoise: Denoise, energy: Callable[[Tensor], Tensor], process: Gaussian, eta: float = 1.0) -> Denoise:
+def energy_guided(
+    denoise: Denoise, energy: Callable[[Tensor], Tensor], process: Gaussian, eta: float = 1.0
+) -> Denoise:
     """Score minus eta times the energy's gradient at x_t, written as a mean of x_0.
 
     A heuristic: it does not sample the law proportional to p exp(-eta E), because the energy belongs to clean
@@ -94,7 +96,9 @@ def projected(step: Step, project: Callable[[Any], Any]) -> Step:
 
 
 def corrected(step: Step, kernel: Step) -> Step:
-    """After each step a kernel that leaves the law at time s as it is (MCMC) moves the sample (Song et al. 2021)."""
+    """After each step a kernel that leaves the law at time s as it is (MCMC) moves the sample (Song et al.
+    2021).
+    """
 
     def both(state: State, t: Tensor, s: Tensor, rng: Rng) -> State:
         return kernel(step(state, t, s, rng.fork(8)), s, s, rng.fork(9))

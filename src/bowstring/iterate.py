@@ -47,7 +47,17 @@ class State:
         """A fresh state at time t."""
         b = len(next(iter(x.values())) if isinstance(x, Mapping) else x)
         whole, unknown = torch.zeros(b, dtype=torch.int64), torch.full((b,), float("nan"))
-        return cls(x, torch.full((b,), t), whole, whole, unknown, unknown, unknown, torch.zeros(b, dtype=torch.bool), carry)
+        return cls(
+            x,
+            torch.full((b,), t),
+            whole,
+            whole,
+            unknown,
+            unknown,
+            unknown,
+            torch.zeros(b, dtype=torch.bool),
+            carry,
+        )
 
     def advance(self, x: Values, s: Tensor, nfe: int = 1, **changes: Any) -> State:
         """The state after a step to time s that took `nfe` network evaluations."""
@@ -77,7 +87,10 @@ class State:
         tree = _unflatten(flat)
         known, given = {field.name for field in fields(cls)}, set(tree) | {"carry"}
         if known != given:
-            raise ValueError(f"a saved state has the fields {sorted(known)}; missing {sorted(known - given)}, unknown {sorted(given - known)}")
+            raise ValueError(
+                f"a saved state has the fields {sorted(known)}; missing {sorted(known - given)}, unknown "
+                f"{sorted(given - known)}"
+            )
         return cls(**tree)
 
 
@@ -118,8 +131,8 @@ def either(*rules: Halt) -> Halt:
 def iterate(step: Step, state: State, times: Tensor, rng: Rng, halt: Halt = never) -> Iterator[State]:
     """Yields the state after each step, until every sample has walked through `times` or has halted.
 
-    A state that came out may be put in again: the loop goes on bit for bit as if it had never stopped, because a
-    sample's randomness depends on its number and step count alone. Halted samples cost nothing.
+    A state that came out may be put in again: the loop goes on bit for bit as if it had never stopped,
+    because a sample's randomness depends on its number and step count alone. Halted samples cost nothing.
 
     Args:
         times: `(n + 1,)`, falling.
@@ -179,7 +192,9 @@ def _flatten(tree: Any, path: str, out: dict[str, Tensor]) -> None:
         for key, branch in tree.items() if isinstance(tree, Mapping) else enumerate(tree):
             _flatten(branch, f"{path}.{key}" if path else str(key), out)
     elif tree is not None:
-        raise TypeError(f"{path} holds a {type(tree).__name__}; a state is saved as tensors in dicts and tuples")
+        raise TypeError(
+            f"{path} holds a {type(tree).__name__}; a state is saved as tensors in dicts and tuples"
+        )
 
 
 def _unflatten(flat: Mapping[str, Tensor]) -> Any:

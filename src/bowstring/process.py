@@ -33,7 +33,10 @@ class Schedule:
     def __post_init__(self) -> None:
         grid = self.keep(torch.linspace(0, 1, 65, dtype=torch.float64))
         if abs(grid[0] - 1) > 1e-6 or abs(grid[-1]) > 1e-3 or bool((grid.diff() > 1e-9).any()):
-            raise ValueError(f"schedule {self.name!r} must fall from 1 at t = 0 to 0 at t = 1; it goes from {grid[0]:.4g} to {grid[-1]:.4g}")
+            raise ValueError(
+                f"schedule {self.name!r} must fall from 1 at t = 0 to 0 at t = 1; it goes from "
+                f"{grid[0]:.4g} to {grid[-1]:.4g}"
+            )
 
     def hazard(self, t: Tensor) -> Tensor:
         """-keep'(t) / (1 - keep(t)): how fast tokens are revealed, per masked token, when time runs back."""
@@ -45,9 +48,13 @@ class Schedule:
 
 
 linear = Schedule("linear", lambda t: 1 - t)
-cosine = Schedule("cosine", lambda t: torch.cos(math.pi / 2 * t) ** 2)  # Nichol & Dhariwal 2021 without their offset
+cosine = Schedule(
+    "cosine", lambda t: torch.cos(math.pi / 2 * t) ** 2
+)  # Nichol & Dhariwal 2021 without their offset
 square_root = Schedule("square-root", lambda t: 1 - t.sqrt())  # Li et al. 2022 without their offset
-linear_beta = Schedule("linear-beta", lambda t: torch.exp(-(0.1 * t + 9.95 * t**2)))  # Song et al. 2021, beta 0.1 .. 20
+linear_beta = Schedule(
+    "linear-beta", lambda t: torch.exp(-(0.1 * t + 9.95 * t**2))
+)  # Song et al. 2021, beta 0.1 .. 20
 SCHEDULES = {one.name: one for one in (linear, cosine, square_root, linear_beta)}
 
 
@@ -111,7 +118,9 @@ class Gaussian:
         return alpha * x_0 + sigma * rng.normal(*x_0.shape[1:]).to(x_0.dtype)
 
     def loss(self, denoise: Denoise, x_0: Tensor, t: Tensor, rng: Rng) -> Tensor:
-        """Mean squared error of the predicted noise of each sample, `(b,)`; the exact denoiser minimises it."""
+        """Mean squared error of the predicted noise of each sample, `(b,)`; the exact denoiser minimises
+        it.
+        """
         alpha, sigma = self.at(t, x_0)
         error = denoise(self.corrupt(x_0, t, rng), t) - x_0
         return (alpha / sigma * error).flatten(1).square().mean(1)
@@ -119,7 +128,9 @@ class Gaussian:
 
 @dataclass(frozen=True)
 class Masked:
-    """Each token is replaced by `mask_id` with probability 1 - keep(t), on its own. `denoise` returns logits."""
+    """Each token is replaced by `mask_id` with probability 1 - keep(t), on its own. `denoise` returns
+    logits.
+    """
 
     mask_id: int
     schedule: Schedule = linear
@@ -135,8 +146,8 @@ class Masked:
     def nelbo(self, logits: Tensor, x_0: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
         """Negative evidence lower bound of each sequence, nats, `(b,)`.
 
-        One draw of (t, x_t) with t uniform gives an unbiased estimate; with the exact denoiser its mean is the
-        entropy of the data.
+        One draw of (t, x_t) with t uniform gives an unbiased estimate; with the exact denoiser its mean is
+        the entropy of the data.
 
         Raises:
             ValueError: `x_t` disagrees with `x_0` at a visible position.
@@ -145,7 +156,9 @@ class Masked:
         """
         masked = x_t == self.mask_id
         if bool((~masked & (x_t != x_0)).any()):
-            raise ValueError("x_t disagrees with x_0 at a visible position; corrupt x_0 with the process that scores it")
+            raise ValueError(
+                "x_t disagrees with x_0 at a visible position; corrupt x_0 with the process that scores it"
+            )
         nll = F.cross_entropy(logits.flatten(0, 1), x_0.flatten(), reduction="none").view_as(x_0)
         return self.schedule.hazard(t) * (nll * masked).sum(1)
 

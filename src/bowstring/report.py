@@ -30,16 +30,33 @@ def network_facts(folder: Path | None = None) -> dict[str, Any]:
     config = NetworkConfig.from_json(metadata.network)
     shares = parameters(config)
     total = sum(shares.values())
-    facts: dict[str, Any] = {"model_type": metadata.model_type, "modalities": ", ".join(metadata.modalities), "quantization": metadata.quantization}
-    facts |= {"width x depth x heads": f"{config.width} x {config.depth} x {config.heads}", "vocabulary": config.vocab}
-    facts |= {f"parameters, {name}": count for name, count in shares.items()} | {"parameters, all": total, "trunk_share": shares["trunk"] / total}
+    facts: dict[str, Any] = {
+        "model_type": metadata.model_type,
+        "modalities": ", ".join(metadata.modalities),
+        "quantization": metadata.quantization,
+    }
+    facts |= {
+        "width x depth x heads": f"{config.width} x {config.depth} x {config.heads}",
+        "vocabulary": config.vocab,
+    }
+    facts |= {f"parameters, {name}": count for name, count in shares.items()} | {
+        "parameters, all": total,
+        "trunk_share": shares["trunk"] / total,
+    }
     facts["file, MB"] = sum(file.stat().st_size for file in (folder or SHIPPED).iterdir()) / 1e6
-    return facts | {f"preset {name}": f"{sum(parameters(preset).values()) / 1e6:,.0f} M parameters" for name, preset in PRESETS.items()}
+    return facts | {
+        f"preset {name}": f"{sum(parameters(preset).values()) / 1e6:,.0f} M parameters"
+        for name, preset in PRESETS.items()
+    }
 
 
 def machine_facts() -> dict[str, Any]:
     """What `bowstring doctor` prints."""
-    facts: dict[str, Any] = {"python": platform.python_version(), "machine": f"{platform.machine()}, {os.cpu_count()} cores", "load": f"{os.getloadavg()[0]:.2f}"}
+    facts: dict[str, Any] = {
+        "python": platform.python_version(),
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "load": f"{os.getloadavg()[0]:.2f}",
+    }
     for package in ("bowstring", "torch", "numpy", "tokenizers"):
         try:
             facts[package] = version(package)
@@ -47,21 +64,36 @@ def machine_facts() -> dict[str, Any]:
             facts[package] = "missing"
     facts["torch threads"] = torch.get_num_threads()
     facts["torch kernels"] = torch.backends.cpu.get_cpu_capability()
-    facts["shipped model"] = "found" if (SHIPPED / "network.parquet").exists() else f"missing at {SHIPPED}; install the package again"
+    facts["shipped model"] = (
+        "found"
+        if (SHIPPED / "network.parquet").exists()
+        else f"missing at {SHIPPED}; install the package again"
+    )
     return facts
 
 
 def checks() -> Iterator[tuple[str, str | None]]:
     """(what was checked, None or what is wrong), one after the other."""
-    yield "every tensor of the shipped weights matches its hash", _fault(lambda: WeightsFile(SHIPPED / "network.parquet").verify())
+    yield (
+        "every tensor of the shipped weights matches its hash",
+        _fault(lambda: WeightsFile(SHIPPED / "network.parquet").verify()),
+    )
     network, codec, metadata = load_model(SHIPPED)
     engine = ArrowEngine(network, codec, metadata)
     odd = "naïve \u2014 \U0001f98a\n\ttab <|end|>"
-    yield "the tokenizer is lossless", None if codec.decode(codec.encode(odd)) == odd else f"{odd!r} came back changed"
+    yield (
+        "the tokenizer is lossless",
+        None if codec.decode(codec.encode(odd)) == odd else f"{odd!r} came back changed",
+    )
     for mode in ("diffusion", "ar"):
-        first, second = (engine.generate("a story about a fox", mode, max_tokens=48, seed=5) for _ in range(2))
+        first, second = (
+            engine.generate("a story about a fox", mode, max_tokens=48, seed=5) for _ in range(2)
+        )
         yield f"mode {mode} writes", None if len(first.text) > 40 else f"only {first.text!r}"
-        yield f"mode {mode} repeats itself from its seed", None if first.tokens == second.tokens else "two runs differ"
+        yield (
+            f"mode {mode} repeats itself from its seed",
+            None if first.tokens == second.tokens else "two runs differ",
+        )
     filled = engine.infill("def add(a, b):\n", "    return c\n").text
     kept = filled.startswith("def add(a, b):\n") and filled.endswith("    return c\n")
     yield "an infill keeps prefix and suffix", None if kept else repr(filled)

@@ -19,7 +19,8 @@ _LOW = 0xFFFFFFFF
 def philox(counter: tuple[Tensor, Tensor, Tensor, Tensor], key: tuple[int, int]) -> tuple[Tensor, ...]:
     """Philox4x32-10: four 32-bit words from four counter words and two key words, int64 tensors of one shape.
 
-    Source: Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"; its known answers are in the tests.
+    Source: Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"; its known answers are in the
+    tests.
     """
     c0, c1, c2, c3 = counter
     k0, k1 = key
@@ -73,6 +74,14 @@ class Rng:
         """Integers in [0, 2^24) as float32."""
         b, size = len(self.sample), math.prod(shape)
         place = torch.arange(-(-size // 4)).expand(b, -1)
-        wide = [self.stream + torch.zeros_like(place), self.step[:, None].expand_as(place), self.sample[:, None].expand_as(place)]
+        wide = [
+            self.stream + torch.zeros_like(place),
+            self.step[:, None].expand_as(place),
+            self.sample[:, None].expand_as(place),
+        ]
         words = philox((place, *wide), (self.seed & _LOW, (self.seed >> 32) & _LOW))  # type: ignore[arg-type]
-        return (torch.stack(words, -1).flatten(1)[:, :size] >> 8).to(torch.float32).unflatten(1, shape) if shape else (words[0][:, 0] >> 8).float()
+        return (
+            (torch.stack(words, -1).flatten(1)[:, :size] >> 8).to(torch.float32).unflatten(1, shape)
+            if shape
+            else (words[0][:, 0] >> 8).float()
+        )

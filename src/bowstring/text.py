@@ -1,14 +1,15 @@
-"""How text is written: prompts become a state, the network a block model, and a policy says which tokens may stand where.
+"""How text is written: prompts become a state, the network a block model, and a policy says which tokens
+may stand where.
 
-Shapes: b sequences, l positions of the canvas, n cached tokens, v tokens. The canvas is what is generated; what
-is known beforehand lies in the cache. Autoregression and diffusion share weights, cache and loop.
+Shapes: b sequences, l positions of the canvas, n cached tokens, v tokens. The canvas is what is generated;
+what is known beforehand lies in the cache. Autoregression and diffusion share weights, cache and loop.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -77,7 +78,11 @@ class Diffusing:
         position = (valid.cumsum(1) - 1).clamp(min=0).float()
         hidden, cache = self.network.read(tokens, position, valid, memory=memory)
         carry = {"layers": cache.layers, "valid": valid, "position": position[:, -1] + 1, "tokens": tokens}
-        return carry | {"head": valid.sum(1), "next": self.logits(hidden[:, -1])} | ({} if memory is None else {"memory": memory})
+        return (
+            carry
+            | {"head": valid.sum(1), "next": self.logits(hidden[:, -1])}
+            | ({} if memory is None else {"memory": memory})
+        )
 
     def logits(self, hidden: Tensor) -> Tensor:
         return self.network.heads["text"](hidden)
@@ -94,14 +99,22 @@ class Diffusing:
         position = carry["position"][:, None] + torch.arange(tokens.shape[1])
         cache = Cache(carry["layers"], carry["valid"])
         hidden, cache = self.network.read(tokens, position, valid, cache, memory=carry.get("memory"))
-        grown = {"layers": cache.layers, "valid": cache.valid, "position": position[:, -1] + 1, "next": self.logits(hidden[:, -1])}
+        grown = {
+            "layers": cache.layers,
+            "valid": cache.valid,
+            "position": position[:, -1] + 1,
+            "next": self.logits(hidden[:, -1]),
+        }
         return carry | grown | {"tokens": torch.cat([carry["tokens"], tokens], 1)}
 
     def _slid(self, carry: dict[str, Any], tokens: Tensor) -> dict[str, Any]:
         everything = torch.cat([carry["tokens"], tokens], 1)
         valid = torch.cat([carry["valid"], torch.ones_like(tokens, dtype=torch.bool)], 1)
         rows = [row[here].tolist() for row, here in zip(everything, valid, strict=True)]
-        kept = [row[:head] + row[head:][-(self.context - head) // 2 :] for row, head in zip(rows, carry["head"].tolist(), strict=True)]
+        kept = [
+            row[:head] + row[head:][-(self.context - head) // 2 :]
+            for row, head in zip(rows, carry["head"].tolist(), strict=True)
+        ]
         return self.begin(*padded(kept), carry.get("memory")) | {"head": carry["head"]}
 
 
@@ -133,7 +146,13 @@ def finished(x: Tensor) -> Tensor:
     return torch.where(behind, NULL, x)
 
 
-def writing(order: Order, temperature: float, top_p: float, gap: bool = False) -> Update:  # noqa: FBT001, FBT002
+def places(order: Order, belief: Tensor, masked: Tensor, t: Tensor, s: Tensor, rng: Rng) -> Tensor:
+    """Where tokens are revealed between t and s, `(b, l)`: decided by the state, never by what is drawn."""
+    count = (masked.sum(1) * revealed_share(PROCESS, t, s) - 1e-6).ceil().long()
+    return chosen(order(belief, rng), masked, count)
+
+
+def writing(order: Order, temperature: float, top_p: float, gap: bool = False) -> Update:  # noqa: FBT001
     """The update of text: reveal the positions that `order` puts first, with admissible tokens.
 
     It remembers per position of the block {"confidence", "entropy"}: the probability of the drawn token and
@@ -144,26 +163,37 @@ def writing(order: Order, temperature: float, top_p: float, gap: bool = False) -
         masked = x == MASK
         allowed = admissible(logits, x, gap)
         belief = allowed.softmax(-1)
-        count = (masked.sum(1) * revealed_share(PROCESS, t, s) - 1e-6).ceil().long()
-        here = chosen(order(belief, rng), masked, count)
+        here = places(order, belief, masked, t, s, rng)
         tokens = draw(truncate(allowed, temperature, top_p).softmax(-1), rng.uniform(x.shape[1]))
         x_s = torch.where(here, tokens, x)
         before = carry or {"confidence": torch.zeros(x.shape), "entropy": torch.zeros(x.shape)}
-        fresh = {"confidence": belief.gather(-1, tokens[..., None])[..., 0], "entropy": torch.special.entr(belief).sum(-1)}
-        return (x_s if gap else finished(x_s)), {name: torch.where(here, fresh[name], before[name]) for name in fresh}
+        fresh = {
+            "confidence": belief.gather(-1, tokens[..., None])[..., 0],
+            "entropy": torch.special.entr(belief).sum(-1),
+        }
+        return (x_s if gap else finished(x_s)), {
+            name: torch.where(here, fresh[name], before[name]) for name in fresh
+        }
 
     return update
 
 
 def ended(state: State) -> Tensor:
     """A sample has ended when an [end] stands with nothing masked before it."""
-    end = state.x == END  # type: ignore[operator]
-    masked_before = ((state.x == MASK).cumsum(1) > 0) & end  # type: ignore[union-attr,operator]
+    x = cast(Tensor, state.x)
+    end = x == END
+    masked_before = ((x == MASK).cumsum(1) > 0) & end
     return end.any(1) & ~masked_before.any(1)
 
 
 @torch.no_grad()
-def write(network: UnifiedScoreNetwork, known: Sequence[Sequence[int]], how: Sampling, context: int, memory: Tensor | None = None) -> Iterator[State]:
+def write(
+    network: UnifiedScoreNetwork,
+    known: Sequence[Sequence[int]],
+    how: Sampling,
+    context: int,
+    memory: Tensor | None = None,
+) -> Iterator[State]:
     """States of a canvas of `how.max_tokens` behind each row of known tokens, the fully masked one first."""
     causal = how.mode == "ar"
     size = 1 if causal else min(how.block, how.max_tokens)
@@ -178,11 +208,20 @@ def write(network: UnifiedScoreNetwork, known: Sequence[Sequence[int]], how: Sam
 
 
 @torch.no_grad()
-def fill_gap(network: UnifiedScoreNetwork, known: Sequence[int], gap: int, suffix: Sequence[int], how: Sampling, context: int) -> Iterator[State]:
+def fill_gap(
+    network: UnifiedScoreNetwork,
+    known: Sequence[int],
+    gap: int,
+    suffix: Sequence[int],
+    how: Sampling,
+    context: int,
+) -> Iterator[State]:
     """States of a gap of `gap` masks followed by the pinned suffix, written as one block."""
     model = Diffusing(network, context)
     canvas = torch.tensor([[MASK] * gap + list(suffix)])
-    step = blocks(model, writing(ORDERS[how.order], how.temperature, how.top_p, gap=True), [(0, canvas.shape[1])])
+    step = blocks(
+        model, writing(ORDERS[how.order], how.temperature, how.top_p, gap=True), [(0, canvas.shape[1])]
+    )
     start = State.begin(canvas, carry={"model": model.begin(*padded([known])), "update": None})
     yield start
     yield from iterate(step, start, uniform(min(how.steps, gap)), Rng.of(how.seed, 1))

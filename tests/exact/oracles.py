@@ -6,7 +6,8 @@ from bowstring.process import Gaussian
 
 MASK = 4
 TABLE = torch.tensor(  # p(a, b, c) over 2 x 3 x 2 values, far from independent
-    [[[0.20, 0.01], [0.02, 0.15], [0.03, 0.04]], [[0.01, 0.14], [0.12, 0.02], [0.06, 0.20]]], dtype=torch.float64
+    [[[0.20, 0.01], [0.02, 0.15], [0.03, 0.04]], [[0.01, 0.14], [0.12, 0.02], [0.06, 0.20]]],
+    dtype=torch.float64,
 )
 VALUES = 4  # tokens 0..3 exist, of which each position uses some
 

@@ -46,10 +46,17 @@ def test_ddim_is_the_euler_step_of_a_rectified_flow():
 
 
 def test_dpmpp_keeps_the_variance_where_ddim_loses_it():
-    process, n, x = Gaussian(linear_beta), 30, torch.randn(4000, 1, generator=torch.Generator().manual_seed(0))
+    process, n, x = (
+        Gaussian(linear_beta),
+        30,
+        torch.randn(4000, 1, generator=torch.Generator().manual_seed(0)),
+    )
     times = karras(n, linear_beta)
     start = State.begin(x.double(), t=float(times[0]))
-    stds = [last(iterate(make(gaussian_denoise(process), process), start, times, Rng.of(0, 4000))).x.std().item() for make in (ddim, dpmpp_2m)]
+    stds = [
+        last(iterate(make(gaussian_denoise(process), process), start, times, Rng.of(0, 4000))).x.std().item()
+        for make in (ddim, dpmpp_2m)
+    ]
     assert abs(stds[1] / 0.5 - 1) < 0.02 + 0.012  # 0.012 is one standard error of this batch's own std
     assert abs(stds[1] - 0.5) < abs(stds[0] - 0.5) + 0.006
 
@@ -59,7 +66,9 @@ def test_the_exact_denoiser_minimises_the_loss():
     x_0 = 0.7 + 0.5 * torch.randn(n, 1, generator=torch.Generator().manual_seed(1))
     t, rng, exact = torch.full((n,), 0.5), Rng.of(1, n), gaussian_denoise(process)
     best = process.loss(exact, x_0, t, rng).mean()
-    assert all(best < process.loss(lambda x, t, a=a: exact(x, t) + a, x_0, t, rng).mean() for a in (-0.05, 0.05))
+    assert all(
+        best < process.loss(lambda x, t, a=a: exact(x, t) + a, x_0, t, rng).mean() for a in (-0.05, 0.05)
+    )
     alpha2 = 0.5  # cosine at one half: the posterior variance is known
     assert best.item() == pytest.approx(0.25 * alpha2 / (0.25 * alpha2 + 0.5), rel=0.03)
 

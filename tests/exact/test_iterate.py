@@ -24,7 +24,11 @@ def words(*values):
     [
         ((0, 0, 0, 0), (0, 0), (0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8)),
         ((0xFFFFFFFF,) * 4, (0xFFFFFFFF,) * 2, (0x408F276D, 0x41C83B0E, 0xA20BC7C6, 0x6D5451FD)),
-        ((0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344), (0xA4093822, 0x299F31D0), (0xD16CFE09, 0x94FDCCEB, 0x5001E420, 0x24126EA1)),
+        (
+            (0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344),
+            (0xA4093822, 0x299F31D0),
+            (0xD16CFE09, 0x94FDCCEB, 0x5001E420, 0x24126EA1),
+        ),
     ],
 )
 def test_philox_gives_its_published_answers(counter, key, answer):
@@ -41,20 +45,31 @@ def test_numbers_have_the_moments_of_their_laws():
     assert torch.corrcoef(z)[0, 1].abs().item() < 4 / (n / 4) ** 0.5
 
 
-@pytest.mark.parametrize("make", [lambda d: ddim(d, PROCESS, eta=1.0), lambda d: dpmpp_2m(d, PROCESS), lambda d: heun(d, PROCESS)], ids=["ddpm", "dpmpp", "heun"])
+@pytest.mark.parametrize(
+    "make",
+    [lambda d: ddim(d, PROCESS, eta=1.0), lambda d: dpmpp_2m(d, PROCESS), lambda d: heun(d, PROCESS)],
+    ids=["ddpm", "dpmpp", "heun"],
+)
 def test_a_saved_state_resumes_bit_for_bit(make):
     step, times = make(gaussian_denoise(PROCESS)), uniform(12)
     whole = list(iterate(step, State.begin(NOISE), times, Rng.of(2, 6)))
     saved = whole[4].tensors()
     resumed = list(iterate(step, State.from_tensors(saved), times, Rng.of(2, 6)))
     assert len(resumed) == 7
-    assert all(torch.equal(a, b) for a, b in zip(whole[-1].tensors().values(), resumed[-1].tensors().values(), strict=True) if not a.isnan().any())
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(whole[-1].tensors().values(), resumed[-1].tensors().values(), strict=True)
+        if not a.isnan().any()
+    )
 
 
 def test_a_sample_does_not_depend_on_its_batch():
     step, times = unmask(table_denoise, Masked(MASK)), uniform(9)
     together = last(iterate(step, State.begin(torch.full((5, 3), MASK)), times, Rng.of(4, 5))).x
-    alone = [last(iterate(step, State.begin(torch.full((1, 3), MASK)), times, Rng.of(4, 1, first=i))).x[0] for i in range(5)]
+    alone = [
+        last(iterate(step, State.begin(torch.full((1, 3), MASK)), times, Rng.of(4, 1, first=i))).x[0]
+        for i in range(5)
+    ]
     assert torch.equal(together, torch.stack(alone))
 
 
@@ -77,15 +92,26 @@ def test_samples_halt_alone_and_cost_nothing_afterwards():
     assert torch.equal(state.x[1], free.x[1]) or state.halted[1]
 
 
-@pytest.mark.parametrize(("halt", "steps"), [(never, 8), (budget(3), 3), (settled(1e9), 1), (either(budget(5), budget(2)), 2)])
+@pytest.mark.parametrize(
+    ("halt", "steps"), [(never, 8), (budget(3), 3), (settled(1e9), 1), (either(budget(5), budget(2)), 2)]
+)
 def test_halting_rules(halt, steps):
-    state = last(iterate(ddim(gaussian_denoise(PROCESS), PROCESS), State.begin(NOISE), uniform(8), Rng.of(0, 6), halt))
+    state = last(
+        iterate(ddim(gaussian_denoise(PROCESS), PROCESS), State.begin(NOISE), uniform(8), Rng.of(0, 6), halt)
+    )
     assert state.steps.tolist() == [steps] * 6
 
 
 def test_a_finished_loop_says_so():
     with pytest.raises(ValueError, match="took no step"):
-        last(iterate(ddim(gaussian_denoise(PROCESS), PROCESS), State.begin(NOISE), torch.tensor([1.0]), Rng.of(0, 6)))
+        last(
+            iterate(
+                ddim(gaussian_denoise(PROCESS), PROCESS),
+                State.begin(NOISE),
+                torch.tensor([1.0]),
+                Rng.of(0, 6),
+            )
+        )
 
 
 def test_a_saved_state_with_an_unknown_field_is_refused():
@@ -116,10 +142,24 @@ def test_the_energy_of_a_gaussian_moves_the_score_by_its_gradient():
 
 def test_pinned_values_come_out_untouched():
     known, where = torch.full((6, 3), 9.0), torch.tensor([True, False, False])
-    x = last(iterate(ddim(pinned(gaussian_denoise(PROCESS), known, where), PROCESS), State.begin(NOISE), uniform(8), Rng.of(0, 6))).x
+    x = last(
+        iterate(
+            ddim(pinned(gaussian_denoise(PROCESS), known, where), PROCESS),
+            State.begin(NOISE),
+            uniform(8),
+            Rng.of(0, 6),
+        )
+    ).x
     assert torch.equal(x[:, 0], known[:, 0])
     tokens = torch.tensor([[1, 0, 0]])
-    y = last(iterate(unmask(pinned(table_denoise, tokens, where), Masked(MASK)), State.begin(torch.full((4, 3), MASK)), uniform(5), Rng.of(0, 4))).x
+    y = last(
+        iterate(
+            unmask(pinned(table_denoise, tokens, where), Masked(MASK)),
+            State.begin(torch.full((4, 3), MASK)),
+            uniform(5),
+            Rng.of(0, 4),
+        )
+    ).x
     assert y[:, 0].tolist() == [1] * 4
 
 
@@ -138,7 +178,14 @@ def test_a_corrector_runs_at_the_new_time():
         seen.append((t[0].item(), s[0].item()))
         return state.advance(state.x, s, nfe=2)
 
-    state = last(iterate(corrected(ddim(gaussian_denoise(PROCESS), PROCESS), kernel), State.begin(NOISE), uniform(2), Rng.of(0, 6)))
+    state = last(
+        iterate(
+            corrected(ddim(gaussian_denoise(PROCESS), PROCESS), kernel),
+            State.begin(NOISE),
+            uniform(2),
+            Rng.of(0, 6),
+        )
+    )
     assert seen == [(0.5, 0.5), (0.0, 0.0)]
     assert state.nfe.tolist() == [6] * 6
 

@@ -23,7 +23,10 @@ class TextCodec:
         self._tokenizer = tokenizer
         for i, name in enumerate(RESERVED):
             if tokenizer.id_to_token(i) != name:
-                raise ValueError(f"tokenizer has {tokenizer.id_to_token(i)!r} as token {i}; expected {name!r}. Train it with TextCodec.train")
+                raise ValueError(
+                    f"tokenizer has {tokenizer.id_to_token(i)!r} as token {i}; expected {name!r}. Train "
+                    "it with TextCodec.train"
+                )
 
     @classmethod
     def train(cls, texts: Iterable[str], vocab: int = 4096) -> TextCodec:
@@ -42,7 +45,9 @@ class TextCodec:
 
     @classmethod
     def from_json(cls, text: str) -> TextCodec:
-        """Reads a tokenizer; its reserved names are unhooked, so that "<|end|>" in a text is just characters."""
+        """Reads a tokenizer; its reserved names are unhooked, so that "<|end|>" in a text is just
+        characters.
+        """
         data = json.loads(text)
         data["added_tokens"] = []
         return cls(Tokenizer.from_str(json.dumps(data)))

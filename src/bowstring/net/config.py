@@ -28,7 +28,10 @@ class NetworkConfig:
 
     def __post_init__(self) -> None:
         if self.width % HEAD or self.width < HEAD:
-            raise ValueError(f"width {self.width} is not a positive multiple of {HEAD}; try {max(HEAD, self.width // HEAD * HEAD)}")
+            raise ValueError(
+                f"width {self.width} is not a positive multiple of {HEAD}; try "
+                f"{max(HEAD, self.width // HEAD * HEAD)}"
+            )
         for name in ("depth", "hidden", "vocab", "rank", "cross_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected at least 1")
@@ -41,7 +44,9 @@ class NetworkConfig:
     def of_size(cls, size: int, vocab: int = 4096) -> NetworkConfig:
         """The dial: size 6 is the shipped network, 12 is 768 wide and 12 deep, 39 has 3 B parameters."""
         width = HEAD * size
-        return cls(width=width, depth=size, hidden=-(-8 * width // 3 // 64) * 64, vocab=vocab, rank=width // 2)
+        return cls(
+            width=width, depth=size, hidden=-(-8 * width // 3 // 64) * 64, vocab=vocab, rank=width // 2
+        )
 
     @classmethod
     def from_json(cls, data: dict[str, int]) -> NetworkConfig:

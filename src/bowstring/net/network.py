@@ -6,6 +6,8 @@ is noise, and the best denoiser of a masked process does not depend on t (Ou et 
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
@@ -15,7 +17,9 @@ from .trunk import Cache, Trunk
 
 
 def causal(doc: Tensor) -> Tensor:
-    """Who a clean token may look at: itself and what is before it in its own document. `(b, l) -> (b, l, l)`."""
+    """Who a clean token may look at: itself and what is before it in its own document. `(b, l) -> (b, l,
+    l)`.
+    """
     length = doc.shape[1]
     order = torch.arange(length, device=doc.device)
     return (doc[:, :, None] == doc[:, None, :]) & (order[None, :] <= order[:, None])
@@ -52,45 +56,69 @@ class UnifiedScoreNetwork(nn.Module):
 
     def embed(self, modality: str, x: Tensor) -> Tensor:
         """Values of one modality as trunk tokens, its modality embedding added."""
-        return self.heads[modality].embed(x) + self.trunk.modality.weight[MODALITIES.index(modality)]
+        head = cast(TextHead | RealsHead, self.heads[modality])
+        return head.embed(x) + self.trunk.modality.weight[MODALITIES.index(modality)]
 
-    def run(self, x: Tensor, position: Tensor, t: Tensor | None = None, **conditions: Tensor | Cache | None) -> tuple:
+    def run(
+        self, x: Tensor, position: Tensor, t: Tensor | None = None, **conditions: Tensor | Cache | None
+    ) -> tuple:
         """One counted pass through the trunk; see `Trunk.forward`."""
         self.forwards += 1
         return self.trunk(x, position, x.new_zeros(1, 1) if t is None else t, **conditions)
 
-    def read(self, tokens: Tensor, position: Tensor, valid: Tensor, cache: Cache | None = None, **memory: Tensor | None) -> tuple[Tensor, Cache]:
+    def read(
+        self,
+        tokens: Tensor,
+        position: Tensor,
+        valid: Tensor,
+        cache: Cache | None = None,
+        **memory: Tensor | None,
+    ) -> tuple[Tensor, Cache]:
         """Reads clean text causally: the hidden state of each token, and the cache grown by them.
 
         Args:
             valid: `(b, l)`, False at padding.
         """
-        b, length = tokens.shape
+        length = tokens.shape[1]
         seen = valid if cache is None else torch.cat([cache.valid, valid], 1)
         n = seen.shape[1] - length
         order = torch.arange(length, device=tokens.device)
-        mask = (torch.arange(n + length, device=tokens.device)[None, :] <= n + order[:, None])[None] & seen[:, None, :]
-        mask = mask | (torch.arange(n + length) == n + order[:, None])  # padding sees itself: a softmax needs one key
-        hidden, layers = self.run(self.embed("text", tokens), position, mask=mask[:, None], cache=cache, **memory)
+        mask = (torch.arange(n + length, device=tokens.device)[None, :] <= n + order[:, None])[None] & seen[
+            :, None, :
+        ]
+        mask = mask | (
+            torch.arange(n + length) == n + order[:, None]
+        )  # padding sees itself: a softmax needs one key
+        hidden, layers = self.run(
+            self.embed("text", tokens), position, mask=mask[:, None], cache=cache, **memory
+        )
         return hidden, Cache(layers, seen)
 
     def score(self, tokens: Tensor, position: Tensor, cache: Cache, **memory: Tensor | None) -> Tensor:
-        """Hidden states of a noisy block that sees the cache and all of itself; the cache is left as it was."""
+        """Hidden states of a noisy block that sees the cache and all of itself; the cache is left as it
+        was.
+        """
         b, length = tokens.shape
         seen = torch.cat([cache.valid, cache.valid.new_ones(b, length)], 1)
         mask = seen[:, None, None, :].expand(b, 1, length, -1)
         return self.run(self.embed("text", tokens), position, mask=mask, cache=cache, **memory)[0]
 
-    def pair(self, noisy: Tensor, clean: Tensor, doc: Tensor, block: Tensor, **memory: Tensor | None) -> tuple[Tensor, Tensor]:
+    def pair(
+        self, noisy: Tensor, clean: Tensor, doc: Tensor, block: Tensor, **memory: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
         """One pass over [noisy ; clean]: hidden states of both streams, `(b, l, d)` each."""
         position = torch.arange(clean.shape[1], device=clean.device, dtype=torch.float32).repeat(2)[None]
         both = self.embed("text", torch.cat([noisy, clean], 1))
-        hidden, _ = self.run(both, position.expand(both.shape[0], -1), mask=paired(doc, block)[:, None], **memory)
-        return hidden.chunk(2, 1)  # type: ignore[return-value]
+        hidden, _ = self.run(
+            both, position.expand(both.shape[0], -1), mask=paired(doc, block)[:, None], **memory
+        )
+        return hidden.chunk(2, 1)
 
     def plain(self, clean: Tensor, doc: Tensor, **memory: Tensor | None) -> Tensor:
         """Causal hidden states of packed documents, for training and scoring without a noisy stream."""
-        position = torch.arange(clean.shape[1], device=clean.device, dtype=torch.float32)[None].expand_as(clean)
+        position = torch.arange(clean.shape[1], device=clean.device, dtype=torch.float32)[None].expand_as(
+            clean
+        )
         return self.run(self.embed("text", clean), position, mask=causal(doc)[:, None], **memory)[0]
 
     def shares(self) -> dict[str, int]:

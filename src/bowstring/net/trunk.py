@@ -22,7 +22,9 @@ TIME_RANK = 128
 
 @dataclass(frozen=True)
 class Cache:
-    """Keys and values of the tokens already read, per layer `(b, heads, n, h)`, and which are real `(b, n)`."""
+    """Keys and values of the tokens already read, per layer `(b, heads, n, h)`, and which are real `(b,
+    n)`.
+    """
 
     layers: tuple[tuple[Tensor, Tensor], ...]
     valid: Tensor
@@ -37,7 +39,9 @@ class Cache:
 
 
 def sinusoid(t: Tensor, features: int = TIME_FEATURES) -> Tensor:
-    """Sinusoidal embedding of times in [0, 1], `(...) -> (..., features)` (Vaswani et al. 2017, section 3.5)."""
+    """Sinusoidal embedding of times in [0, 1], `(...) -> (..., features)` (Vaswani et al. 2017, section
+    3.5).
+    """
     rates = torch.exp(-math.log(10_000.0) * torch.arange(features // 2, device=t.device) / (features // 2))
     angle = 1000.0 * t.unsqueeze(-1) * rates
     return torch.cat([angle.sin(), angle.cos()], -1)
@@ -73,7 +77,9 @@ class TimeModulation(nn.Module):
 
     def forward(self, t: Tensor, step_size: Tensor) -> Tensor:
         """`(b|1, l|1)` twice -> `(b|1, l|1, 6, d)`."""
-        features = self.time(sinusoid(t)) + self.step_size(sinusoid(step_size) - sinusoid(torch.zeros_like(step_size)))
+        features = self.time(sinusoid(t)) + self.step_size(
+            sinusoid(step_size) - sinusoid(torch.zeros_like(step_size))
+        )
         return self.out(F.silu(features)).unflatten(-1, (6, -1))
 
 
@@ -114,7 +120,9 @@ class CrossAttention(nn.Module):
     def forward(self, x: Tensor, memory: Tensor, mask: Tensor | None) -> Tensor:
         q = self.q(F.rms_norm(x, x.shape[-1:])).unflatten(-1, (self.heads, HEAD)).transpose(1, 2)
         k, v = self.kv(memory).unflatten(-1, (2, self.heads, HEAD)).permute(2, 0, 3, 1, 4)
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=None if mask is None else mask[:, None, None, :])
+        y = F.scaled_dot_product_attention(
+            q, k, v, attn_mask=None if mask is None else mask[:, None, None, :]
+        )
         return torch.tanh(self.gate) * self.out(y.transpose(1, 2).flatten(2))
 
 
@@ -153,7 +161,9 @@ class Layer(nn.Module):
         memory_mask: Tensor | None,
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         shift_a, scale_a, gate_a, shift_f, scale_f, gate_f = (modulation + self.offset).unbind(-2)
-        y, present = self.attention(torch.addcmul(shift_a, F.rms_norm(x, x.shape[-1:]), 1 + scale_a), cos, sin, mask, past)
+        y, present = self.attention(
+            torch.addcmul(shift_a, F.rms_norm(x, x.shape[-1:]), 1 + scale_a), cos, sin, mask, past
+        )
         x = x + gate_a * y
         if memory is not None and self.cross is not None:
             x = x + self.cross(x, memory, memory_mask)

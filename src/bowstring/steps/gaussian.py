@@ -1,7 +1,7 @@
 """Steps for reals: how a noisy sample becomes cleaner.
 
-An update is the rule once the belief is known, `(x, belief, t, s, rng, carry) -> (x, carry)`; `single` makes a
-step of one evaluation from it and `joint` one step for several modalities from a single evaluation.
+An update is the rule once the belief is known, `(x, belief, t, s, rng, carry) -> (x, carry)`; `single`
+makes a step of one evaluation from it and `joint` one step for several modalities from a single evaluation.
 """
 
 from __future__ import annotations
@@ -41,9 +41,11 @@ def joint(denoise: Denoise, updates: Mapping[str, Update], clocks: Mapping[str, 
         own_t = {name: clocks[name](t) if name in clocks else t for name in names}
         own_s = {name: clocks[name](s) if name in clocks else s for name in names}
         belief, carry = denoise(state.x, own_t), dict(state.carry or {})
-        x = dict(state.x)  # type: ignore[arg-type]
+        x = dict(state.x)
         for i, name in enumerate(names):
-            x[name], carry[name] = updates[name](x[name], belief[name], own_t[name], own_s[name], rng.fork(i), carry.get(name))
+            x[name], carry[name] = updates[name](
+                x[name], belief[name], own_t[name], own_s[name], rng.fork(i), carry.get(name)
+            )
         return state.advance(x, s, carry=carry)
 
     return step
@@ -78,8 +80,12 @@ def dpmpp_2m_update(process: Gaussian) -> Update:
     def update(x: Tensor, x_0_hat: Tensor, t: Tensor, s: Tensor, rng: Rng, carry: Any) -> tuple[Tensor, Any]:
         (alpha_t, sigma_t), (alpha_s, sigma_s) = process.at(t, x), process.at(s, x)
         h = (alpha_s / sigma_s).log() - (alpha_t / sigma_t).log()
-        previous, h_previous = (x_0_hat, torch.full_like(h, torch.inf)) if carry is None else (carry["x_0"], carry["h"])
-        lean = torch.where(torch.isfinite(h), h / (2 * h_previous), 0.0)  # first order into s = 0, and at the start
+        previous, h_previous = (
+            (x_0_hat, torch.full_like(h, torch.inf)) if carry is None else (carry["x_0"], carry["h"])
+        )
+        lean = torch.where(
+            torch.isfinite(h), h / (2 * h_previous), 0.0
+        )  # first order into s = 0, and at the start
         d = x_0_hat + lean * (x_0_hat - previous)
         ratio = alpha_t * sigma_s / (alpha_s * sigma_t)  # exp(-h), without infinities
         return sigma_s / sigma_t * x + alpha_s * (1 - ratio) * d, {"x_0": x_0_hat, "h": h}
@@ -98,7 +104,8 @@ def dpmpp_2m(denoise: Denoise, process: Gaussian) -> Step:
 def heun(denoise: Denoise, process: Gaussian) -> Step:
     """Second order from two evaluations: a DDIM step, then the same step with the mean of both beliefs.
 
-    The exact part of the flow is kept (an exponential integrator), so the ends of a schedule cause no trouble.
+    The exact part of the flow is kept (an exponential integrator), so the ends of a schedule cause no
+    trouble.
     """
     euler = ddim_update(process)
 

@@ -1,7 +1,8 @@
 """Steps for tokens: where to reveal, and what.
 
-Two stages: an order decides where from the state alone, a draw decides what. Shapes: b sequences, l positions,
-v tokens. Autoregression is the order "leftmost, one at a time": `blocks` of size one over a causal model.
+Two stages: an order decides where from the state alone, a draw decides what. Shapes: b sequences, l
+positions, v tokens. Autoregression is the order "leftmost, one at a time": `blocks` of size one over a
+causal model.
 """
 
 from __future__ import annotations
@@ -99,13 +100,16 @@ def remask(denoise: Denoise, process: Masked, cap: float = 0.1) -> Step:
 
 
 def truncate(logits: Tensor, temperature: float = 1.0, top_p: float = 1.0) -> Tensor:
-    """Logits divided by the temperature, without the least probable tokens that together have less than 1 - top_p.
+    """Logits divided by the temperature, without the least probable tokens that together have less than 1
+    - top_p.
 
     Raises:
         ValueError: a temperature that is not positive, or top_p outside (0, 1].
     """
     if temperature <= 0 or not 0 < top_p <= 1:
-        raise ValueError(f"temperature is {temperature} and top_p is {top_p}; expected temperature > 0 and 0 < top_p <= 1")
+        raise ValueError(
+            f"temperature is {temperature} and top_p is {top_p}; expected temperature > 0 and 0 < top_p <= 1"
+        )
     logits = logits / temperature
     if top_p == 1:
         return logits

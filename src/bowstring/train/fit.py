@@ -1,7 +1,7 @@
 """The training loop of text: a generator over steps that can stop anywhere and go on as if it had not.
 
-Three phases: next token only; next token and blocks of every size together; the same with a heavier next-token
-loss while the learning rate falls to zero. What a step does depends on (recipe, step) alone.
+Three phases: next token only; next token and blocks of every size together; the same with a heavier
+next-token loss while the learning rate falls to zero. What a step does depends on (recipe, step) alone.
 """
 
 from __future__ import annotations
@@ -39,11 +39,19 @@ class Recipe:
     length: int = 256
     blocks: tuple[int, ...] = (4, 8, 16)
     canvas: float = 0.1  # share of joint steps whose block is the whole body
-    ar_weight: tuple[float, float] = (1.0, 1.5)  # of the next-token loss in the joint phase and in the cool-down
+    ar_weight: tuple[float, float] = (
+        1.0,
+        1.5,
+    )  # of the next-token loss in the joint phase and in the cool-down
     rate: float = 2e-3
     warm_up: int = 150
     seed: int = 0
-    repeats: tuple[tuple[str, float], ...] = (("tale", 1.0), ("story", 0.6), ("function", 2.0), ("snippet", 3.0))
+    repeats: tuple[tuple[str, float], ...] = (
+        ("tale", 1.0),
+        ("story", 0.6),
+        ("function", 2.0),
+        ("snippet", 3.0),
+    )
     in_order: float = 0.12
     in_place: float = 0.12
     baseline: bool = False  # next token only, to the end
@@ -60,7 +68,9 @@ class Recipe:
     def rate_at(self, step: int) -> float:
         """Linear warm-up, constant while only the next token is learned, then linear to zero."""
         fall = self.ar * self.steps
-        return self.rate * min(1.0, (step + 1) / self.warm_up, max(0.0, (self.steps - step) / (self.steps - fall)))
+        return self.rate * min(
+            1.0, (step + 1) / self.warm_up, max(0.0, (self.steps - step) / (self.steps - fall))
+        )
 
 
 @dataclass(frozen=True)
@@ -76,9 +86,13 @@ class Progress:
     seconds_left: float
 
 
-def optimisers(network: UnifiedScoreNetwork, rate: float) -> tuple[torch.optim.Optimizer, torch.optim.Optimizer]:
+def optimisers(
+    network: UnifiedScoreNetwork, rate: float
+) -> tuple[torch.optim.Optimizer, torch.optim.Optimizer]:
     """Muon for the trunk's matrices, AdamW for everything else."""
-    matrices = [p for n, p in network.trunk.layers.named_parameters() if p.ndim == 2 and not n.endswith("offset")]
+    matrices = [
+        p for n, p in network.trunk.layers.named_parameters() if p.ndim == 2 and not n.endswith("offset")
+    ]
     taken = {id(p) for p in matrices}
     rest = [p for p in network.parameters() if id(p) not in taken]
     muon = torch.optim.Muon(matrices, lr=rate, weight_decay=0.05, adjust_lr_fn="match_rms_adamw")
@@ -89,8 +103,15 @@ def batches(corpus: Corpus, recipe: Recipe, start: int) -> Iterator[Rows]:
     """The rows of step `start`, `start + 1`, ...; an epoch's last rows that fill no batch are left out."""
     epoch = at = 0
     while True:
-        rows = corpus.epoch(recipe.seed, epoch, recipe.length, dict(recipe.repeats), recipe.in_order, recipe.in_place)
-        rows = Rows(*(getattr(rows, n)[np.random.default_rng([recipe.seed, epoch, 1]).permutation(len(rows))] for n in asdict(rows[:0])))
+        rows = corpus.epoch(
+            recipe.seed, epoch, recipe.length, dict(recipe.repeats), recipe.in_order, recipe.in_place
+        )
+        rows = Rows(
+            *(
+                getattr(rows, n)[np.random.default_rng([recipe.seed, epoch, 1]).permutation(len(rows))]
+                for n in asdict(rows[:0])
+            )
+        )
         for i in range(0, len(rows) - recipe.rows + 1, recipe.rows):
             if at >= start:
                 yield rows[i : i + recipe.rows]
@@ -98,7 +119,9 @@ def batches(corpus: Corpus, recipe: Recipe, start: int) -> Iterator[Rows]:
         epoch += 1
 
 
-def losses(network: UnifiedScoreNetwork, recipe: Recipe, rows: Rows, step: int) -> tuple[Tensor, Tensor, Tensor]:
+def losses(
+    network: UnifiedScoreNetwork, recipe: Recipe, rows: Rows, step: int
+) -> tuple[Tensor, Tensor, Tensor]:
     """(total, next token, diffusion) of one step, nats per token."""
     if recipe.phase(step) == "ar":
         loss = ar_loss(network, rows)
@@ -110,7 +133,9 @@ def losses(network: UnifiedScoreNetwork, recipe: Recipe, rows: Rows, step: int) 
     return recipe.ar_weight[recipe.phase(step) == "cool"] * ar + diffusion, ar, diffusion
 
 
-def save(folder: Path, network: UnifiedScoreNetwork, optimiser: tuple[torch.optim.Optimizer, ...], step: int) -> None:
+def save(
+    folder: Path, network: UnifiedScoreNetwork, optimiser: tuple[torch.optim.Optimizer, ...], step: int
+) -> None:
     """Writes a checkpoint beside the old one, then takes its place."""
     tensors = {f"network.{k}": v for k, v in network.state_dict().items()}
     scalars: dict[str, float] = {}
@@ -136,7 +161,9 @@ def restore(folder: Path, network: UnifiedScoreNetwork, optimiser: tuple[torch.o
     """Loads the checkpoint in `folder` into network and optimisers and returns its step."""
     tensors = load_file(folder / "checkpoint.safetensors")
     meta: dict[str, Any] = json.loads((folder / "checkpoint.json").read_text())
-    network.load_state_dict({k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")})
+    network.load_state_dict(
+        {k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")}
+    )
     for o, one in enumerate(optimiser):
         state: dict[int, dict[str, Tensor]] = {}
         for key, value in tensors.items():
@@ -180,7 +207,18 @@ def fit(
             one.zero_grad(set_to_none=True)
         seconds = time.monotonic() - began
         speed = recipe.rows * recipe.length / seconds
-        yield Progress(step, recipe.phase(step), ar.item(), diffusion.item(), recipe.rate_at(step), speed, (recipe.steps - step - 1) * seconds), network
+        yield (
+            Progress(
+                step,
+                recipe.phase(step),
+                ar.item(),
+                diffusion.item(),
+                recipe.rate_at(step),
+                speed,
+                (recipe.steps - step - 1) * seconds,
+            ),
+            network,
+        )
         last = step + 1 == recipe.steps
         if last or time.monotonic() - saved > every_seconds:
             save(folder, network, optimiser, step + 1)

@@ -15,7 +15,9 @@ from ..codec.text import MASK
 from ..net.network import UnifiedScoreNetwork
 from .pack import Rows
 
-HEAVIEST = 4.0  # a block with one masked token would weigh its whole size; training clips, evaluation does not
+HEAVIEST = (
+    4.0  # a block with one masked token would weigh its whole size; training clips, evaluation does not
+)
 
 
 @dataclass(frozen=True)
@@ -39,8 +41,11 @@ def blocks_of(rows: Rows, size: int) -> Tensor:
     return block
 
 
-def draw_noise(rows: Rows, block: Tensor, rng: torch.Generator, leftmost: float = 0.25) -> Noise:
-    """Masks k of a block's n tokens, k uniform in 1..n, weight n / k; some blocks as a left-to-right order would.
+def draw_noise(
+    rows: Rows, block: Tensor, rng: torch.Generator, leftmost: float = 0.25, heaviest: float = HEAVIEST
+) -> Noise:
+    """Masks k of a block's n tokens, k uniform in 1..n, weight n / k; some blocks as a left-to-right order
+    would.
 
     The weight makes the loss the any-order bound of a block (Hoogeboom et al. 2022, arXiv 2110.02037).
     """
@@ -57,7 +62,9 @@ def draw_noise(rows: Rows, block: Tensor, rng: torch.Generator, leftmost: float 
     _, index = torch.unique(ids, return_inverse=True)
     groups = int(index.max()) + 1
     size = torch.zeros(groups).index_add_(0, index.flatten(), can.flatten().float())
-    strata = (torch.rand(1, generator=rng) + torch.randperm(groups, generator=rng) / groups) % 1  # low discrepancy
+    strata = (
+        torch.rand(1, generator=rng) + torch.randperm(groups, generator=rng) / groups
+    ) % 1  # low discrepancy
     count = (strata * size).floor() + 1
     key = torch.rand(b, length, generator=rng)
     ordered = torch.arange(length, 0, -1)[None] / (length + 1.0)
@@ -65,7 +72,7 @@ def draw_noise(rows: Rows, block: Tensor, rng: torch.Generator, leftmost: float 
     key = torch.where(in_order, 1 - ordered, key)  # the rightmost are masked first
     rank = _rank_within(index, key)
     masked = can & (rank < count[index])
-    return Noise(masked, (size / count).clamp(max=HEAVIEST)[index])
+    return Noise(masked, (size / count).clamp(max=heaviest)[index])
 
 
 def _rank_within(index: Tensor, key: Tensor) -> Tensor:
@@ -91,7 +98,9 @@ def ar_loss(network: UnifiedScoreNetwork, rows: Rows) -> Tensor:
     return next_token(network, rows, network.plain(torch.from_numpy(rows.tokens), doc))
 
 
-def joint_loss(network: UnifiedScoreNetwork, rows: Rows, size: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+def joint_loss(
+    network: UnifiedScoreNetwork, rows: Rows, size: int, rng: torch.Generator
+) -> tuple[Tensor, Tensor]:
     """(next-token loss, any-order bound per token) from one pass over [noisy ; clean], nats."""
     clean, doc = torch.from_numpy(rows.tokens), torch.from_numpy(rows.doc)
     block = blocks_of(rows, size)

@@ -1,9 +1,10 @@
-"""Documents to rows of tokens: layout, fill-in-the-middle, packing; a pure function of (documents, seed, epoch).
+"""Documents to rows of tokens: layout, fill-in-the-middle, packing; a pure function of (documents, seed,
+epoch).
 
 A document is laid out as [kind] prompt [body] text [end] and padded with nulls to a multiple of `ALIGN`, so
 that a block never tells where its document ends. Two other layouts teach infilling: in order ([suffix] and
-[middle] announce the parts; for the autoregressive mode) and in place (a gap with nulls in it, before the suffix;
-for diffusion, which thereby learns how long the middle is).
+[middle] announce the parts; for the autoregressive mode) and in place (a gap with nulls in it, before the
+suffix; for diffusion, which thereby learns how long the middle is).
 """
 
 from __future__ import annotations
@@ -68,7 +69,13 @@ def lay_in_order(head: Sequence[int], body: Sequence[int], rng: np.random.Genera
     return Laid(tokens, np.full(len(tokens), -1), predict, np.zeros(len(tokens), np.int8))
 
 
-def lay_in_place(head: Sequence[int], body: Sequence[int], complete: bool, rng: np.random.Generator, longest: int) -> Laid:  # noqa: FBT001
+def lay_in_place(
+    head: Sequence[int],
+    body: Sequence[int],
+    complete: bool,  # noqa: FBT001
+    rng: np.random.Generator,
+    longest: int,
+) -> Laid:
     """prefix, a gap of the middle and up to `GAPS` nulls, suffix [end]; the gap is what diffusion learns."""
     slack = int(rng.integers(0, GAPS + 1))
     body = [*body, END] if complete else list(body)
@@ -117,7 +124,13 @@ def pack(laid: Iterator[Laid], length: int, open_rows: int = 32) -> Rows:
             bins.append((size, [one]))
     closed += [items for _, items in bins]
     shape = (len(closed), length)
-    rows = Rows(np.zeros(shape, np.int64), np.zeros(shape, np.int64), np.full(shape, -1), np.zeros(shape, bool), np.zeros(shape, np.int8))
+    rows = Rows(
+        np.zeros(shape, np.int64),
+        np.zeros(shape, np.int64),
+        np.full(shape, -1),
+        np.zeros(shape, bool),
+        np.zeros(shape, np.int8),
+    )
     for r, items in enumerate(closed):
         at = 0
         for d, one in enumerate(items, 1):
@@ -130,7 +143,9 @@ def pack(laid: Iterator[Laid], length: int, open_rows: int = 32) -> Rows:
 
 @dataclass(frozen=True)
 class Corpus:
-    """Tokenised documents: bodies, and for each its kind, its tokenised prompts, whether it is complete, its source."""
+    """Tokenised documents: bodies, and for each its kind, its tokenised prompts, whether it is complete,
+    its source.
+    """
 
     bodies: list[list[int]]
     prompts: list[list[list[int]]]
@@ -153,7 +168,9 @@ class Corpus:
             [len(d.body.encode()) for d in documents],
         )
 
-    def epoch(self, seed: int, epoch: int, length: int, repeats: dict[str, float], in_order: float, in_place: float) -> Rows:
+    def epoch(
+        self, seed: int, epoch: int, length: int, repeats: dict[str, float], in_order: float, in_place: float
+    ) -> Rows:
         """All rows of one pass, shuffled.
 
         Args:

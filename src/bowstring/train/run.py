@@ -29,7 +29,9 @@ def corpus_documents(folder: Path, split: str) -> list[Document]:
     """
     paths = [path for kind in ("text", "code") if (path := folder / f"{kind}.jsonl.gz").exists()]
     if not paths:
-        raise FileNotFoundError(f"{folder} holds no corpus; build one with `bowstring data text` and `bowstring data code`")
+        raise FileNotFoundError(
+            f"{folder} holds no corpus; build one with `bowstring data text` and `bowstring data code`"
+        )
     return [document for path in paths for document in load(path) if document.split == split]
 
 
@@ -57,14 +59,20 @@ def train(name: str, data: Path, out: Path) -> None:
     corpus = Corpus.of(documents, codec)
     out.mkdir(parents=True, exist_ok=True)
     known = prompt_tokens(codec, "text", "a story about a fox")
-    columns = (TextColumn("{task.fields[phase]}"), BarColumn(), TextColumn("{task.completed}/{task.total}  {task.fields[said]}"), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.fields[phase]}"),
+        BarColumn(),
+        TextColumn("{task.completed}/{task.total}  {task.fields[said]}"),
+        TimeRemainingColumn(),
+    )
     console, network = Console(), None
     with Progress(*columns, console=console) as bar, (out / "log.jsonl").open("a") as log:
         task = bar.add_task("train", total=recipe.steps, phase="", said="")
         for progress, network in fit(recipe, corpus, out):
             log.write(json.dumps(asdict(progress)) + "\n")
             log.flush()
-            said = f"next token {progress.ar:.3f}  diffusion {progress.diffusion:.3f}  {progress.tokens_per_second:,.0f} tokens/s"
+            losses = f"next token {progress.ar:.3f}  diffusion {progress.diffusion:.3f}"
+            said = f"{losses}  {progress.tokens_per_second:,.0f} tokens/s"
             bar.update(task, completed=progress.step + 1, phase=progress.phase, said=said)
             if (progress.step + 1) % 200 == 0:
                 *_, sample = write(network.eval(), [known], Sampling(mode="ar", max_tokens=60), recipe.length)

@@ -1,10 +1,11 @@
 """Tensors in a Parquet file whose bytes can be used where they lie.
 
-The profile: one row group per tensor, one row in it, five required columns (name, dtype, shape, hash, data), each
-chunk a single data page v2, PLAIN, uncompressed. Any Parquet reader reads it. The bytes of `data` begin
-at a multiple of 64, so that a mapped file is an array without a copy. `metadata` is a JSON object in the
-file's key-value metadata. Everything is checked before anything is allocated: no gap of 64 bytes or more, no
-overlap, no size that its shape does not give; contents are checked against their hash at first touch.
+The profile: one row group per tensor, one row in it, five required columns (name, dtype, shape, hash,
+data), each chunk a single data page v2, PLAIN, uncompressed. Any Parquet reader reads it. The bytes of
+`data` begin at a multiple of 64, so that a mapped file is an array without a copy. `metadata` is a JSON
+object in the file's key-value metadata. Everything is checked before anything is allocated: no gap of 64
+bytes or more, no overlap, no size that its shape does not give; contents are checked against their hash at
+first touch.
 """
 
 from __future__ import annotations
@@ -28,7 +29,17 @@ COLUMNS = (b"name", b"dtype", b"shape", b"hash", b"data")
 KEY = b"bowstring"
 FORMAT = 1
 WIDTH = {"F32": 4, "F16": 2, "BF16": 2, "F64": 8, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1}
-NUMPY = {"F32": "<f4", "F16": "<f2", "BF16": "<u2", "F64": "<f8", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1", "U8": "u1"}
+NUMPY = {
+    "F32": "<f4",
+    "F16": "<f2",
+    "BF16": "<u2",
+    "F64": "<f8",
+    "I64": "<i8",
+    "I32": "<i4",
+    "I16": "<i2",
+    "I8": "i1",
+    "U8": "u1",
+}
 LARGEST_FOOTER = 1 << 26
 LARGEST_TENSOR = (1 << 31) - (1 << 16)  # page sizes are 32-bit
 BYTE_ARRAY, REQUIRED, UTF8, PLAIN, DATA_PAGE_V2, UNCOMPRESSED = 6, 0, 0, 0, 3, 0
@@ -55,7 +66,7 @@ class Tensor:
         for name, numpy_name in NUMPY.items():
             if name != "BF16" and array.dtype == np.dtype(numpy_name):
                 flat = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
-                return cls(name, array.shape, memoryview(flat))
+                return cls(name, array.shape, memoryview(flat))  # type: ignore[arg-type]  # numpy arrays are buffers
         raise TypeError(f"arrays of {array.dtype} are not stored; use one of {sorted(set(WIDTH) - {'BF16'})}")
 
 
@@ -90,7 +101,16 @@ def _write_chunk(file: BinaryIO, column: bytes, value: bytes | memoryview, align
     file.write(value)
     total = Int(len(header) + size, I64)
     encodings = List([Int(PLAIN)], I32)
-    meta = {1: Int(BYTE_ARRAY), 2: encodings, 3: List([column], BINARY), 4: Int(UNCOMPRESSED), 5: Int(1, I64), 6: total, 7: total, 9: Int(offset, I64)}
+    meta = {
+        1: Int(BYTE_ARRAY),
+        2: encodings,
+        3: List([column], BINARY),
+        4: Int(UNCOMPRESSED),
+        5: Int(1, I64),
+        6: total,
+        7: total,
+        9: Int(offset, I64),
+    }
     return {2: Int(offset, I64), 3: meta}
 
 
@@ -112,15 +132,30 @@ def write(path: Path, tensors: Iterable[tuple[str, Tensor]], metadata: Mapping[s
         file.write(MAGIC)
         for name, tensor in tensors:
             if name in names or len(tensor.data) > LARGEST_TENSOR:
-                raise ValueError(f"tensor {name!r} is {'given twice' if name in names else 'too large: split it below 2 GiB'}")
+                raise ValueError(
+                    f"tensor {name!r} is "
+                    f"{'given twice' if name in names else 'too large: split it below 2 GiB'}"
+                )
             names.add(name)
             start = file.tell()
             texts = (name, tensor.dtype, json.dumps(list(tensor.shape)), digest(tensor.data))
-            chunks = [_write_chunk(file, column, text.encode(), align=False) for column, text in zip(COLUMNS, texts, strict=False)]
+            chunks = [
+                _write_chunk(file, column, text.encode(), align=False)
+                for column, text in zip(COLUMNS, texts, strict=False)
+            ]
             chunks.append(_write_chunk(file, b"data", tensor.data, align=True))
             groups.append({1: List(chunks), 2: Int(file.tell() - start, I64), 3: Int(1, I64)})
         pair = {1: KEY, 2: json.dumps({"format": FORMAT, **metadata}).encode()}
-        footer = encode({1: Int(2), 2: _schema(), 3: Int(len(groups), I64), 4: List(groups), 5: List([pair]), 6: b"bowstring"})
+        footer = encode(
+            {
+                1: Int(2),
+                2: _schema(),
+                3: Int(len(groups), I64),
+                4: List(groups),
+                5: List([pair]),
+                6: b"bowstring",
+            }
+        )
         file.write(footer + len(footer).to_bytes(4, "little") + MAGIC)
     partial.replace(path)
 
@@ -160,12 +195,18 @@ class WeightsFile:
             WeightsError: the contents were changed.
         """
         if name not in self.entries:
-            raise KeyError(f"{self.path} has no tensor {name!r}; it has {len(self.entries)}, for example {next(iter(self.entries), None)!r}")
+            raise KeyError(
+                f"{self.path} has no tensor {name!r}; it has {len(self.entries)}, for example "
+                f"{next(iter(self.entries), None)!r}"
+            )
         entry = self.entries[name]
         data = self._view[entry.offset : entry.offset + entry.size]
         if verify and name not in self._checked:
             if digest(data) != entry.hash:
-                raise WeightsError(f"{self.path}: the contents of {name!r} do not match their hash; the file is damaged, get it again")
+                raise WeightsError(
+                    f"{self.path}: the contents of {name!r} do not match their hash; the file is "
+                    "damaged, get it again"
+                )
             self._checked.add(name)
         return data
 
@@ -197,7 +238,10 @@ def _expect(got: Any, wanted: Any, what: str) -> None:
 
 def _index(view: memoryview) -> tuple[dict[str, Entry], dict[str, Any]]:
     if bytes(view[:4]) != MAGIC or bytes(view[-4:]) != MAGIC:
-        raise ValueError(f"begins with {bytes(view[:4])!r} and ends with {bytes(view[-4:])!r}, not with {MAGIC!r}: not a weights file, or cut off")
+        raise ValueError(
+            f"begins with {bytes(view[:4])!r} and ends with {bytes(view[-4:])!r}, not with {MAGIC!r}: "
+            "not a weights file, or cut off"
+        )
     length = int.from_bytes(view[-8:-4], "little")
     if not 0 < length <= min(len(view) - 12, LARGEST_FOOTER):
         raise ValueError(f"claims a footer of {length} bytes in a file of {len(view)}")
@@ -223,7 +267,9 @@ def _check_schema(schema: list[dict[int, Any]]) -> None:
     found = [(element.get(4), element.get(1), element.get(3)) for element in schema[1:]]
     wanted = [(name, BYTE_ARRAY, REQUIRED) for name in COLUMNS]
     if found != wanted or schema[0].get(5) != len(COLUMNS):
-        raise ValueError(f"has the columns {[name for name, _, _ in found]}, expected required byte arrays {list(COLUMNS)}")
+        raise ValueError(
+            f"has the columns {[name for name, _, _ in found]}, expected required byte arrays {list(COLUMNS)}"
+        )
 
 
 def _metadata(pairs: list[dict[int, Any]]) -> dict[str, Any]:
@@ -246,7 +292,10 @@ def _entry(view: memoryview, group: dict[int, Any], end: int) -> tuple[str, Entr
     name, dtype, shape_text, hashed = (bytes(value).decode("utf-8") for value in values[:4])
     shape = json.loads(shape_text)
     if dtype not in WIDTH or not isinstance(shape, list) or any(type(n) is not int or n < 0 for n in shape):
-        raise ValueError(f"tensor {name!r} has dtype {dtype!r} and shape {shape_text}; expected one of {sorted(WIDTH)} and non-negative sizes")
+        raise ValueError(
+            f"tensor {name!r} has dtype {dtype!r} and shape {shape_text}; "
+            f"expected one of {sorted(WIDTH)} and non-negative sizes"
+        )
     size = math.prod(shape) * WIDTH[dtype]
     _expect(len(values[4]), size, f"the size of tensor {name!r} of shape {shape}")
     _expect(start % ALIGN, 0, f"the alignment of tensor {name!r}")
@@ -264,7 +313,9 @@ def _page(view: memoryview, column: bytes, chunk: dict[int, Any], end: int) -> t
     offset, total = meta[9], meta[7]
     _expect(meta[6], total, f"{where}, uncompressed size")
     if not 0 <= offset - end < ALIGN:
-        raise ValueError(f"{where} begins at {offset}, {'inside' if offset < end else 'too far behind'} what ends at {end}")
+        raise ValueError(
+            f"{where} begins at {offset}, {'inside' if offset < end else 'too far behind'} what ends at {end}"
+        )
     if bytes(view[end:offset]).strip(b"\0"):
         raise ValueError(f"{where} has something hidden in the {offset - end} bytes before it")
     reader = Reader(view[offset : offset + min(total, 64)])

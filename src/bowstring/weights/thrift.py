@@ -116,7 +116,9 @@ class Reader:
         head = self._byte()
         count = head >> 4 if head >> 4 < 15 else self._varint()
         if count > len(self.data) - self.at:
-            raise ValueError(f"metadata holds a list of {count} items, {len(self.data) - self.at} bytes are left")
+            raise ValueError(
+                f"metadata holds a list of {count} items, {len(self.data) - self.at} bytes are left"
+            )
         return [self._value(head & 0x0F, depth, in_list=True) for _ in range(count)]
 
     def _value(self, kind: int, depth: int, *, in_list: bool = False) -> Any:

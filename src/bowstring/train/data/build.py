@@ -32,7 +32,14 @@ SNIPPETS = 12_000
 PIECE = 800  # characters of a tale in one document
 LONGEST = 850  # characters of a function
 HELD_OUT = {"valid": 2, "test": 3}  # per cent
-PACKAGES = ("networkx==3.6.1", "sympy==1.14.0", "more-itertools==10.8.0", "boltons==25.0.0", "toolz==1.1.0", "sortedcontainers==2.4.0")
+PACKAGES = (
+    "networkx==3.6.1",
+    "sympy==1.14.0",
+    "more-itertools==10.8.0",
+    "boltons==25.0.0",
+    "toolz==1.1.0",
+    "sortedcontainers==2.4.0",
+)
 
 
 @dataclass(frozen=True)
@@ -79,7 +86,9 @@ def stories(count: int = STORIES, seed: int = 0) -> Iterator[Document]:
 def snippets(count: int = SNIPPETS, seed: int = 0) -> Iterator[Document]:
     for i in range(count):
         one = snippet(random.Random(f"snippet-{seed}-{i}"))
-        yield Document("code", split_of(one.source), "snippet", (one.prompt,), one.source, complete=True, check=one.check)
+        yield Document(
+            "code", split_of(one.source), "snippet", (one.prompt,), one.source, complete=True, check=one.check
+        )
 
 
 def pieces(text: str, size: int = PIECE) -> list[str]:
@@ -113,7 +122,9 @@ def tales(path: Path) -> Iterator[Document]:
         for number, line in enumerate(lines, 1):
             row = json.loads(line)
             if not {"title", "text"} <= row.keys():
-                raise ValueError(f"{path}, line {number}: expected the keys 'title' and 'text', found {sorted(row)}")
+                raise ValueError(
+                    f"{path}, line {number}: expected the keys 'title' and 'text', found {sorted(row)}"
+                )
             works.append((row["title"], row["text"], str(row.get("source", ""))))
     seen_in: Counter[str] = Counter()
     for title, text, _ in works:
@@ -121,14 +132,21 @@ def tales(path: Path) -> Iterator[Document]:
             seen_in.update(set(words(text)))
     rarity = {word: math.log(len(works) / n) for word, n in seen_in.items() if n >= 3}
     for title, text, source in works:
-        form = "a tale about" if "(book" in source else "a story about"  # chapters of old books | picture books
+        form = (
+            "a tale about" if "(book" in source else "a story about"
+        )  # chapters of old books | picture books
         cut = pieces(text)
         for i, piece in enumerate(cut):
             found = topics(piece, rarity)
             if len(found) < 3:
                 continue
             a, b, c = found
-            prompts = [f"{form} {a}", f"{form} {a} and {b}", f"{form} {a}, {b} and {c}", f"{form} {b} and {a}"]
+            prompts = [
+                f"{form} {a}",
+                f"{form} {a} and {b}",
+                f"{form} {a}, {b} and {c}",
+                f"{form} {b} and {a}",
+            ]
             prompts.append("a tale that begins: " + " ".join(piece.split()[:6]))
             if i == 0:
                 prompts += [title.lower(), title.lower()]
@@ -148,7 +166,10 @@ def functions(source: str) -> Iterator[tuple[str, str]]:
         doc = ast.get_docstring(node)
         if not doc or len(node.body) < 2:
             continue
-        kept = lines[node.lineno - 1 : node.body[0].lineno - 1] + lines[node.body[1].lineno - 1 : node.end_lineno]
+        kept = (
+            lines[node.lineno - 1 : node.body[0].lineno - 1]
+            + lines[node.body[1].lineno - 1 : node.end_lineno]
+        )
         body = textwrap.dedent("\n".join(kept)) + "\n"
         first = " ".join(doc.strip().split("\n\n")[0].split()).rstrip(".")
         if not (60 <= len(body) <= LONGEST and 10 <= len(first) <= 120 and body.isascii()):
@@ -169,7 +190,18 @@ def modules(packages: Iterable[str]) -> Iterator[tuple[str, str]]:
             yield "/".join(parts), path.read_text("utf-8", "replace")
     for requirement in packages:
         with tempfile.TemporaryDirectory() as folder:
-            fetch = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--only-binary=:all:", "-d", folder, requirement]
+            fetch = [
+                sys.executable,
+                "-m",
+                "pip",
+                "download",
+                "-q",
+                "--no-deps",
+                "--only-binary=:all:",
+                "-d",
+                folder,
+                requirement,
+            ]
             subprocess.run(fetch, check=True)
             for wheel in sorted(Path(folder).glob("*.whl")):
                 with zipfile.ZipFile(wheel) as archive:

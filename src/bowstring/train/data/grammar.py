@@ -250,7 +250,7 @@ def sharing(s: Teller) -> tuple[list[str], str, list[str]]:
         s.pick(f"But when {h.subject} sat down to eat alone, the {s.food} did not taste good.", f"{h.name} ate and ate, but {h.subject} felt lonely."),
         s.pick(f"So {h.subject} ran out into the road and called {f.name} back.", f'"I was wrong," thought {h.name}, and went to find {f.name}.'),
         s.pick(f'"Come in and eat with me," said {h.name}.', f'"Half of them are for you," said {h.name}.'),
-        s.pick(f"They ate together and told each other stories.", f"They ate the {s.food} and laughed until dark."),
+        s.pick("They ate together and told each other stories.", f"They ate the {s.food} and laughed until dark."),
         s.pick(f"Never had {s.food} tasted so sweet.", f"Now the {s.food} tasted better than ever."),
     ]
     return lines, "things taste better when they are shared", [f"who would not share the {s.food}", "about sharing", f"and a basket of {s.food}"]
@@ -268,7 +268,7 @@ def rescue(s: Teller) -> tuple[list[str], str, list[str]]:
         s.pick(f'"Hold on tight!" said {h.name}, and pulled with all {h.own} might.', f'"One, two, three!" called {h.name}, and pulled.'),
         s.pick(f"Out came {f.name}, dirty but safe.", f"At last {f.name} was free."),
         s.pick(f'"You saved me," said {f.name}. "I will never forget it."', f'"Thank you," said {f.name}. "One day I will help you too."'),
-        s.pick(f"And {f.subject} kept that promise.", f"And so it was."),
+        s.pick(f"And {f.subject} kept that promise.", "And so it was."),
     ]
     return lines, "even the small can be of great help", [f"who saved {article(f.kind)}", f"and {article(f.kind)} caught {trap}"]
 
@@ -319,7 +319,7 @@ def newcomer(s: Teller) -> tuple[list[str], str, list[str]]:
         s.pick(f'In the end {h.name} went over. "Hello," {h.subject} said.', f'"{f.subject.capitalize()} looks lonely," thought {h.name}, and went over to say hello.'),
         s.pick(f'"Hello," said {f.name}. "Would you like to play?"', f'{f.name} looked up and smiled. "I was hoping you would come," {f.subject} said.'),
         s.pick(f"It turned out that {f.name} could {skill}.", f"Soon {h.name} found out that {f.name} could {skill}."),
-        s.pick(f"They played until the stars came out.", f"Before long everyone wanted to be friends with {f.name}."),
+        s.pick("They played until the stars came out.", f"Before long everyone wanted to be friends with {f.name}."),
     ]
     return lines, "a hello costs nothing and can buy a friend", [f"and {article(f.kind)} who moved in", "about a new friend"]
 
@@ -334,8 +334,8 @@ def quest(s: Teller) -> tuple[list[str], str, list[str]]:
         s.pick(f'"Where are you going?" asked {f.name}.', f'"You look tired," said {f.name}. "Where are you going?"'),
         f'"I want to {"find " + goal if goal.startswith("the") else "know " + goal}," said {h.name}.',
         s.pick(f'"I have always wondered about that," said {f.name}. "May I come with you?"', f'"That is far," said {f.name}. "Two walk better than one."'),
-        s.pick(f"So they went on together, and shared the {s.food} and the stories.", f"They climbed the highest hill and sat down to rest."),
-        s.pick(f"They did not find the answer that day, but they saw the whole world below them, shining.", f"They never came to the end of the road, but every step of it was beautiful."),
+        s.pick(f"So they went on together, and shared the {s.food} and the stories.", "They climbed the highest hill and sat down to rest."),
+        s.pick("They did not find the answer that day, but they saw the whole world below them, shining.", "They never came to the end of the road, but every step of it was beautiful."),
         s.pick(f'"I am glad we looked," said {h.name}.', f'"The best part was the way," said {h.name}, and {f.name} agreed.'),
     ]
     return lines, "the road is as good as the place it leads to", [f"who wanted to find out {goal}" if not goal.startswith("the") else f"who looked for {goal}", f"and {article(f.kind)} on a long journey"]
@@ -348,11 +348,11 @@ def building(s: Teller) -> tuple[list[str], str, list[str]]:
     lines = [
         s.pick(f"{h.name} wanted to build {what}.", f'"I am going to build {what}," said {h.name} one day.'),
         s.pick(f"{h.subject.capitalize()} took {material} and began.", f"{h.subject.capitalize()} gathered {material} and set to work."),
-        s.pick(f"But {s.day().lower()} the wind came and blew it all down.", f"On the first day it fell down. On the second day it fell down again."),
+        s.pick(f"But {s.day().lower()} the wind came and blew it all down.", "On the first day it fell down. On the second day it fell down again."),
         s.pick(f"{h.name} wanted to give up.", f'"It will never work," sighed {h.name}.'),
         s.meets(),
         s.pick(f'"Let me hold this side while you hold that one," said {f.name}.', f'"You are strong and I am careful," said {f.name}. "Let us do it together."'),
-        s.pick(f"They worked side by side, and sang as they worked.", f"They worked all week and did not hurry."),
+        s.pick("They worked side by side, and sang as they worked.", "They worked all week and did not hurry."),
         s.pick(f"At last it was finished: {what}, {purpose}.", f"And then it stood there: {what}, {purpose}."),
         s.pick(f"Everyone {s.where} came to look.", f"They tied {article(s.colour)} ribbon to it and cheered."),
     ]

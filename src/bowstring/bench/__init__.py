@@ -1,0 +1,10 @@
+"""Measurements: each topic is a function that measures and returns a JSON object of numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from .text import measure as text
+
+TOPICS: dict[str, Callable[..., dict[str, Any]]] = {"text": text}
