@@ -1,5 +1,49 @@
-"""One thread, so that tests neither fight for cores nor differ between machines."""
-
 import os
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["OMP_NUM_THREADS"] = "1"
+
+import random
+
+import pytest
+import torch
+
+from bowstring.codec.text import TextCodec
+from bowstring.net.config import NetworkConfig
+from bowstring.net.network import UnifiedScoreNetwork
+from bowstring.train.data.grammar import tale
+from bowstring.train.data.snippets import snippet
+from bowstring.weights.model import save_model
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def codec():
+    texts = [tale(random.Random(i)).text for i in range(60)] + [
+        snippet(random.Random(i)).source for i in range(60)
+    ]
+    return TextCodec.train(texts, 512)
+
+
+def build_network(vocab=512, **sizes):
+    """A small network whose every parameter matters: zero-initialised ones are drawn too."""
+    torch.manual_seed(0)
+    network = UnifiedScoreNetwork(
+        NetworkConfig(**{"width": 128, "depth": 3, "hidden": 192, "rank": 32, "vocab": vocab} | sizes)
+    )
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    return network.eval()
+
+
+@pytest.fixture(scope="session")
+def network():
+    return build_network()
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory, network, codec):
+    path = tmp_path_factory.mktemp("model")
+    save_model(path, network, codec, blocks=[4, 8], context=128)
+    return path

@@ -19,6 +19,8 @@ from .weights.model import Metadata, load_model
 
 SHIPPED = Path(__file__).parent / "data" / "text"
 GAPS = (4, 8, 16, 32)  # lengths tried when that of an infill is not known
+LONGEST_GAP = 64
+CODE_WORDS = ("def ", "import ", "return ", "class ")
 NOT_YET = "this model has no {0} head; its modalities are {1}"
 
 
@@ -89,6 +91,8 @@ class ArrowEngine:
             TypeError: not text. ValueError: an empty text.
         """
         texts = [text] if isinstance(text, str) else list(text)
+        if not texts:
+            raise ValueError("there are no texts to encode; give a string or a list of strings")
         rows = [self._tokens(one, "text to encode")[: self.metadata.context] for one in texts]
         tokens, valid = padded(rows)
         with torch.no_grad():
@@ -173,38 +177,35 @@ class ArrowEngine:
             kind: "text" or "code"; None guesses from the prefix.
             prompt: what the whole is about.
         """
-        kind = kind or (
-            "code" if any(word in prefix for word in ("def ", "import ", "return ", "class ")) else "text"
-        )
         sampling = self._sampling(mode=mode, **({"steps": 16, "temperature": 0.3} | how))
+        if length is not None and not 1 <= length <= LONGEST_GAP:
+            raise ValueError(
+                f"length is {length}; expected 1 to {LONGEST_GAP} tokens, or None to find it out"
+            )
+        before, after = (self.codec.encode(_string(side, "a side of the gap")) for side in (prefix, suffix))
+        kind = kind or ("code" if any(word in prefix for word in CODE_WORDS) else "text")
         head = [KINDS[self._kind(kind)], *self.codec.encode(prompt or "function"), BODY]
-        before, after = self.codec.encode(prefix), self.codec.encode(suffix)
-        self._fits(len(head) + len(before) + len(after) + max(GAPS))
+        self._fits(len(head) + len(before) + len(after) + (length or max(GAPS)))
         settings = {"prefix": prefix, "suffix": suffix, "kind": kind, **asdict(sampling)}
         if mode == "ar":
             known = [*head, *before, SUFFIX, *after, MIDDLE]
-            middle = self._collect(
-                self._watch(
-                    write(self.network, [known], replace(sampling, max_tokens=64), self.metadata.context),
-                    settings,
-                )
-            )
+            sampling = replace(sampling, max_tokens=length or LONGEST_GAP)
+            states = write(self.network, [known], sampling, self.metadata.context)
+            middle = self._collect(self._watch(states, settings))
         else:
-            gaps = GAPS if length is None else (length,)
-            made = [
-                self._collect(
-                    self._watch(
-                        fill_gap(self.network, [*head, *before], gap, after, sampling, self.metadata.context),
-                        settings,
-                        gap,
-                    )
-                )
-                for gap in gaps
-            ]
-            rows = [[*head, *before, *one.tokens, *after, END] for one in made]
-            score = log_likelihood(self.network, rows, len(head) + len(before))
-            middle = replace(made[int(score.argmax())], nfe=sum(one.nfe for one in made))
+            middle = self._likeliest_gap([*head, *before], after, length, sampling, settings)
         return replace(middle, text=prefix + self.codec.decode(middle.tokens) + suffix)
+
+    def _likeliest_gap(
+        self, known: list[int], after: list[int], length: int | None, how: Sampling, settings: dict[str, Any]
+    ) -> Result:
+        made = []
+        for gap in GAPS if length is None else (length,):
+            states = fill_gap(self.network, known, gap, after, how, self.metadata.context)
+            made.append(self._collect(self._watch(states, settings, gap)))
+        rows = [[*known, *one.tokens, *after, END] for one in made]
+        best = int(log_likelihood(self.network, rows, len(known)).argmax())
+        return replace(made[best], nfe=sum(one.nfe for one in made))
 
     def _watch(
         self, states: Iterator[State], settings: dict[str, Any], gap: int | None = None
@@ -274,9 +275,7 @@ class ArrowEngine:
         return kind
 
     def _tokens(self, text: str, what: str) -> list[int]:
-        if not isinstance(text, str):
-            raise TypeError(f"{what} is a {type(text).__name__}; expected a string")
-        if not text.strip():
+        if not _string(text, what).strip():
             raise ValueError(f"{what} is empty; say in a few words what it should be about")
         return self.codec.encode(text)
 
@@ -291,3 +290,9 @@ class ArrowEngine:
                 f"the prompt leaves no room to write: {size} tokens with the least answer, the context "
                 f"holds {self.metadata.context}. Shorten it"
             )
+
+
+def _string(value: Any, what: str) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{what} is a {type(value).__name__}; expected a string")
+    return value

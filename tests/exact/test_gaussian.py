@@ -2,12 +2,13 @@
 
 import pytest
 import torch
-from oracles import gaussian_denoise, gaussian_flow
 
 from bowstring.iterate import State, iterate, last
 from bowstring.process import Gaussian, cosine, karras, linear, linear_beta, rectified, uniform
 from bowstring.rng import Rng
 from bowstring.steps.gaussian import ddim, ddim_update, dpmpp_2m, heun, joint
+
+from .oracles import gaussian_denoise, gaussian_flow
 
 X_1 = torch.linspace(-2, 2, 9, dtype=torch.float64)[:, None]
 FLOW = Gaussian(linear, rectified)

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from oracles import MASK, gaussian_denoise, table_denoise
 
 from bowstring.guide import cfg, corrected, energy_guided, mix, pinned, projected
 from bowstring.iterate import State, budget, either, iterate, last, never, settled
@@ -10,6 +9,8 @@ from bowstring.process import Gaussian, Masked, Schedule, linear, rectified, uni
 from bowstring.rng import Rng, philox
 from bowstring.steps.gaussian import ddim, dpmpp_2m, heun
 from bowstring.steps.masked import unmask
+
+from .oracles import MASK, gaussian_denoise, table_denoise
 
 PROCESS = Gaussian()
 NOISE = Rng.of(11, 6).normal(3)
@@ -164,7 +165,7 @@ def test_pinned_values_come_out_untouched():
 
 
 def test_a_projected_step_stays_on_its_set_and_counts_its_evaluations():
-    centre = lambda x: x - x.mean(1, keepdim=True)  # noqa: E731
+    centre = lambda x: x - x.mean(1, keepdim=True)
     step = projected(ddim(gaussian_denoise(PROCESS), PROCESS), centre)
     for state in iterate(step, State.begin(NOISE), uniform(5), Rng.of(0, 6)):
         assert state.x.mean(1).abs().max() < 1e-6

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from oracles import MASK, TABLE, table_counts, table_denoise, within_four_errors
 
 from bowstring.iterate import State, iterate, last
 from bowstring.process import SCHEDULES, Masked, uniform
@@ -18,6 +17,8 @@ from bowstring.steps.masked import (
     unmask_k,
     unmask_k_update,
 )
+
+from .oracles import MASK, TABLE, table_counts, table_denoise, within_four_errors
 
 N = 20_000
 ENTROPY = torch.special.entr(TABLE).sum().item()

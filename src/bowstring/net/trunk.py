@@ -98,8 +98,8 @@ class Attention(nn.Module):
         self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor | None, past: tuple[Tensor, Tensor] | None
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, HEAD)).permute(2, 0, 3, 1, 4)
-        q = rotate(F.rms_norm(q, (HEAD,), self.q_norm), cos, sin).to(v.dtype)
-        k = rotate(F.rms_norm(k, (HEAD,), self.k_norm), cos, sin).to(v.dtype)
+        q = rotate(F.rms_norm(q, (HEAD,)) * self.q_norm, cos, sin).to(v.dtype)
+        k = rotate(F.rms_norm(k, (HEAD,)) * self.k_norm, cos, sin).to(v.dtype)
         if past is not None:
             k, v = torch.cat([past[0], k], 2), torch.cat([past[1], v], 2)
         y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
@@ -221,4 +221,4 @@ class Trunk(nn.Module):
             past = None if cache is None else cache.layers[i]
             x, keys_values = layer(x, modulation, cos, sin, mask, past, memory, memory_mask)
             present.append(keys_values)
-        return F.rms_norm(x, x.shape[-1:], self.norm), tuple(present)
+        return F.rms_norm(x, x.shape[-1:]) * self.norm, tuple(present)

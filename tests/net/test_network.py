@@ -1,0 +1,147 @@
+"""The mask rule, the cache, and what must have no effect at first."""
+
+import pytest
+import torch
+
+from bowstring.net.config import PRESETS, NetworkConfig
+from bowstring.net.network import UnifiedScoreNetwork, causal, paired
+from bowstring.net.trunk import Cache, rotate, rotations
+from bowstring.report import parameters
+from tests.conftest import build_network
+
+CLOSE = {"atol": 2e-5, "rtol": 1e-4}
+
+
+def text(network, b=2, length=24):
+    rng = torch.Generator().manual_seed(1)
+    clean = torch.randint(8, network.config.vocab, (b, length), generator=rng)
+    return clean, torch.ones_like(clean)
+
+
+def test_the_mask_rule_word_for_word():
+    """Built pair by pair from the rule's sentence, not from its formula."""
+    doc = torch.tensor([[1, 1, 1, 1, 1, 2, 2, 0]])
+    block = torch.tensor([[0, 1, 1, 2, 2, 1, 2, 0]])
+    mask = paired(doc, block)[0]
+    n = doc.shape[1]
+    for i in range(n):
+        for j in range(n):
+            same = doc[0, i] == doc[0, j]
+            assert mask[i, j] == (same and block[0, i] == block[0, j])
+            assert mask[i, n + j] == (same and block[0, j] < block[0, i])
+            assert not mask[n + i, j]
+            assert mask[n + i, n + j] == (same and j <= i) == causal(doc)[0, i, j]
+
+
+def test_the_clean_stream_of_a_pair_is_the_plain_causal_pass(network):
+    clean, doc = text(network)
+    noisy = torch.where(torch.rand(clean.shape, generator=torch.Generator().manual_seed(2)) < 0.5, 1, clean)
+    _, hidden = network.pair(noisy, clean, doc, torch.arange(24)[None].expand(2, -1) // 4)
+    torch.testing.assert_close(hidden, network.plain(clean, doc), **CLOSE)
+
+
+def test_a_cached_block_is_what_training_saw(network):
+    """Reading a prefix into the cache and scoring one block equals that block of the one-pass layout."""
+    clean, doc = text(network)
+    block = torch.arange(24)[None].expand(2, -1) // 8
+    noisy = torch.where(torch.arange(24) % 3 == 0, 1, clean)
+    trained, _ = network.pair(noisy, clean, doc, block)
+    position = torch.arange(24.0)[None].expand(2, -1)
+    valid = torch.ones(2, 16, dtype=torch.bool)
+    _, cache = network.read(clean[:, :16], position[:, :16], valid)
+    scored = network.score(noisy[:, 16:], position[:, 16:], cache)
+    torch.testing.assert_close(scored, trained[:, 16:], **CLOSE)
+
+
+def test_reading_in_two_pieces_is_reading_at_once_and_padding_is_invisible(network):
+    clean, _ = text(network, b=1)
+    position, valid = torch.arange(24.0)[None], torch.ones(1, 24, dtype=torch.bool)
+    whole, cache = network.read(clean, position, valid)
+    _, first = network.read(clean[:, :9], position[:, :9], valid[:, :9])
+    second, grown = network.read(clean[:, 9:], position[:, 9:], valid[:, 9:], first)
+    torch.testing.assert_close(second, whole[:, 9:], **CLOSE)
+    torch.testing.assert_close(grown.layers[-1][0], cache.layers[-1][0], **CLOSE)
+    padded = torch.cat([torch.full((1, 5), 77), clean], 1)
+    seen = torch.cat([torch.zeros(1, 5, dtype=torch.bool), valid], 1)
+    shifted, _ = network.read(padded, (seen.cumsum(1) - 1).clamp(min=0).float(), seen)
+    torch.testing.assert_close(shifted[:, 5:], whole, **CLOSE)
+
+
+def test_rope_scores_depend_on_differences_of_real_positions():
+    q, k = torch.randn(2, 1, 1, 1, 64, generator=torch.Generator().manual_seed(0)).unbind(0)
+    score = lambda a, b: (
+        rotate(q, *rotations(torch.tensor([[a]]))) * rotate(k, *rotations(torch.tensor([[b]])))
+    ).sum()
+    assert score(3.25, 1.5).item() == pytest.approx(score(11.0, 9.25).item(), abs=1e-4)
+
+
+def test_a_fresh_cross_attention_slot_and_step_size_change_nothing():
+    network = UnifiedScoreNetwork(NetworkConfig(width=128, depth=3, hidden=192, rank=32, vocab=64)).eval()
+    clean, doc = text(network)
+    memory = torch.randn(2, 5, 128)
+    torch.testing.assert_close(network.plain(clean, doc, memory=memory), network.plain(clean, doc))
+    x, position = torch.randn(2, 4, 128), torch.arange(4.0)[None]
+    t = torch.full((1, 1), 0.5)
+    half, _ = network.run(x, position, t, step_size=torch.full((1, 1), 0.5))
+    none, _ = network.run(x, position, t)
+    torch.testing.assert_close(half, none)
+
+
+def test_memory_guides_once_its_gate_is_open(network):
+    clean, doc = text(network)
+    memory = torch.randn(2, 5, 128, generator=torch.Generator().manual_seed(3))
+    assert (network.plain(clean, doc, memory=memory) - network.plain(clean, doc)).abs().max() > 1e-2
+    masked = network.plain(clean, doc, memory=memory, memory_mask=torch.arange(5)[None].expand(2, -1) < 2)
+    torch.testing.assert_close(masked, network.plain(clean, doc, memory=memory[:, :2]), **CLOSE)
+
+
+def test_each_token_has_its_own_time(network):
+    x, position = torch.randn(1, 6, 128), torch.arange(6.0)[None]
+    t = torch.tensor([[0.0, 0.0, 0.0, 0.7, 0.7, 0.7]])
+    order = torch.arange(6)
+    mask = (order[None] <= order[:, None])[None, None]
+    mixed, _ = network.run(x, position, t, mask=mask)
+    clean, _ = network.run(x, position, torch.zeros(1, 1), mask=mask)
+    torch.testing.assert_close(mixed[:, :3], clean[:, :3], **CLOSE)
+    assert (mixed[:, 3:] - clean[:, 3:]).abs().max() > 1e-3
+
+
+def test_every_pass_is_counted():
+    network = build_network()
+    clean, doc = text(network)
+    network.plain(clean, doc)
+    network.pair(clean, clean, doc, doc)
+    assert network.forwards == 2
+
+
+def test_reals_have_a_head_of_their_own():
+    network = UnifiedScoreNetwork(NetworkConfig(width=128, depth=2, hidden=192, rank=32), {"image": 64})
+    x = network.embed("image", torch.randn(2, 16, 64))
+    hidden, _ = network.run(x, torch.arange(16.0)[None], torch.tensor([[0.3]]))
+    assert network.heads["image"](hidden).shape == (2, 16, 64)
+    with pytest.raises(ValueError, match="unknown modality 'smell'"):
+        UnifiedScoreNetwork(NetworkConfig(), {"smell": 3})
+
+
+def test_presets_keep_the_trunk_above_nine_tenths_and_grow_to_three_billion():
+    totals = {}
+    for name, config in PRESETS.items():
+        shares = parameters(config)
+        totals[name] = sum(shares.values())
+        assert shares["trunk"] / totals[name] >= 0.9
+    assert totals["edge"] < 100e6 < totals["workstation"] < totals["cloud"]
+    assert 2.5e9 < totals["cloud"] <= 3e9
+
+
+def test_a_config_is_closed():
+    config = NetworkConfig.of_size(3)
+    assert NetworkConfig.from_json(config.to_json()) == config
+    with pytest.raises(ValueError, match="unknown keys \\['heds'\\]"):
+        NetworkConfig.from_json({"heds": 6})
+    with pytest.raises(ValueError, match="multiple of 64; try 64"):
+        NetworkConfig(width=100)
+
+
+def test_rows_of_a_cache():
+    layers = ((torch.arange(3.0).view(3, 1, 1, 1), torch.zeros(3, 1, 1, 1)),)
+    assert Cache(layers, torch.ones(3, 1)).rows(torch.tensor([2])).layers[0][0].item() == 2

@@ -1,0 +1,75 @@
+"""The public face: what comes out, and what a mistake is told."""
+
+import json
+
+import numpy as np
+import pytest
+
+from bowstring.codec.text import MASK
+from bowstring.engine import ArrowEngine, Frame, Result
+
+
+@pytest.fixture(scope="module")
+def engine(folder):
+    return ArrowEngine.load(folder)
+
+
+def test_a_result_says_how_it_was_made(engine):
+    result = engine.generate("a story about a fox", max_tokens=24, seed=1)
+    assert isinstance(result.text, str) and str(result) == result.text
+    assert all(token == MASK for token in result.trajectory[0])
+    assert len(result.trajectory) == len(result.seconds) + 1 == result.nfe + 1
+    assert result.uncertainty["nll"] > 0 and result.uncertainty["entropy"] > 0
+    assert result.settings["seed"] == 1
+    json.dumps(result.to_json())
+
+
+def test_a_stream_ends_with_its_result(engine):
+    *frames, result = engine.stream("a fox", max_tokens=16)
+    assert all(isinstance(frame, Frame) for frame in frames) and isinstance(result, Result)
+    assert [frame.share for frame in frames] == sorted(frame.share for frame in frames)
+    assert result.tokens == engine.generate("a fox", max_tokens=16).tokens
+
+
+def test_diffuse_is_generate_with_the_names_of_the_field(engine):
+    one = engine.diffuse("a fox", "text", num_steps=4, max_tokens=16, seed=2)
+    assert one.tokens == engine.generate("a fox", steps=4, max_tokens=16, seed=2).tokens
+
+
+@pytest.mark.parametrize("mode", ["diffusion", "ar"])
+@pytest.mark.parametrize("length", [None, 5])
+def test_an_infill_keeps_both_sides_to_the_last_character(engine, mode, length):
+    prefix, suffix = "def add(a, b):\n    naïve = ", "\n    return c  # €\n"
+    result = engine.infill(prefix, suffix, length, mode)
+    assert result.text.startswith(prefix) and result.text.endswith(suffix)
+
+
+def test_texts_become_unit_vectors(engine):
+    one, many = engine.encode("a fox"), engine.encode(["a fox", "a much longer text about bears"])
+    assert one.shape == (engine.network.config.width,) and many.shape == (2, len(one))
+    np.testing.assert_allclose(np.linalg.norm(many, axis=1), 1, rtol=1e-5)
+    np.testing.assert_allclose(many[0], one, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "says"),
+    [
+        (lambda e: e.generate(""), ValueError, "empty"),
+        (lambda e: e.generate(42), TypeError, "expected a string"),
+        (lambda e: e.generate("fox " * 400), ValueError, "Shorten it"),
+        (lambda e: e.generate("a fox", mode="gan"), ValueError, "'ar' or 'diffusion'"),
+        (lambda e: e.generate("a fox", kind="poem"), ValueError, "expected one of"),
+        (lambda e: e.generate("a fox", stepps=3), TypeError, "stepps"),
+        (lambda e: e.diffuse("a fox", "image"), ValueError, "no image head"),
+        (lambda e: e.diffuse("a fox", guidance_scale=3.0), ValueError, "guidance_scale"),
+        (lambda e: e.diffuse("a fox", memory_guided=True), ValueError, "memory"),
+        (lambda e: e.render_avatar(), ValueError, "no avatar head"),
+        (lambda e: e.infill("x" * 900, "y"), ValueError, "Shorten it"),
+        (lambda e: e.infill("a", "b", length=0), ValueError, "length"),
+        (lambda e: e.infill("a", None), TypeError, "expected a string"),
+        (lambda e: e.encode([]), ValueError, "no texts"),
+    ],
+)
+def test_a_mistake_gets_a_sentence(engine, call, error, says):
+    with pytest.raises(error, match=says):
+        call(engine)
