@@ -1,0 +1,115 @@
+//! How low-bit weights lie in memory; the file on disk has the same bytes.
+//!
+//! Outputs are cut into blocks of 16, inputs into groups of 64 and those into lines of 64 bytes. Byte 4 l + i of a
+//! line belongs to output l of the block; its field j (2 or 4 bits, the lowest first) is the code of
+//! input 4 j + i of the line. A 512-bit register thus holds, for each of 16 outputs, four inputs in a row.
+//! Each block and group has 16 scale codes of one byte, each output one FP32 scale.
+
+pub const BLOCK: usize = 16;
+pub const GROUP: usize = 64;
+pub const LINE: usize = 64;
+
+/// Weights of one matrix: `value(n, k) = (code(n, k) * step - zero) * group_scale(n, k / 64) * scale(n)`.
+#[derive(Clone, Copy)]
+pub struct Packed<'a> {
+    pub bits: usize,
+    pub outputs: usize,
+    pub inputs: usize,
+    pub lines: &'a [u8],
+    pub group_scales: &'a [u8],
+    pub scales: &'a [f32],
+}
+
+/// What is added to each code's product so that codes become signed: codes 0..3 stand for -3, -1, 1, 3
+/// (twice the code minus 3), codes 0..15 for -8..7.
+pub const fn zero(bits: usize) -> i32 {
+    if bits == 2 { 3 } else { 8 }
+}
+
+impl Packed<'_> {
+    pub fn groups(&self) -> usize {
+        self.inputs.div_ceil(GROUP)
+    }
+
+    pub fn blocks(&self) -> usize {
+        self.outputs.div_ceil(BLOCK)
+    }
+
+    pub fn lines_per_group(&self) -> usize {
+        GROUP * BLOCK * self.bits / 8 / LINE
+    }
+
+    pub fn bytes(bits: usize, outputs: usize, inputs: usize) -> Option<usize> {
+        let cells = outputs.div_ceil(BLOCK).checked_mul(inputs.div_ceil(GROUP))?;
+        cells.checked_mul(GROUP * BLOCK * bits / 8)
+    }
+
+    /// The signed integer that a code stands for, before any scale.
+    pub fn level(&self, n: usize, k: usize) -> i32 {
+        let fields = 8 / self.bits;
+        let line_inputs = 4 * fields;
+        let per_block = self.groups() * self.lines_per_group();
+        let line = (n / BLOCK) * per_block + k / line_inputs;
+        let within = k % line_inputs;
+        let byte = self.lines[line * LINE + 4 * (n % BLOCK) + within % 4];
+        let code = (byte >> (self.bits * (within / 4))) as i32 & ((1 << self.bits) - 1);
+        if self.bits == 2 { 2 * code - zero(2) } else { code - zero(4) }
+    }
+
+    pub fn group_scale(&self, n: usize, group: usize) -> i32 {
+        self.group_scales[((n / BLOCK) * self.groups() + group) * BLOCK + n % BLOCK] as i32
+    }
+}
+
+/// INT8 activations of several rows, padded with zeros to whole groups.
+///
+/// `sums` has two halves per group: the inputs whose place in their quadruple is 0 or 1, and 2 or 3. That is how
+/// a byte multiply-add with 16-bit lanes splits them.
+#[derive(Default)]
+pub struct Activations {
+    pub rows: usize,
+    pub width: usize,
+    pub values: Vec<i8>,
+    pub scales: Vec<f32>,
+    pub sums: Vec<[i16; 2]>,
+}
+
+impl Activations {
+    pub fn resize(&mut self, rows: usize, inputs: usize) {
+        self.rows = rows;
+        self.width = inputs.div_ceil(GROUP) * GROUP;
+        self.values.resize(rows * self.width, 0);
+        self.scales.resize(rows, 0.0);
+        self.sums.resize(rows * self.width / GROUP, [0; 2]);
+    }
+
+    /// Quantises one row: scale = max |x| / 127, values to nearest even; not-a-number or infinity poisons the scale.
+    #[inline(always)]
+    pub fn set(&mut self, row: usize, x: &[f32]) {
+        const MAGIC: f32 = 12_582_912.0; // 1.5 * 2^23: adding it rounds to an integer in the low bits
+        let width = self.width;
+        let values = &mut self.values[row * width..][..width];
+        let largest = f32::from_bits(x.iter().map(|v| v.to_bits() & 0x7fff_ffff).max().unwrap_or(0));
+        let finite = largest.is_finite();
+        self.scales[row] = if finite { largest / 127.0 } else { f32::NAN };
+        let inverse = if finite && largest > 0.0 { 127.0 / largest } else { 0.0 };
+        let inverse = if inverse.is_finite() { inverse } else { 0.0 };
+        if finite {
+            for (value, &v) in values.iter_mut().zip(x) {
+                *value = (v * inverse + MAGIC).to_bits() as i8;
+            }
+        } else {
+            values.fill(0);
+        }
+        values[x.len()..].fill(0);
+        for (group, sums) in values.as_chunks::<GROUP>().0.iter().zip(&mut self.sums[row * width / GROUP..]) {
+            let mut lanes = [0i16; 4];
+            for four in group.as_chunks::<4>().0 {
+                for i in 0..4 {
+                    lanes[i] += four[i] as i16;
+                }
+            }
+            *sums = [lanes[0] + lanes[1], lanes[2] + lanes[3]];
+        }
+    }
+}

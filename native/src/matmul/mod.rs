@@ -1,0 +1,144 @@
+//! Low-bit weights times INT8 activations, exact in integers, then one multiplication per output.
+//!
+//! No sum overflows. A group's signed sum is at most 64 * 3 * 127 = 24,384 (2 bits) or 64 * 8 * 127 = 65,024
+//! (4 bits), and half of it fits 16 bits. Times a scale code of at most 255 and over `MOST_INPUTS` / 64 groups it
+//! stays below 2^31: 65,024 * 255 * 129 = 2,138,964,480.
+
+mod portable;
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+#[cfg(target_arch = "aarch64")]
+mod neon;
+
+use crate::layout::{Activations, BLOCK, Packed};
+use crate::pool::{self, Shared};
+use std::ops::Range;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+pub const MOST_INPUTS: usize = 129 * 64;
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u32)]
+pub enum Isa {
+    Portable = 1,
+    Avx2 = 2,
+    Avx512Vnni = 3,
+    Neon = 4,
+}
+
+static CHOSEN: AtomicU32 = AtomicU32::new(0);
+
+pub fn supported(isa: Isa) -> bool {
+    match isa {
+        Isa::Portable => true,
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512Vnni => {
+            is_x86_feature_detected!("avx512f")
+                && is_x86_feature_detected!("avx512bw")
+                && is_x86_feature_detected!("avx512vl")
+                && is_x86_feature_detected!("avx512vnni")
+        }
+        #[cfg(target_arch = "aarch64")]
+        Isa::Neon => std::arch::is_aarch64_feature_detected!("neon"),
+        #[allow(unreachable_patterns)]
+        _ => false,
+    }
+}
+
+/// The instruction set in use: the best that the machine has, unless another was chosen.
+pub fn isa() -> Isa {
+    match CHOSEN.load(Ordering::Relaxed) {
+        1 => Isa::Portable,
+        2 => Isa::Avx2,
+        3 => Isa::Avx512Vnni,
+        4 => Isa::Neon,
+        _ => {
+            let best = [Isa::Avx512Vnni, Isa::Avx2, Isa::Neon, Isa::Portable];
+            let found = best.into_iter().find(|&isa| supported(isa)).unwrap_or(Isa::Portable);
+            CHOSEN.store(found as u32, Ordering::Relaxed);
+            found
+        }
+    }
+}
+
+/// Chooses an instruction set; false when the machine does not have it.
+pub fn choose(number: u32) -> bool {
+    let wanted = [Isa::Portable, Isa::Avx2, Isa::Avx512Vnni, Isa::Neon].into_iter().find(|&isa| isa as u32 == number);
+    let fits = number == 0 || wanted.is_some_and(supported);
+    if fits {
+        CHOSEN.store(number, Ordering::Relaxed);
+    }
+    fits
+}
+
+/// What happens to an output after the product: `y * gate[n] + bias[n] + residual[m, n]`, each optional.
+#[derive(Clone, Copy, Default)]
+pub struct Epilogue<'a> {
+    pub bias: Option<&'a [f32]>,
+    pub gate: Option<&'a [f32]>,
+    pub residual: Option<&'a [f32]>,
+}
+
+impl Epilogue<'_> {
+    /// Writes the outputs of one row and block. `sums` are exact.
+    #[inline(always)]
+    pub fn write(&self, w: &Packed, x: &Activations, out: &Shared<f32>, m: usize, block: usize, sums: &[i32; BLOCK]) {
+        let first = block * BLOCK;
+        let count = BLOCK.min(w.outputs - first);
+        let row = m * w.outputs + first;
+        // SAFETY: this row and block belong to this task alone.
+        let out = unsafe { out.slice(row, count) };
+        let mut y = [0f32; BLOCK];
+        let scale = x.scales[m];
+        if count == BLOCK {
+            let scales = &w.scales[first..first + BLOCK];
+            for l in 0..BLOCK {
+                y[l] = sums[l] as f32 * (scale * scales[l]);
+            }
+        } else {
+            for l in 0..count {
+                y[l] = sums[l] as f32 * (scale * w.scales[first + l]);
+            }
+        }
+        if let Some(gate) = self.gate {
+            for (y, g) in y.iter_mut().zip(&gate[first..first + count]) {
+                *y *= g;
+            }
+        }
+        if let Some(bias) = self.bias {
+            for (y, b) in y.iter_mut().zip(&bias[first..first + count]) {
+                *y += b;
+            }
+        }
+        if let Some(residual) = self.residual {
+            for (y, r) in y.iter_mut().zip(&residual[row..row + count]) {
+                *y += r;
+            }
+        }
+        out.copy_from_slice(&y[..count]);
+    }
+}
+
+/// `out[m, n] = x[m, :] . w[n, :]`, and the epilogue; blocks of outputs are shared among threads.
+pub fn matmul(w: &Packed, x: &Activations, epilogue: &Epilogue, out: &mut [f32]) {
+    assert!(out.len() == x.rows * w.outputs && x.width == w.groups() * crate::layout::GROUP);
+    let out = Shared::new(out);
+    let isa = isa();
+    let work = w.outputs * w.inputs * x.rows;
+    pool::split(w.blocks(), 4, work / 32_768, |blocks: Range<usize>| match isa {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: `isa` was detected on this machine.
+        Isa::Avx512Vnni => unsafe { avx512::matmul(w, x, epilogue, &out, blocks) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: `isa` was detected on this machine.
+        Isa::Avx2 => unsafe { avx2::matmul(w, x, epilogue, &out, blocks) },
+        #[cfg(target_arch = "aarch64")]
+        // SAFETY: `isa` was detected on this machine.
+        Isa::Neon => unsafe { neon::matmul(w, x, epilogue, &out, blocks) },
+        _ => portable::matmul(w, x, epilogue, &out, blocks),
+    });
+}

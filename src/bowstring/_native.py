@@ -1,0 +1,155 @@
+"""The one file that knows the native library: finds it, checks its version, and describes its functions.
+
+Without it everything still works, slower, through numpy and torch; `missing()` says why. Environment:
+BOWSTRING_NATIVE=0 leaves the library alone, BOWSTRING_ISA=portable|avx2|avx512vnni|neon chooses its kernels.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+ABI = 1
+ISAS = {"portable": 1, "avx2": 2, "avx512vnni": 3, "neon": 4}
+NAME = {"darwin": "libbowstring_native.dylib", "win32": "bowstring_native.dll"}.get(
+    sys.platform, "libbowstring_native.so"
+)
+FAULTS = {
+    1: "the number of bits is neither 2 nor 4",
+    2: "an array does not have the size that its shape gives, or the shape is beyond what the kernels take",
+    3: "an array is missing",
+    4: "this machine does not have these instructions",
+}
+POINTER, SIZE = ctypes.c_void_p, ctypes.c_size_t
+
+
+class Matrix(ctypes.Structure):
+    """`Matrix` of native/src/lib.rs."""
+
+    _fields_ = (
+        ("bits", ctypes.c_uint32),
+        ("outputs", SIZE),
+        ("inputs", SIZE),
+        ("lines", POINTER),
+        ("lines_length", SIZE),
+        ("group_scales", POINTER),
+        ("group_scales_length", SIZE),
+        ("scales", POINTER),
+        ("scales_length", SIZE),
+    )
+
+
+class Layer(ctypes.Structure):
+    """`LayerRef` of native/src/lib.rs."""
+
+    _fields_ = (
+        *((name, Matrix) for name in ("qkv", "out", "up", "down")),
+        *((name, POINTER) for name in ("q_norm", "k_norm", "offset")),
+    )
+
+
+class Shape(ctypes.Structure):
+    """`Shape` of native/src/lib.rs."""
+
+    _fields_ = tuple((name, SIZE) for name in ("batch", "length", "past", "width", "layers", "modulations"))
+
+
+def pointers(addresses: Sequence[int | None]) -> ctypes.Array:
+    """A C array of addresses."""
+    return (POINTER * len(addresses))(*addresses)
+
+
+class NativeError(RuntimeError):
+    """A kernel refused its arguments."""
+
+
+@cache
+def _find() -> tuple[ctypes.CDLL | None, str]:
+    if os.environ.get("BOWSTRING_NATIVE") == "0":
+        return None, "switched off by BOWSTRING_NATIVE=0"
+    path = Path(__file__).parent / NAME
+    if not path.exists():
+        return None, f"{NAME} was not built; install again on a machine with cargo to have it"
+    try:
+        library = ctypes.CDLL(str(path))
+        library.bowstring_abi.restype = ctypes.c_uint32
+        found = library.bowstring_abi()
+    except (OSError, AttributeError) as error:
+        return None, f"{path} cannot be loaded: {error}"
+    if found != ABI:
+        return None, f"{path} has interface {found}, this version wants {ABI}; install again"
+    library.bowstring_set_threads.argtypes = [SIZE]
+    library.bowstring_set_threads.restype = None
+    library.bowstring_matmul.argtypes = [ctypes.POINTER(Matrix), POINTER, SIZE, POINTER, POINTER, POINTER]
+    library.bowstring_trunk.argtypes = [ctypes.POINTER(Shape), ctypes.POINTER(Layer), *[POINTER] * 8]
+    if wanted := os.environ.get("BOWSTRING_ISA"):
+        if wanted not in ISAS or library.bowstring_choose_isa(ISAS[wanted]):
+            raise NativeError(f"BOWSTRING_ISA is {wanted!r}: unknown, or not on this machine; try {sorted(ISAS)}")
+    return library, ""
+
+
+@cache
+def library() -> ctypes.CDLL | None:
+    """The library, or None after one warning."""
+    found, reason = _find()
+    if found is None:
+        warnings.warn(f"native kernels are not in use ({reason}); numpy gives the same numbers, slower", stacklevel=2)
+    return found
+
+
+def missing() -> str:
+    """Why the library is not in use; empty when it is."""
+    return _find()[1]
+
+
+def isa() -> str:
+    """Name of the instruction set in use."""
+    found = library()
+    names = {number: name for name, number in ISAS.items()}
+    return "numpy" if found is None else names[found.bowstring_isa()]
+
+
+def choose(name: str) -> None:
+    """Uses this instruction set from now on.
+
+    Raises:
+        NativeError: unknown, or not on this machine.
+    """
+    found = library()
+    if found is None or name not in ISAS or found.bowstring_choose_isa(ISAS[name]):
+        raise NativeError(f"instruction set {name!r} is unknown or not on this machine; expected one of {sorted(ISAS)}")
+
+
+def set_threads(count: int) -> None:
+    """Threads a kernel may use, its caller's included; 0 takes all cores."""
+    if (found := library()) is not None:
+        found.bowstring_set_threads(count)
+
+
+def checked(code: int) -> None:
+    """
+    Raises:
+        NativeError: the code is not 0.
+    """
+    if code:
+        raise NativeError(FAULTS.get(code, f"unknown fault {code}"))
+
+
+def address(array: np.ndarray | None) -> int | None:
+    """Where an array's bytes begin.
+
+    Raises:
+        NativeError: it is not contiguous.
+    """
+    if array is None:
+        return None
+    if not array.flags.c_contiguous:
+        raise NativeError("an array is not contiguous; copy it with numpy.ascontiguousarray")
+    return array.ctypes.data

@@ -1,0 +1,145 @@
+"""A trunk whose matrices are packed: the same network, in one native call per forward.
+
+`QuantLinear` takes the place of `torch.nn.Linear`; `PackedTrunk` takes that of `Trunk`. Where the library is missing or
+conditions are given, the layers of net/trunk.py run with the packed matrices inside, which is also what tests
+compare the native path with.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from .. import _native
+from ..net.config import HEAD, NetworkConfig
+from ..net.network import UnifiedScoreNetwork
+from ..net.trunk import Cache, Trunk, rotations
+from .quant import ArrowQuant
+
+Make = Callable[[str, tuple[int, int]], ArrowQuant]  # (parameter name, (outputs, inputs)) -> matrix
+
+
+class QuantLinear(nn.Module):
+    """`x @ w.T` with packed weights; x is rounded to INT8 row by row."""
+
+    def __init__(self, matrix: ArrowQuant) -> None:
+        super().__init__()
+        self.matrix = matrix
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows = x.reshape(-1, x.shape[-1]).contiguous().numpy()
+        return torch.from_numpy(self.matrix.matmul(rows)).view(*x.shape[:-1], self.matrix.shape[0])
+
+    def extra_repr(self) -> str:
+        return f"{self.matrix.shape[1]} -> {self.matrix.shape[0]}, {self.matrix.bits} bits"
+
+
+def linears(trunk: Trunk) -> Iterator[tuple[str, nn.Module, str, tuple[int, int]]]:
+    """(name, owner, attribute, shape) of every matrix of a trunk that is packed."""
+    for i, layer in enumerate(trunk.layers):
+        owners = {"attention": ("qkv", "out"), "feed_forward": ("up", "down"), "cross": ("q", "kv", "out")}
+        for part, attributes in owners.items():
+            owner = getattr(layer, part)
+            if owner is None:
+                continue
+            for attribute in attributes:
+                linear = getattr(owner, attribute)
+                shape = linear.matrix.shape if isinstance(linear, QuantLinear) else tuple(linear.weight.shape)
+                yield f"trunk.layers.{i}.{part}.{attribute}.weight", owner, attribute, shape
+
+
+class PackedTrunk(Trunk):
+    """A `Trunk` in evaluation, its matrices packed."""
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__(config)
+        self.width = config.width
+        self._described: ctypes.Array | None = None
+
+    @classmethod
+    def of(cls, trunk: Trunk, config: NetworkConfig, make: Make) -> PackedTrunk:
+        """The same parameters, with the matrices that `make` gives."""
+        with torch.device("meta"):
+            packed = cls(config)
+        for name, owner, attribute, shape in [*linears(packed)]:
+            setattr(owner, attribute, QuantLinear(make(name, shape)))
+        kept = {name: value for name, value in trunk.state_dict().items() if name in packed.state_dict()}
+        packed.load_state_dict(kept, assign=True)
+        return packed.eval().requires_grad_(requires_grad=False)
+
+    def matrices(self) -> dict[str, ArrowQuant]:
+        """Every packed matrix by the name of the parameter that it replaces."""
+        return {name: getattr(owner, attribute).matrix for name, owner, attribute, _ in linears(self)}
+
+    def _layers(self) -> ctypes.Array:
+        """The layers as the kernels take them; their arrays live as long as this module."""
+        if self._described is None:
+            refs = []
+            for layer in self.layers:
+                attention, forward = layer.attention, layer.feed_forward
+                parts = (attention.qkv, attention.out, forward.up, forward.down)
+                vectors = (attention.q_norm, attention.k_norm, layer.offset)
+                matrices = (part.matrix.described() for part in parts)
+                refs.append(_native.Layer(*matrices, *(vector.data_ptr() for vector in vectors)))
+            self._described = (_native.Layer * len(refs))(*refs)
+        return self._described
+
+    def forward(
+        self,
+        x: Tensor,
+        position: Tensor,
+        t: Tensor,
+        step_size: Tensor | None = None,
+        mask: Tensor | None = None,
+        cache: Cache | None = None,
+        memory: Tensor | None = None,
+        memory_mask: Tensor | None = None,
+    ) -> tuple[Tensor, tuple[tuple[Tensor, Tensor], ...]]:
+        """As `Trunk.forward`; keys and values come out joined with the cached ones."""
+        library = _native.library()
+        if library is None or memory is not None:
+            return super().forward(x, position, t, step_size, mask, cache, memory, memory_mask)
+        b, length, d = x.shape
+        n = 0 if cache is None else cache.length
+        modulation = self.modulation(t, torch.zeros_like(t) if step_size is None else step_size)
+        if modulation.shape[:2] != (1, 1):
+            modulation = modulation.expand(b, length, 6, d)
+        cos, sin = (angle[:, 0].expand(b, length, HEAD // 2).contiguous() for angle in rotations(position))
+        if mask is None:
+            mask = torch.ones(1, 1, length, n + length, dtype=torch.bool)
+        may = mask[:, 0].expand(b, length, n + length).contiguous()
+        past = [] if cache is None else [part.contiguous() for pair in cache.layers for part in pair]
+        fresh = [torch.empty(b, d // HEAD, length, HEAD) for _ in range(2 * len(self.layers))]
+        out, modulation = x.float().contiguous().clone(), modulation.contiguous()
+        shape = _native.Shape(b, length, n, d, len(self.layers), modulation.shape[0] * modulation.shape[1])
+        olds = _native.pointers([part.data_ptr() for part in past] or [None] * len(fresh))
+        news = _native.pointers([part.data_ptr() for part in fresh])
+        arrays = (part.data_ptr() for part in (out, modulation, cos, sin, may, self.norm))
+        _native.checked(library.bowstring_trunk(ctypes.byref(shape), self._layers(), *arrays, olds, news))
+        joined = fresh if cache is None else [torch.cat([a, z], 2) for a, z in zip(past, fresh, strict=True)]
+        return out, tuple(zip(joined[::2], joined[1::2], strict=True))
+
+
+def packed(network: UnifiedScoreNetwork, make: Make) -> UnifiedScoreNetwork:
+    """Replaces the trunk of a network in evaluation by a packed one; heads stay as they are."""
+    network.trunk = PackedTrunk.of(network.trunk, network.config, make)
+    return network
+
+
+def random_network(config: NetworkConfig, bits: int, seed: int = 0) -> UnifiedScoreNetwork:
+    """A network of random weights that never exist in FP32: bytes are drawn in packed form."""
+    rng = np.random.default_rng(seed)
+    with torch.device("meta"):
+        network = UnifiedScoreNetwork(config)
+    torch.manual_seed(seed)
+    replaced = {name for name, *_ in linears(network.trunk)}
+    for name, parameter in [*network.named_parameters()]:
+        if name not in replaced:
+            owner, _, leaf = name.rpartition(".")
+            value = 0.02 * torch.randn(parameter.shape) if parameter.ndim > 1 else torch.ones(parameter.shape)
+            network.get_submodule(owner)._parameters[leaf] = nn.Parameter(value, requires_grad=False)
+    return packed(network, lambda name, shape: ArrowQuant.random(shape, bits, rng)).eval()
