@@ -4,6 +4,7 @@
 pub mod layout;
 pub mod matmul;
 pub mod pool;
+pub mod scan;
 pub mod trunk;
 pub mod vector;
 
@@ -256,6 +257,83 @@ pub unsafe extern "C" fn bowstring_trunk(
         };
         let x = std::slice::from_raw_parts_mut(x, new);
         SCRATCH.with_borrow_mut(|scratch| trunk::forward(&call, &layers, &mut memories, x, scratch));
+    }
+    0
+}
+
+/// The `wanted` best of `count` unit vectors for a query: similarities and places, the best first.
+///
+/// # Safety
+/// Pointers must be valid for `values (n, d)`, `scales (n)`, `signs (n, d / 8)`, `query (d)`, `exact` null or `(n, d)`,
+/// `similarities` and `places (wanted)`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn bowstring_top(
+    count: usize,
+    width: usize,
+    values: *const i8,
+    scales: *const f32,
+    signs: *const u8,
+    exact: *const f32,
+    query: *const f32,
+    candidates: usize,
+    wanted: usize,
+    similarities: *mut f32,
+    places: *mut i64,
+) -> i32 {
+    if values.is_null() || scales.is_null() || signs.is_null() || query.is_null() {
+        return NULL;
+    }
+    if similarities.is_null() || places.is_null() {
+        return NULL;
+    }
+    let Some(cells) = count.checked_mul(width) else { return WRONG_SIZE };
+    if count == 0 || width == 0 || width % 8 != 0 || width > 131_072 || wanted == 0 || wanted > count {
+        return WRONG_SIZE;
+    }
+    // SAFETY: promised by the caller.
+    unsafe {
+        let vectors = scan::Vectors {
+            count,
+            width,
+            values: std::slice::from_raw_parts(values, cells),
+            scales: std::slice::from_raw_parts(scales, count),
+            signs: std::slice::from_raw_parts(signs, cells / 8),
+            exact: optional(exact, cells),
+        };
+        let mut found = vec![(0.0, 0); wanted];
+        scan::top(&vectors, std::slice::from_raw_parts(query, width), candidates, &mut found);
+        for (i, (similarity, place)) in found.into_iter().enumerate() {
+            *similarities.add(i) = similarity;
+            *places.add(i) = place as i64;
+        }
+    }
+    0
+}
+
+/// One token per row of `logits (rows, v)`, drawn at `u (rows)`.
+///
+/// # Safety
+/// Pointers must be valid for the stated shapes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn bowstring_draw(
+    logits: *const f32,
+    rows: usize,
+    width: usize,
+    u: *const f32,
+    temperature: f32,
+    tokens: *mut i64,
+) -> i32 {
+    if logits.is_null() || u.is_null() || tokens.is_null() {
+        return NULL;
+    }
+    let Some(cells) = rows.checked_mul(width) else { return WRONG_SIZE };
+    if cells == 0 || temperature.is_nan() || temperature <= 0.0 {
+        return WRONG_SIZE;
+    }
+    // SAFETY: promised by the caller.
+    unsafe {
+        let slice = |start, length| std::slice::from_raw_parts(start, length);
+        scan::draw(slice(logits, cells), slice(u, rows), temperature, std::slice::from_raw_parts_mut(tokens, rows));
     }
     0
 }

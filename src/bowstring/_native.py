@@ -89,9 +89,13 @@ def _find() -> tuple[ctypes.CDLL | None, str]:
     library.bowstring_set_threads.restype = None
     library.bowstring_matmul.argtypes = [ctypes.POINTER(Matrix), POINTER, SIZE, POINTER, POINTER, POINTER]
     library.bowstring_trunk.argtypes = [ctypes.POINTER(Shape), ctypes.POINTER(Layer), *[POINTER] * 8]
+    library.bowstring_top.argtypes = [SIZE, SIZE, *[POINTER] * 5, SIZE, SIZE, POINTER, POINTER]
+    library.bowstring_draw.argtypes = [POINTER, SIZE, SIZE, POINTER, ctypes.c_float, POINTER]
     if wanted := os.environ.get("BOWSTRING_ISA"):
         if wanted not in ISAS or library.bowstring_choose_isa(ISAS[wanted]):
-            raise NativeError(f"BOWSTRING_ISA is {wanted!r}: unknown, or not on this machine; try {sorted(ISAS)}")
+            raise NativeError(
+                f"BOWSTRING_ISA is {wanted!r}: unknown, or not on this machine; try {sorted(ISAS)}"
+            )
     return library, ""
 
 
@@ -100,7 +104,9 @@ def library() -> ctypes.CDLL | None:
     """The library, or None after one warning."""
     found, reason = _find()
     if found is None:
-        warnings.warn(f"native kernels are not in use ({reason}); numpy gives the same numbers, slower", stacklevel=2)
+        warnings.warn(
+            f"native kernels are not in use ({reason}); numpy gives the same numbers, slower", stacklevel=2
+        )
     return found
 
 
@@ -124,7 +130,9 @@ def choose(name: str) -> None:
     """
     found = library()
     if found is None or name not in ISAS or found.bowstring_choose_isa(ISAS[name]):
-        raise NativeError(f"instruction set {name!r} is unknown or not on this machine; expected one of {sorted(ISAS)}")
+        raise NativeError(
+            f"instruction set {name!r} is unknown or not on this machine; expected one of {sorted(ISAS)}"
+        )
 
 
 def set_threads(count: int) -> None:

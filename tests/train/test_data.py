@@ -85,10 +85,9 @@ def test_stories_hold_what_their_prompts_ask_for():
 
 
 def test_functions_lose_their_docstring_and_keep_their_first_line_as_prompt():
-    source = 'def f(a, b):\n    """Add two\n    numbers.\n\n    More."""\n    total = a + b  # sum\n    return total + 0 * len([a, b])\n'
-    assert [*functions(source)] == [
-        ("add two numbers", source.split('"""')[0].rstrip() + source.split('"""')[2])
-    ]
+    head, body = "def f(a, b):", "    total = a + b  # sum\n    return total + 0 * len([a, b])\n"
+    source = f'{head}\n    """Add two\n    numbers.\n\n    More."""\n{body}'
+    assert [*functions(source)] == [("add two numbers", f"{head}\n{body}")]
     assert [*functions("def broken(:")] == []
 
 

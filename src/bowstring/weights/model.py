@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import difflib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,7 +17,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ..codec.text import TextCodec
 from ..net.config import NetworkConfig
 from ..net.network import UnifiedScoreNetwork
+from .packed import matrices, packed
 from .parquet import Tensor, WeightsFile, write
+from .quant import ArrowQuant
+
+BITS = {"int4": 4, "int2": 2}
+PARTS = ("lines", "group_scales", "scales")
 
 
 class Metadata(BaseModel):
@@ -32,7 +38,7 @@ class Metadata(BaseModel):
     blocks: list[int] = [4, 8, 16]
     context: int = Field(default=256, ge=2)
     distilled: bool = False
-    quantization: Literal["none", "fp16"] = "fp16"
+    quantization: Literal["none", "fp16", "int4", "int2"] = "fp16"
 
 
 def read_metadata(folder: Path) -> Metadata:
@@ -55,33 +61,59 @@ def read_metadata(folder: Path) -> Metadata:
         raise ValueError(f"{path}: {faults}. Known keys: {sorted(Metadata.model_fields)}") from None
 
 
+def stored(network: UnifiedScoreNetwork, dtype: str) -> Iterator[tuple[str, Tensor]]:
+    """Everything a network is made of: vectors in FP32, matrices in `dtype`, packed ones as they are."""
+    for name, parameter in network.state_dict().items():
+        array = parameter.detach().float().numpy()
+        yield name, Tensor.of(array.astype(dtype) if array.ndim > 1 else array)
+    for name, matrix in matrices(network).items():
+        for part in PARTS:
+            yield f"{name}.{part}", Tensor.of(getattr(matrix, part))
+
+
 def save_model(
     folder: Path, network: UnifiedScoreNetwork, codec: TextCodec, dtype: str = "float16", **said: Any
 ) -> None:
-    """Writes a model folder; vectors stay FP32, matrices take `dtype`."""
+    """Writes a model folder; a packed network keeps its bits."""
     folder.mkdir(parents=True, exist_ok=True)
-    arrays = ((name, p.detach().float().numpy()) for name, p in network.state_dict().items())
-    stored = ((name, Tensor.of(a.astype(dtype) if a.ndim > 1 else a)) for name, a in arrays)
-    write(folder / "network.parquet", stored, {})
+    write(folder / "network.parquet", stored(network, dtype), {})
     codec.save(folder / "tokenizer.json")
+    bits = {matrix.bits for matrix in matrices(network).values()}
+    plain = "fp16" if dtype == "float16" else "none"
     metadata = Metadata(
         network=network.config.to_json(),
         modalities=[*network.heads],
-        quantization="fp16" if dtype == "float16" else "none",
+        quantization=f"int{bits.pop()}" if bits else plain,  # type: ignore[arg-type]  # checked by the schema
         **said,
     )
     (folder / "metadata.json").write_text(metadata.model_dump_json(indent=1) + "\n", "utf-8")
 
 
-def fill(network: torch.nn.Module, arrays: WeightsFile) -> None:
+def matrix_of(arrays: WeightsFile, name: str, shape: tuple[int, int], bits: int) -> ArrowQuant:
+    """A packed matrix over the file's own bytes.
+
+    Raises:
+        ValueError: its parts are missing or do not fit the shape.
+    """
+    parts = (f"{name}.{part}" for part in PARTS)
+    if missing := [part for part in parts if part not in arrays.entries]:
+        raise ValueError(f"{arrays.path} lacks tensor {missing[0]!r}; was it written by another version?")
+    try:
+        return ArrowQuant(bits, shape, *(arrays[f"{name}.{part}"] for part in PARTS))
+    except ValueError as error:
+        raise ValueError(f"{arrays.path}, {name}: {error}") from None
+
+
+def fill(network: UnifiedScoreNetwork, arrays: WeightsFile) -> None:
     """Gives every parameter its array, as FP32.
 
     Raises:
         ValueError: a name or a shape that the network does not have.
     """
     wanted = network.state_dict()
+    taken = {f"{name}.{part}" for name in matrices(network) for part in PARTS}
     for name in arrays:
-        if name not in wanted:
+        if name not in wanted and name not in taken:
             closest = difflib.get_close_matches(name, wanted, 1)
             raise ValueError(
                 f"{arrays.path} has tensor {name!r}, which no parameter of the network takes. Closest: "
@@ -96,19 +128,23 @@ def fill(network: torch.nn.Module, arrays: WeightsFile) -> None:
                 f"{tuple(parameter.shape)}"
             )
     network.load_state_dict(
-        {name: torch.from_numpy(arrays[name].astype(np.float32)) for name in arrays}, assign=True
+        {name: torch.from_numpy(arrays[name].astype(np.float32)) for name in wanted}, assign=True
     )
 
 
 def load_model(folder: Path) -> tuple[UnifiedScoreNetwork, TextCodec, Metadata]:
-    """Network (FP32, in evaluation mode), codec and metadata of a model folder; see `read_metadata` and
-    `fill`.
+    """Network in evaluation mode, codec and metadata of a model folder; see `read_metadata` and `fill`.
+
+    Packed matrices are views of the mapped file, the rest becomes FP32.
     """
     metadata = read_metadata(folder)
     config = NetworkConfig.from_json(metadata.network)
     with torch.device("meta"):
         network = UnifiedScoreNetwork(config)
-    fill(network, WeightsFile(folder / "network.parquet"))
+    arrays = WeightsFile(folder / "network.parquet")
+    if bits := BITS.get(metadata.quantization):
+        packed(network, lambda name, shape: matrix_of(arrays, name, shape, bits))
+    fill(network, arrays)
     codec = TextCodec.load(folder / "tokenizer.json")
     if codec.vocab != config.vocab:
         raise ValueError(

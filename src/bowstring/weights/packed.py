@@ -1,14 +1,15 @@
 """A trunk whose matrices are packed: the same network, in one native call per forward.
 
-`QuantLinear` takes the place of `torch.nn.Linear`; `PackedTrunk` takes that of `Trunk`. Where the library is missing or
-conditions are given, the layers of net/trunk.py run with the packed matrices inside, which is also what tests
-compare the native path with.
+`QuantLinear` takes the place of `torch.nn.Linear`; `PackedTrunk` takes that of `Trunk`. Where the library
+is missing or conditions are given, the layers of net/trunk.py run with the packed matrices inside, which
+is also what tests compare the native path with.
 """
 
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import cast
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 from .. import _native
 from ..net.config import HEAD, NetworkConfig
 from ..net.network import UnifiedScoreNetwork
-from ..net.trunk import Cache, Trunk, rotations
+from ..net.trunk import Cache, Layer, Trunk, rotations
 from .quant import ArrowQuant
 
 Make = Callable[[str, tuple[int, int]], ArrowQuant]  # (parameter name, (outputs, inputs)) -> matrix
@@ -78,13 +79,12 @@ class PackedTrunk(Trunk):
     def _layers(self) -> ctypes.Array:
         """The layers as the kernels take them; their arrays live as long as this module."""
         if self._described is None:
-            refs = []
-            for layer in self.layers:
-                attention, forward = layer.attention, layer.feed_forward
-                parts = (attention.qkv, attention.out, forward.up, forward.down)
-                vectors = (attention.q_norm, attention.k_norm, layer.offset)
-                matrices = (part.matrix.described() for part in parts)
-                refs.append(_native.Layer(*matrices, *(vector.data_ptr() for vector in vectors)))
+            refs, packed = [], self.matrices()
+            for i, layer in enumerate(cast(Iterable[Layer], self.layers)):
+                names = ("attention.qkv", "attention.out", "feed_forward.up", "feed_forward.down")
+                described = (packed[f"trunk.layers.{i}.{name}.weight"].described() for name in names)
+                vectors = (layer.attention.q_norm, layer.attention.k_norm, layer.offset)
+                refs.append(_native.Layer(*described, *(vector.data_ptr() for vector in vectors)))
             self._described = (_native.Layer * len(refs))(*refs)
         return self._described
 
@@ -128,6 +128,13 @@ def packed(network: UnifiedScoreNetwork, make: Make) -> UnifiedScoreNetwork:
     """Replaces the trunk of a network in evaluation by a packed one; heads stay as they are."""
     network.trunk = PackedTrunk.of(network.trunk, network.config, make)
     return network
+
+
+def matrices(network: UnifiedScoreNetwork) -> dict[str, ArrowQuant]:
+    """The packed matrices of a network by the names of the parameters they replace; none when it is not
+    packed.
+    """
+    return network.trunk.matrices() if isinstance(network.trunk, PackedTrunk) else {}
 
 
 def random_network(config: NetworkConfig, bits: int, seed: int = 0) -> UnifiedScoreNetwork:

@@ -1,8 +1,9 @@
 """ArrowQuant: weights of 2 or 4 bits times INT8 activations.
 
-w[n, k] = level(code[n, k]) * group_scale[n, k // 64] * scale[n]; levels are -3, -1, 1, 3 or -8..7, group scales
-are integers 0..255, so that everything up to one last multiplication is exact in integers. Shapes: n outputs,
-k inputs, g groups of 64 inputs, m rows of activations. The packed bytes are those that the kernels read.
+w[n, k] = level(code[n, k]) * group_scale[n, k // 64] * scale[n]; levels are -3, -1, 1, 3 or -8..7, group
+scales are integers 0..255, so that everything up to one last multiplication is exact in integers. Shapes:
+n outputs, k inputs, g groups of 64 inputs, m rows of activations. The packed bytes are those that the
+kernels read.
 """
 
 from __future__ import annotations
@@ -45,7 +46,8 @@ def grouped(x: np.ndarray) -> np.ndarray:
 class ArrowQuant:
     """A matrix `(n, k)` in packed form.
 
-    lines: `(blocks, bytes)` uint8, see native/src/layout.rs. group_scales: `(blocks, g, 16)` uint8. scales: `(n,)`.
+    lines: `(blocks, bytes)` uint8, see native/src/layout.rs. group_scales: `(blocks, g, 16)` uint8.
+    scales: `(n,)`.
 
     Raises:
         ValueError: sizes that do not fit each other.
@@ -60,24 +62,32 @@ class ArrowQuant:
     def __post_init__(self) -> None:
         n, k = self.shape
         if self.bits not in (2, 4) or not (n > 0 and 0 < k <= MOST_INPUTS):
-            raise ValueError(f"{self.bits} bits and shape {self.shape}: expected 2 or 4 bits, at most {MOST_INPUTS} inputs")
+            raise ValueError(
+                f"{self.bits} bits and shape {self.shape}: expected 2 or 4 bits, at most {MOST_INPUTS} inputs"
+            )
         wanted = shapes(self.bits, self.shape)
         for name, (dtype, shape) in wanted.items():
             array = getattr(self, name)
             if array.dtype != dtype or array.shape != shape:
-                raise ValueError(f"{name} is {array.dtype} {array.shape}; a {self.bits}-bit matrix {self.shape} has {dtype} {shape}")
+                raise ValueError(
+                    f"{name} is {array.dtype} {array.shape}; a {self.bits}-bit matrix {self.shape} has "
+                    f"{dtype} {shape}"
+                )
 
     @classmethod
     def quantise(cls, w: np.ndarray, bits: int, importance: np.ndarray | None = None) -> ArrowQuant:
         """Quantises `(n, k)` reals with scales found by least squares.
 
         Args:
-            importance: `(k,)` weights of the inputs' squared errors, for example the mean square of each input in
+            importance: `(k,)` weights of the inputs' squared errors, for example the mean square of each
+            input in
                 use; None weighs all alike.
         """
         w = np.asarray(w, np.float32)
         groups = grouped(w)
-        weight = grouped(np.ones(w.shape[1], np.float32) if importance is None else np.asarray(importance, np.float32))
+        weight = grouped(
+            np.ones(w.shape[1], np.float32) if importance is None else np.asarray(importance, np.float32)
+        )
         scale = best_scales(groups, weight, bits)
         scales = scale.max(1) / 255
         safe = np.where(scales > 0, scales, 1)[:, None]
@@ -105,7 +115,11 @@ class ArrowQuant:
         cells = padded.reshape(-1, BLOCK, padded.shape[1] // (4 * fields), fields, 4).transpose(0, 2, 1, 4, 3)
         shifts = (bits * np.arange(fields)).astype(np.uint8)
         lines = np.bitwise_or.reduce(cells << shifts, -1).astype(np.uint8)
-        steps = np.pad(group_scales, ((0, rows), (0, 0))).reshape(-1, BLOCK, group_scales.shape[1]).transpose(0, 2, 1)
+        steps = (
+            np.pad(group_scales, ((0, rows), (0, 0)))
+            .reshape(-1, BLOCK, group_scales.shape[1])
+            .transpose(0, 2, 1)
+        )
         return cls(bits, (n, k), lines.reshape(len(lines), -1), np.ascontiguousarray(steps), scales)
 
     def unpack(self) -> tuple[np.ndarray, np.ndarray]:
@@ -123,7 +137,9 @@ class ArrowQuant:
         wide = np.repeat(steps, GROUP, 1)[:, : self.shape[1]].astype(np.float32)
         return levels(codes, self.bits) * wide * self.scales[:, None]
 
-    def matmul(self, x: np.ndarray, bias: np.ndarray | None = None, residual: np.ndarray | None = None) -> np.ndarray:
+    def matmul(
+        self, x: np.ndarray, bias: np.ndarray | None = None, residual: np.ndarray | None = None
+    ) -> np.ndarray:
         """`x (m, k) @ w.T + bias (n,) + residual (m, n)`, FP32; x is rounded to INT8 row by row.
 
         Raises:
@@ -131,9 +147,15 @@ class ArrowQuant:
         """
         n, k = self.shape
         x = np.ascontiguousarray(x, np.float32)
-        for name, array, shape in (("x", x, (len(x), k)), ("bias", bias, (n,)), ("residual", residual, (len(x), n))):
+        for name, array, shape in (
+            ("x", x, (len(x), k)),
+            ("bias", bias, (n,)),
+            ("residual", residual, (len(x), n)),
+        ):
             if array is not None and (array.shape != shape or array.dtype != np.float32):
-                raise ValueError(f"{name} is {array.dtype} {array.shape}; this matrix {self.shape} takes float32 {shape}")
+                raise ValueError(
+                    f"{name} is {array.dtype} {array.shape}; this matrix {self.shape} takes float32 {shape}"
+                )
         library = _native.library()
         if library is None:
             return self.matmul_reference(x, bias, residual)
@@ -144,7 +166,11 @@ class ArrowQuant:
 
     def described(self) -> _native.Matrix:
         """The matrix as the kernels take it; keep `self` alive while it is used."""
-        parts = (part for array in (self.lines, self.group_scales, self.scales) for part in (_native.address(array), array.size))
+        parts = (
+            part
+            for array in (self.lines, self.group_scales, self.scales)
+            for part in (_native.address(array), array.size)
+        )
         return _native.Matrix(self.bits, *self.shape, *parts)
 
     def matmul_reference(
@@ -154,8 +180,15 @@ class ArrowQuant:
         values, scale = activations(x)
         codes, steps = self.unpack()
         level = grouped(levels(codes, self.bits) + 0.0)
-        sums = np.einsum("mgi,ngi,ng->mn", grouped(values.astype(np.float64)), level, steps.astype(np.float64), optimize=True)
-        out = sums.astype(np.float32) * (scale[:, None] * self.scales)
+        sums = np.einsum(
+            "mgi,ngi,ng->mn",
+            grouped(values.astype(np.float64)),
+            level,
+            steps.astype(np.float64),
+            optimize=True,
+        )
+        with np.errstate(over="ignore", invalid="ignore"):
+            out = sums.astype(np.float32) * (scale[:, None] * self.scales)
         for more in (bias, residual):
             out = out if more is None else out + more
         return out
@@ -172,13 +205,17 @@ def shapes(bits: int, shape: tuple[int, int]) -> dict[str, tuple[np.dtype, tuple
 
 
 def best_scales(groups: np.ndarray, weight: np.ndarray, bits: int) -> np.ndarray:
-    """Scales `(n, g)` of `(n, g, 64)` weights: from several starts, codes and scale by turns, the best kept."""
+    """Scales `(n, g)` of `(n, g, 64)` weights: from several starts, codes and scale by turns, the best
+    kept.
+    """
     largest = np.abs(groups).max(-1) / TOP[bits]
     best, lowest = largest, np.full(largest.shape, np.inf, np.float32)
     for factor in FACTORS[bits]:
         scale = largest * factor
         for _ in range(3):
-            level = levels(nearest(groups / np.where(scale > 0, scale, 1)[..., None], bits), bits).astype(np.float32)
+            level = levels(nearest(groups / np.where(scale > 0, scale, 1)[..., None], bits), bits).astype(
+                np.float32
+            )
             over, under = (groups * level * weight).sum(-1), (level**2 * weight).sum(-1)
             scale = np.where(under > 0, over / np.maximum(under, 1e-30), 0).clip(min=0)
         error = ((groups - level * scale[..., None]) ** 2 * weight).sum(-1)
