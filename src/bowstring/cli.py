@@ -17,7 +17,9 @@ app = typer.Typer(
     help="One local generative engine.",
 )
 
-Model = Annotated[Path | None, typer.Option(help="Folder of a model; default: the shipped one.")]
+Model = Annotated[
+    Path | None, typer.Option(help="Folder of a model, or text-int4, text-int2; default: text.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 Seed = Annotated[int, typer.Option(help="Same seed, same output.")]
 
@@ -132,7 +134,7 @@ def train(
 
 @app.command()
 def bench(
-    topic: Annotated[str, typer.Argument(help="text")],
+    topic: Annotated[str, typer.Argument(help="text or skeleton")],
     quick: Annotated[bool, typer.Option(help="A fixed subset, in under ten minutes.")] = False,
     data: Annotated[Path, typer.Option(help="Folder of the corpora.")] = Path("runs/data"),
     baseline: Annotated[Path, typer.Option(help="Model folder of the autoregressive baseline.")] = Path(
@@ -148,6 +150,62 @@ def bench(
         raise ValueError(f"unknown topic {topic!r}; expected one of {sorted(TOPICS)}")
     numbers = TOPICS[topic](quick=quick, data=data, baseline=baseline, model=model)
     typer.echo(json.dumps(numbers, indent=1)) if as_json else _table(topic, numbers)
+
+
+@app.command()
+def quantise(
+    out: Annotated[Path, typer.Argument(help="Folder of the new model.")],
+    bits: Annotated[int, typer.Option(help="2 or 4")] = 4,
+    finish: Annotated[
+        int, typer.Option(help="Steps of training with the rounding inside; 2 bits want some.")
+    ] = 0,
+    data: Annotated[Path, typer.Option(help="Folder of the corpora.")] = Path("runs/data"),
+    model: Model = None,
+) -> None:
+    """Pack a model's matrices into few bits."""
+    from .engine import model_folder
+    from .train.run import quantise as start
+
+    start(out, bits, finish, data, model_folder(model))
+
+
+@app.command()
+def verify(model: Model = None) -> None:
+    """Check every tensor of a model against its hash."""
+    from .engine import model_folder
+    from .weights.parquet import WeightsFile
+
+    file = WeightsFile(model_folder(model) / "network.parquet")
+    file.verify()
+    typer.echo(f"{len(file)} tensors match their hashes")
+
+
+@app.command()
+def convert(source: Path, target: Path) -> None:
+    """Convert weights between .parquet and .safetensors; the endings say which way."""
+    from .weights.convert import from_safetensors, to_safetensors
+
+    ways = {(".parquet", ".safetensors"): to_safetensors, (".safetensors", ".parquet"): from_safetensors}
+    if (source.suffix, target.suffix) not in ways:
+        raise ValueError(
+            f"cannot convert {source.name} to {target.name}; one ends in .parquet, the other in .safetensors"
+        )
+    typer.echo(f"{ways[source.suffix, target.suffix](source, target)} tensors written to {target}")
+
+
+@app.command()
+def tiers(as_json: AsJson = False) -> None:
+    """Presets, their sizes, and which of them this machine can run."""
+    from .report import tiers as rows
+
+    found = rows()
+    if as_json:
+        return typer.echo(json.dumps(found, indent=1))
+    for row in found:
+        size = f"{row['parameters'] / 1e6:8,.0f} M parameters  INT{row['bits']}  {row['file_mb']:8,.1f} MB"
+        typer.echo(
+            f"{row['preset']:12} {size}  {'runs here' if row['runs'] else 'does not fit'}: needs {row['why']}"
+        )
 
 
 @app.command()

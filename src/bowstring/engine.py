@@ -24,6 +24,16 @@ CODE_WORDS = ("def ", "import ", "return ", "class ")
 NOT_YET = "this model has no {0} head; its modalities are {1}"
 
 
+def model_folder(name: Path | str | None) -> Path:
+    """The folder of a model: a path, the name of a shipped one, or None for the default."""
+    if name is None:
+        return SHIPPED
+    shipped = SHIPPED.parent / name
+    if Path(name).exists() or not shipped.exists():
+        return Path(name)
+    return shipped
+
+
 @dataclass(frozen=True)
 class Result:
     """What was made and how.
@@ -80,8 +90,8 @@ class ArrowEngine:
 
     @classmethod
     def load(cls, folder: Path | str | None = None) -> ArrowEngine:
-        """The model in `folder`, or the one that ships with the package."""
-        return cls(*load_model(SHIPPED if folder is None else Path(folder)))
+        """The model in `folder`, one that ships with the package by its name, or the default one."""
+        return cls(*load_model(model_folder(folder)))
 
     def encode(self, text: str | Sequence[str]) -> np.ndarray:
         """Unit vectors that stand for texts, `(d,)` for a string and `(n, d)` for several: mean hidden

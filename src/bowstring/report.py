@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 from collections.abc import Iterator
@@ -11,11 +12,14 @@ from typing import Any
 
 import torch
 
-from .engine import SHIPPED, ArrowEngine
-from .net.config import PRESETS, NetworkConfig
+from . import _native
+from .engine import SHIPPED, ArrowEngine, model_folder
+from .net.config import PRESETS, SHAPES, NetworkConfig
 from .net.network import UnifiedScoreNetwork
 from .weights.model import load_model, read_metadata
+from .weights.packed import linears
 from .weights.parquet import WeightsFile
+from .weights.quant import shapes
 
 
 def parameters(config: NetworkConfig) -> dict[str, int]:
@@ -26,7 +30,8 @@ def parameters(config: NetworkConfig) -> dict[str, int]:
 
 def network_facts(folder: Path | None = None) -> dict[str, Any]:
     """What `bowstring show` prints."""
-    metadata = read_metadata(folder or SHIPPED)
+    folder = model_folder(folder)
+    metadata = read_metadata(folder)
     config = NetworkConfig.from_json(metadata.network)
     shares = parameters(config)
     total = sum(shares.values())
@@ -43,11 +48,52 @@ def network_facts(folder: Path | None = None) -> dict[str, Any]:
         "parameters, all": total,
         "trunk_share": shares["trunk"] / total,
     }
-    facts["file, MB"] = sum(file.stat().st_size for file in (folder or SHIPPED).iterdir()) / 1e6
+    facts["file, MB"] = sum(file.stat().st_size for file in folder.iterdir()) / 1e6
     return facts | {
         f"preset {name}": f"{sum(parameters(preset).values()) / 1e6:,.0f} M parameters"
         for name, preset in PRESETS.items()
     }
+
+
+TIERS = {"edge": 2, "workstation": 4, "cloud": 4}  # bits of each preset
+SPARE = 600e6  # bytes that Python, torch and the activations take beside the weights
+
+
+def file_bytes(config: NetworkConfig, bits: int) -> int:
+    """Size of a network's weights file: packed matrices, FP16 for other matrices, FP32 for vectors."""
+    with torch.device("meta"):
+        network = UnifiedScoreNetwork(config)
+    packed_names = {name: shape for name, _, _, shape in linears(network.trunk)}
+    total = 0
+    for name, parameter in network.named_parameters():
+        if name in packed_names:
+            sizes = shapes(bits, packed_names[name]).values()
+            total += sum(math.prod(shape) * dtype.itemsize for dtype, shape in sizes)
+        else:
+            total += parameter.numel() * (2 if parameter.ndim > 1 else 4)
+    return total
+
+
+def tiers() -> list[dict[str, Any]]:
+    """What `bowstring tiers` prints: each preset, its size on disk, and whether this machine can run it."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    rows = []
+    for name, config in {**PRESETS, **SHAPES}.items():
+        bits = TIERS.get(name, 2)
+        size, count = file_bytes(config, bits), sum(parameters(config).values())
+        fits = size + SPARE < memory
+        why = f"{(size + SPARE) / 1e9:.1f} GB of {memory / 1e9:.1f} GB"
+        rows.append(
+            {
+                "preset": name,
+                "parameters": count,
+                "bits": bits,
+                "file_mb": size / 1e6,
+                "runs": fits,
+                "why": why,
+            }
+        )
+    return rows
 
 
 def machine_facts() -> dict[str, Any]:
@@ -64,6 +110,7 @@ def machine_facts() -> dict[str, Any]:
             facts[package] = "missing"
     facts["torch threads"] = torch.get_num_threads()
     facts["torch kernels"] = torch.backends.cpu.get_cpu_capability()
+    facts["native kernels"] = _native.isa() if not _native.missing() else f"none: {_native.missing()}"
     facts["shipped model"] = (
         "found"
         if (SHIPPED / "network.parquet").exists()

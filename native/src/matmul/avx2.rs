@@ -18,16 +18,12 @@ pub fn matmul(w: &Packed, x: &Activations, epilogue: &Epilogue, out: &Shared<f32
     let starts: Vec<[i16; 2]> = x.sums.iter().map(|s| [s[0].wrapping_mul(-z), s[1].wrapping_mul(-z)]).collect();
     let job = Job { w, x, epilogue, out, starts: &starts };
     for block in blocks {
-        for m in (0..x.rows).step_by(ROWS) {
-            match (w.bits, (x.rows - m).min(ROWS)) {
-                (2, 1) => job.tile::<2, 1>(block, m),
-                (2, 2) => job.tile::<2, 2>(block, m),
-                (2, 3) => job.tile::<2, 3>(block, m),
-                (2, _) => job.tile::<2, 4>(block, m),
-                (_, 1) => job.tile::<4, 1>(block, m),
-                (_, 2) => job.tile::<4, 2>(block, m),
-                (_, 3) => job.tile::<4, 3>(block, m),
-                _ => job.tile::<4, 4>(block, m),
+        let tiles = x.rows.div_ceil(ROWS);
+        for tile in 0..tiles {
+            let (m, end) = (x.rows * tile / tiles, x.rows * (tile + 1) / tiles);
+            match w.bits {
+                2 => job.tiles::<2>(block, m, end - m),
+                _ => job.tiles::<4>(block, m, end - m),
             }
         }
     }
@@ -42,6 +38,17 @@ struct Job<'a> {
 }
 
 impl Job<'_> {
+    #[inline]
+    #[target_feature(enable = "avx2,fma")]
+    fn tiles<const BITS: usize>(&self, block: usize, m: usize, rows: usize) {
+        match rows {
+            1 => self.tile::<BITS, 1>(block, m),
+            2 => self.tile::<BITS, 2>(block, m),
+            3 => self.tile::<BITS, 3>(block, m),
+            _ => self.tile::<BITS, 4>(block, m),
+        }
+    }
+
     /// R rows times one block of 16 outputs, which two registers hold.
     #[inline]
     #[target_feature(enable = "avx2,fma")]

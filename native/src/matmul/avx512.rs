@@ -20,20 +20,21 @@ pub fn matmul(w: &Packed, x: &Activations, epilogue: &Epilogue, out: &Shared<f32
         let left = blocks.end - block;
         // one row wants many columns to hide the latency of its few chains of sums
         let columns = if x.rows <= 2 && left >= 4 { 4 } else { left.min(2) };
-        let mut m = 0;
-        while m < x.rows {
-            let rows = (x.rows - m).min(ROWS);
-            match (w.bits, columns, rows) {
+        let most = if columns == 4 { 2 } else { ROWS };
+        let tiles = x.rows.div_ceil(most);
+        for tile in 0..tiles {
+            // tiles of nearly equal height: 16 rows are 6, 5 and 5
+            let (m, end) = (x.rows * tile / tiles, x.rows * (tile + 1) / tiles);
+            match (w.bits, columns, end - m) {
                 (2, 4, 1) => job.tile::<2, 4, 1>(block, m),
                 (2, 4, _) => job.tile::<2, 4, 2>(block, m),
                 (4, 4, 1) => job.tile::<4, 4, 1>(block, m),
                 (4, 4, _) => job.tile::<4, 4, 2>(block, m),
-                (2, 2, _) => job.tiles::<2, 2>(block, m, rows),
-                (2, _, _) => job.tiles::<2, 1>(block, m, rows),
-                (_, 2, _) => job.tiles::<4, 2>(block, m, rows),
-                _ => job.tiles::<4, 1>(block, m, rows),
+                (2, 2, rows) => job.tiles::<2, 2>(block, m, rows),
+                (2, _, rows) => job.tiles::<2, 1>(block, m, rows),
+                (_, 2, rows) => job.tiles::<4, 2>(block, m, rows),
+                (_, _, rows) => job.tiles::<4, 1>(block, m, rows),
             }
-            m += rows.min(if columns == 4 { 2 } else { ROWS });
         }
         block += columns;
     }

@@ -92,34 +92,45 @@ impl Epilogue<'_> {
         let row = m * w.outputs + first;
         // SAFETY: this row and block belong to this task alone.
         let out = unsafe { out.slice(row, count) };
-        let mut y = [0f32; BLOCK];
-        let scale = x.scales[m];
-        if count == BLOCK {
-            let scales = &w.scales[first..first + BLOCK];
-            for l in 0..BLOCK {
-                y[l] = sums[l] as f32 * (scale * scales[l]);
-            }
+        // A whole block is an array, whose loops become single instructions; the last block may be a part of one.
+        if let Ok(out) = <&mut [f32; BLOCK]>::try_from(&mut *out) {
+            let whole = |from: &[f32], at: usize| -> [f32; BLOCK] { from[at..at + BLOCK].try_into().unwrap() };
+            *out = self.finish(sums, x.scales[m], whole(&w.scales, first), first, row, whole);
         } else {
-            for l in 0..count {
-                y[l] = sums[l] as f32 * (scale * w.scales[first + l]);
-            }
+            let part = |from: &[f32], at: usize| -> [f32; BLOCK] {
+                let mut padded = [0.0; BLOCK];
+                padded[..count].copy_from_slice(&from[at..at + count]);
+                padded
+            };
+            let y = self.finish(sums, x.scales[m], part(w.scales, first), first, row, part);
+            out.copy_from_slice(&y[..count]);
         }
+    }
+
+    #[inline(always)]
+    fn finish(
+        &self,
+        sums: &[i32; BLOCK],
+        scale: f32,
+        scales: [f32; BLOCK],
+        first: usize,
+        row: usize,
+        load: impl Fn(&[f32], usize) -> [f32; BLOCK],
+    ) -> [f32; BLOCK] {
+        let mut y: [f32; BLOCK] = std::array::from_fn(|l| sums[l] as f32 * (scale * scales[l]));
         if let Some(gate) = self.gate {
-            for (y, g) in y.iter_mut().zip(&gate[first..first + count]) {
-                *y *= g;
-            }
+            let gate = load(gate, first);
+            y = std::array::from_fn(|l| y[l] * gate[l]);
         }
         if let Some(bias) = self.bias {
-            for (y, b) in y.iter_mut().zip(&bias[first..first + count]) {
-                *y += b;
-            }
+            let bias = load(bias, first);
+            y = std::array::from_fn(|l| y[l] + bias[l]);
         }
         if let Some(residual) = self.residual {
-            for (y, r) in y.iter_mut().zip(&residual[row..row + count]) {
-                *y += r;
-            }
+            let residual = load(residual, row);
+            y = std::array::from_fn(|l| y[l] + residual[l]);
         }
-        out.copy_from_slice(&y[..count]);
+        y
     }
 }
 

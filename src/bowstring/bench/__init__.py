@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from .skeleton import measure as skeleton
 from .text import measure as text
 
-TOPICS: dict[str, Callable[..., dict[str, Any]]] = {"text": text}
+TOPICS: dict[str, Callable[..., dict[str, Any]]] = {"text": text, "skeleton": skeleton}

@@ -64,8 +64,12 @@ class NetworkConfig:
         return asdict(self)
 
 
+SHAPES = {
+    "12x768": NetworkConfig.of_size(12),
+    "24x1024": NetworkConfig(width=1024, depth=24, hidden=2880, rank=512),
+}
 PRESETS = {
     "edge": NetworkConfig.of_size(6),
-    "workstation": NetworkConfig.of_size(19),
+    "workstation": NetworkConfig.of_size(18),
     "cloud": NetworkConfig.of_size(37),
 }

@@ -12,12 +12,19 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ..codec.text import TextCodec
 from ..text import Sampling, write
-from ..weights.model import save_model
+from ..weights.model import load_model, save_model
 from .data.build import Document, load
-from .fit import CANVAS, fit
+from .finish import Finishing, finish, packed_student, rounded
+from .fit import CANVAS, batches, fit
 from .pack import Corpus, prompt_tokens
 from .recipes import RECIPES
 
+COLUMNS = (
+    TextColumn("{task.fields[phase]}"),
+    BarColumn(),
+    TextColumn("{task.completed}/{task.total}  {task.fields[said]}"),
+    TimeRemainingColumn(),
+)
 TOKENIZER_MIX = {"tale": 1.0, "story": 0.25, "function": 3.0, "snippet": 3.0}
 
 
@@ -59,14 +66,8 @@ def train(name: str, data: Path, out: Path) -> None:
     corpus = Corpus.of(documents, codec)
     out.mkdir(parents=True, exist_ok=True)
     known = prompt_tokens(codec, "text", "a story about a fox")
-    columns = (
-        TextColumn("{task.fields[phase]}"),
-        BarColumn(),
-        TextColumn("{task.completed}/{task.total}  {task.fields[said]}"),
-        TimeRemainingColumn(),
-    )
     console, network = Console(), None
-    with Progress(*columns, console=console) as bar, (out / "log.jsonl").open("a") as log:
+    with Progress(*COLUMNS, console=console) as bar, (out / "log.jsonl").open("a") as log:
         task = bar.add_task("train", total=recipe.steps, phase="", said="")
         for progress, network in fit(recipe, corpus, out):
             log.write(json.dumps(asdict(progress)) + "\n")
@@ -83,3 +84,30 @@ def train(name: str, data: Path, out: Path) -> None:
     sizes = [size for size in recipe.blocks if size < CANVAS]
     save_model(out / "model", network, codec, blocks=sizes, context=recipe.length)
     console.print(f"model written to {out / 'model'}")
+
+
+def quantise(out: Path, bits: int, steps: int, data: Path, model: Path) -> None:
+    """Writes a model with packed matrices: rounded at once, or after `steps` of finishing.
+
+    Raises:
+        ValueError: bits that no kernel has.
+    """
+    if bits not in (2, 4):
+        raise ValueError(f"bits is {bits}; expected 2 or 4")
+    network, codec, metadata = load_model(model)
+    recipe = RECIPES["text"]()
+    corpus = Corpus.of(corpus_documents(data, "train"), codec)
+    rows = next(batches(corpus, recipe, 0))
+    if steps:
+        plan, student = Finishing(bits, steps, recipe=recipe), None
+        with Progress(*COLUMNS, console=Console()) as bar:
+            task = bar.add_task("finish", total=steps, phase=f"INT{bits}", said="")
+            for step, loss, latest in finish(network, corpus, plan, out / "finishing"):
+                bar.update(task, completed=step + 1, said=f"divergence {loss:.3f} nats a token")
+                student = latest
+        if student is None:
+            raise ValueError(f"{out} holds a finished run; choose another folder")
+        small = packed_student(student, bits)
+    else:
+        small = rounded(network, bits, rows)
+    save_model(out, small, codec, blocks=metadata.blocks, context=metadata.context)

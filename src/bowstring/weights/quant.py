@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from ctypes import byref
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -88,12 +89,18 @@ class ArrowQuant:
         weight = grouped(
             np.ones(w.shape[1], np.float32) if importance is None else np.asarray(importance, np.float32)
         )
-        scale = best_scales(groups, weight, bits)
+        return cls.with_scales(w, best_scales(groups, weight, bits), bits)
+
+    @classmethod
+    def with_scales(cls, w: np.ndarray, scale: np.ndarray, bits: int) -> ArrowQuant:
+        """Rounds `(n, k)` reals with given scales `(n, g)`, which become integers times one real per
+        output.
+        """
         scales = scale.max(1) / 255
         safe = np.where(scales > 0, scales, 1)[:, None]
         steps = np.rint(scale / safe).astype(np.uint8)
         actual = steps * safe
-        codes = nearest(groups / np.where(actual > 0, actual, 1)[..., None], bits)
+        codes = nearest(grouped(w) / np.where(actual > 0, actual, 1)[..., None], bits)
         return cls.pack(codes.reshape(len(w), -1)[:, : w.shape[1]], bits, steps, scales.astype(np.float32))
 
     @classmethod
@@ -161,8 +168,12 @@ class ArrowQuant:
             return self.matmul_reference(x, bias, residual)
         out = np.empty((len(x), n), np.float32)
         more = (_native.address(array) for array in (bias, residual, out))
-        _native.checked(library.bowstring_matmul(byref(self.described()), _native.address(x), len(x), *more))
+        _native.checked(library.bowstring_matmul(byref(self._described), _native.address(x), len(x), *more))
         return out
+
+    @cached_property
+    def _described(self) -> _native.Matrix:
+        return self.described()
 
     def described(self) -> _native.Matrix:
         """The matrix as the kernels take it; keep `self` alive while it is used."""
