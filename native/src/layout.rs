@@ -5,6 +5,10 @@
 //! input 4 j + i of the line. A 512-bit register thus holds, for each of 16 outputs, four inputs in a row.
 //! Each block and group has 16 scale codes of one byte, each output one FP32 scale.
 
+use crate::each_isa;
+use crate::pool::{self, Shared};
+use std::ops::Range;
+
 pub const BLOCK: usize = 16;
 pub const GROUP: usize = 64;
 pub const LINE: usize = 64;
@@ -40,7 +44,9 @@ impl Packed<'_> {
     }
 
     pub fn bytes(bits: usize, outputs: usize, inputs: usize) -> Option<usize> {
-        let cells = outputs.div_ceil(BLOCK).checked_mul(inputs.div_ceil(GROUP))?;
+        let cells = outputs
+            .div_ceil(BLOCK)
+            .checked_mul(inputs.div_ceil(GROUP))?;
         cells.checked_mul(GROUP * BLOCK * bits / 8)
     }
 
@@ -53,7 +59,11 @@ impl Packed<'_> {
         let within = k % line_inputs;
         let byte = self.lines[line * LINE + 4 * (n % BLOCK) + within % 4];
         let code = (byte >> (self.bits * (within / 4))) as i32 & ((1 << self.bits) - 1);
-        if self.bits == 2 { 2 * code - zero(2) } else { code - zero(4) }
+        if self.bits == 2 {
+            2 * code - zero(2)
+        } else {
+            code - zero(4)
+        }
     }
 
     pub fn group_scale(&self, n: usize, group: usize) -> i32 {
@@ -75,24 +85,80 @@ pub struct Activations {
 }
 
 impl Activations {
-    pub fn resize(&mut self, rows: usize, inputs: usize) {
-        self.rows = rows;
-        self.width = inputs.div_ceil(GROUP) * GROUP;
-        self.values.resize(rows * self.width, 0);
-        self.scales.resize(rows, 0.0);
-        self.sums.resize(rows * self.width / GROUP, [0; 2]);
+    /// Room for other rows, to be filled through the views that come back.
+    pub fn reshape(&mut self, rows: usize, inputs: usize) -> RowsOf {
+        let width = inputs.div_ceil(GROUP) * GROUP;
+        (self.rows, self.width) = (rows, width);
+        if self.values.len() < rows * width {
+            self.values.resize(rows * width, 0);
+        }
+        if self.scales.len() < rows {
+            self.scales.resize(rows, 0.0);
+        }
+        if self.sums.len() < rows * width / GROUP {
+            self.sums.resize(rows * width / GROUP, [0; 2]);
+        }
+        RowsOf {
+            width,
+            values: Shared::new(&mut self.values),
+            scales: Shared::new(&mut self.scales),
+            sums: Shared::new(&mut self.sums),
+        }
     }
 
+    /// Quantises rows of `width` numbers each.
+    pub fn quantise(&mut self, x: &[f32], width: usize) {
+        let rows = x.len() / width;
+        let views = self.reshape(rows, width);
+        pool::split(rows, 1, x.len() / 32_768, |part| {
+            quantise_rows(x, width, &views, part)
+        });
+    }
+}
+
+each_isa! {
+    fn quantise_rows(x: &[f32], width: usize, out: &RowsOf, part: Range<usize>) {
+        for row in part {
+            out.set(row, &x[row * width..][..width]);
+        }
+    }
+}
+
+/// The rows of some activations, to be written by several tasks.
+pub struct RowsOf {
+    width: usize,
+    values: Shared<i8>,
+    scales: Shared<f32>,
+    sums: Shared<[i16; 2]>,
+}
+
+impl RowsOf {
     /// Quantises one row: scale = max |x| / 127, values to nearest even; not-a-number or infinity poisons the scale.
     #[inline(always)]
-    pub fn set(&mut self, row: usize, x: &[f32]) {
+    pub fn set(&self, row: usize, x: &[f32]) {
         const MAGIC: f32 = 12_582_912.0; // 1.5 * 2^23: adding it rounds to an integer in the low bits
-        let width = self.width;
-        let values = &mut self.values[row * width..][..width];
-        let largest = f32::from_bits(x.iter().map(|v| v.to_bits() & 0x7fff_ffff).max().unwrap_or(0));
+        // SAFETY: each row belongs to one task.
+        let (values, scale, sums) = unsafe {
+            (
+                self.values.slice(row * self.width, self.width),
+                &mut self.scales.slice(row, 1)[0],
+                self.sums
+                    .slice(row * self.width / GROUP, self.width / GROUP),
+            )
+        };
+        let largest = f32::from_bits(
+            x.iter()
+                .map(|v| v.to_bits() & 0x7fff_ffff)
+                .max()
+                .unwrap_or(0),
+        );
         let finite = largest.is_finite();
-        self.scales[row] = if finite { largest / 127.0 } else { f32::NAN };
-        let inverse = if finite && largest > 0.0 { 127.0 / largest } else { 0.0 };
+        *scale = if finite { largest / 127.0 } else { f32::NAN };
+        let inverse = if finite && largest > 0.0 {
+            127.0 / largest
+        } else {
+            0.0
+        };
         let inverse = if inverse.is_finite() { inverse } else { 0.0 };
         if finite {
             for (value, &v) in values.iter_mut().zip(x) {
@@ -102,7 +168,7 @@ impl Activations {
             values.fill(0);
         }
         values[x.len()..].fill(0);
-        for (group, sums) in values.as_chunks::<GROUP>().0.iter().zip(&mut self.sums[row * width / GROUP..]) {
+        for (group, sums) in values.as_chunks::<GROUP>().0.iter().zip(sums) {
             let mut lanes = [0i16; 4];
             for four in group.as_chunks::<4>().0 {
                 for i in 0..4 {

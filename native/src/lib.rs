@@ -12,7 +12,6 @@ use layout::{BLOCK, Packed};
 use matmul::Epilogue;
 use std::cell::RefCell;
 use trunk::{Call, HEAD, Layer, Memory, Scratch};
-use vector::vectorised;
 
 pub const WRONG_BITS: i32 = 1;
 pub const WRONG_SIZE: i32 = 2;
@@ -37,7 +36,11 @@ pub extern "C" fn bowstring_isa() -> u32 {
 
 #[unsafe(no_mangle)]
 pub extern "C" fn bowstring_choose_isa(number: u32) -> i32 {
-    if matmul::choose(number) { 0 } else { UNSUPPORTED }
+    if matmul::choose(number) {
+        0
+    } else {
+        UNSUPPORTED
+    }
 }
 
 #[unsafe(no_mangle)]
@@ -89,7 +92,10 @@ impl Matrix {
                 outputs: self.outputs,
                 inputs: self.inputs,
                 lines: std::slice::from_raw_parts(self.lines, self.lines_length),
-                group_scales: std::slice::from_raw_parts(self.group_scales, self.group_scales_length),
+                group_scales: std::slice::from_raw_parts(
+                    self.group_scales,
+                    self.group_scales_length,
+                ),
                 scales: std::slice::from_raw_parts(self.scales, self.scales_length),
             })
         }
@@ -100,7 +106,11 @@ impl Matrix {
 /// `start` must be null or valid for `length`.
 unsafe fn optional<'a>(start: *const f32, length: usize) -> Option<&'a [f32]> {
     // SAFETY: promised by the caller.
-    if start.is_null() { None } else { Some(unsafe { std::slice::from_raw_parts(start, length) }) }
+    if start.is_null() {
+        None
+    } else {
+        Some(unsafe { std::slice::from_raw_parts(start, length) })
+    }
 }
 
 /// `out (m, n) = x (m, k) times the matrix's rows, + bias (n), + residual (m, n)`; x is quantised to INT8 per row.
@@ -125,20 +135,20 @@ pub unsafe extern "C" fn bowstring_matmul(
             Ok(w) => w,
             Err(fault) => return fault,
         };
-        let (Some(inputs), Some(outputs)) = (rows.checked_mul(w.inputs), rows.checked_mul(w.outputs)) else {
+        let (Some(inputs), Some(outputs)) =
+            (rows.checked_mul(w.inputs), rows.checked_mul(w.outputs))
+        else {
             return WRONG_SIZE;
         };
         let x = std::slice::from_raw_parts(x, inputs);
         let out = std::slice::from_raw_parts_mut(out, outputs);
-        let epilogue =
-            Epilogue { bias: optional(bias, w.outputs), gate: None, residual: optional(residual, outputs) };
+        let epilogue = Epilogue {
+            bias: optional(bias, w.outputs),
+            gate: None,
+            residual: optional(residual, outputs),
+        };
         SCRATCH.with_borrow_mut(|Scratch { activations, .. }| {
-            activations.resize(rows, w.inputs);
-            vectorised(|| {
-                for (row, values) in x.chunks_exact(w.inputs).enumerate() {
-                    activations.set(row, values);
-                }
-            });
+            activations.quantise(x, w.inputs);
             matmul::matmul(&w, activations, &epilogue, out);
         });
     }
@@ -166,7 +176,12 @@ impl LayerRef {
         }
         // SAFETY: promised by the caller.
         unsafe {
-            let (qkv, out, up, down) = (self.qkv.view()?, self.out.view()?, self.up.view()?, self.down.view()?);
+            let (qkv, out, up, down) = (
+                self.qkv.view()?,
+                self.out.view()?,
+                self.up.view()?,
+                self.down.view()?,
+            );
             let fits = (qkv.inputs, qkv.outputs) == (width, 3 * width)
                 && (out.inputs, out.outputs) == (width, width)
                 && (up.inputs, down.outputs) == (width, width)
@@ -176,7 +191,15 @@ impl LayerRef {
             }
             let slice = |start, length| std::slice::from_raw_parts(start, length);
             let (q_norm, k_norm) = (slice(self.q_norm, HEAD), slice(self.k_norm, HEAD));
-            Ok(Layer { qkv, out, up, down, q_norm, k_norm, offset: slice(self.offset, 6 * width) })
+            Ok(Layer {
+                qkv,
+                out,
+                up,
+                down,
+                q_norm,
+                k_norm,
+                offset: slice(self.offset, 6 * width),
+            })
         }
     }
 }
@@ -235,11 +258,19 @@ pub unsafe extern "C" fn bowstring_trunk(
         for i in 0..shape.layers {
             let pointers = [*past.add(2 * i), *past.add(2 * i + 1)];
             let targets = [*fresh.add(2 * i), *fresh.add(2 * i + 1)];
-            if targets.iter().any(|p| p.is_null()) || old > 0 && pointers.iter().any(|p| p.is_null()) {
+            if targets.iter().any(|p| p.is_null())
+                || old > 0 && pointers.iter().any(|p| p.is_null())
+            {
                 return NULL;
             }
             memories.push(Memory {
-                past: pointers.map(|p| if old == 0 { &[][..] } else { std::slice::from_raw_parts(p, old) }),
+                past: pointers.map(|p| {
+                    if old == 0 {
+                        &[][..]
+                    } else {
+                        std::slice::from_raw_parts(p, old)
+                    }
+                }),
                 fresh: targets.map(|p| std::slice::from_raw_parts_mut(p, new)),
             });
         }
@@ -256,7 +287,8 @@ pub unsafe extern "C" fn bowstring_trunk(
             norm: slice(norm, d),
         };
         let x = std::slice::from_raw_parts_mut(x, new);
-        SCRATCH.with_borrow_mut(|scratch| trunk::forward(&call, &layers, &mut memories, x, scratch));
+        SCRATCH
+            .with_borrow_mut(|scratch| trunk::forward(&call, &layers, &mut memories, x, scratch));
     }
     0
 }
@@ -286,8 +318,16 @@ pub unsafe extern "C" fn bowstring_top(
     if similarities.is_null() || places.is_null() {
         return NULL;
     }
-    let Some(cells) = count.checked_mul(width) else { return WRONG_SIZE };
-    if count == 0 || width == 0 || width % 8 != 0 || width > 131_072 || wanted == 0 || wanted > count {
+    let Some(cells) = count.checked_mul(width) else {
+        return WRONG_SIZE;
+    };
+    if count == 0
+        || width == 0
+        || width % 8 != 0
+        || width > 131_072
+        || wanted == 0
+        || wanted > count
+    {
         return WRONG_SIZE;
     }
     // SAFETY: promised by the caller.
@@ -301,7 +341,12 @@ pub unsafe extern "C" fn bowstring_top(
             exact: optional(exact, cells),
         };
         let mut found = vec![(0.0, 0); wanted];
-        scan::top(&vectors, std::slice::from_raw_parts(query, width), candidates, &mut found);
+        scan::top(
+            &vectors,
+            std::slice::from_raw_parts(query, width),
+            candidates,
+            &mut found,
+        );
         for (i, (similarity, place)) in found.into_iter().enumerate() {
             *similarities.add(i) = similarity;
             *places.add(i) = place as i64;
@@ -326,14 +371,21 @@ pub unsafe extern "C" fn bowstring_draw(
     if logits.is_null() || u.is_null() || tokens.is_null() {
         return NULL;
     }
-    let Some(cells) = rows.checked_mul(width) else { return WRONG_SIZE };
+    let Some(cells) = rows.checked_mul(width) else {
+        return WRONG_SIZE;
+    };
     if cells == 0 || temperature.is_nan() || temperature <= 0.0 {
         return WRONG_SIZE;
     }
     // SAFETY: promised by the caller.
     unsafe {
         let slice = |start, length| std::slice::from_raw_parts(start, length);
-        scan::draw(slice(logits, cells), slice(u, rows), temperature, std::slice::from_raw_parts_mut(tokens, rows));
+        scan::draw(
+            slice(logits, cells),
+            slice(u, rows),
+            temperature,
+            std::slice::from_raw_parts_mut(tokens, rows),
+        );
     }
     0
 }

@@ -15,7 +15,10 @@ unsafe impl<T: Send> Sync for Shared<T> {}
 
 impl<T> Shared<T> {
     pub fn new(slice: &mut [T]) -> Self {
-        Self { start: slice.as_mut_ptr(), length: slice.len() }
+        Self {
+            start: slice.as_mut_ptr(),
+            length: slice.len(),
+        }
     }
 
     /// # Safety
@@ -63,7 +66,10 @@ pub fn set_threads(count: usize) {
 
 fn pool() -> &'static Pool {
     POOL.get_or_init(|| Pool {
-        board: Mutex::new(Board { task: None, round: 0 }),
+        board: Mutex::new(Board {
+            task: None,
+            round: 0,
+        }),
         posted: Condvar::new(),
         round: AtomicUsize::new(0),
         busy: AtomicUsize::new(0),
@@ -103,7 +109,10 @@ fn run(count: usize, task: &Task<'_>) {
     while pool.workers.load(Ordering::Relaxed) < count - 1 {
         let number = pool.workers.fetch_add(1, Ordering::Relaxed) + 1;
         let seen = pool.round.load(Ordering::Relaxed);
-        std::thread::Builder::new().name(format!("bowstring-{number}")).spawn(move || work(number, seen)).unwrap();
+        std::thread::Builder::new()
+            .name(format!("bowstring-{number}"))
+            .spawn(move || work(number, seen))
+            .unwrap();
     }
     let only = |number: usize| {
         if number < count {
@@ -113,7 +122,8 @@ fn run(count: usize, task: &Task<'_>) {
     let only: &Task<'_> = &only;
     // SAFETY: the loop below waits until no worker uses the task any more.
     let lasting = unsafe { std::mem::transmute::<&Task<'_>, &'static Task<'static>>(only) };
-    pool.busy.store(pool.workers.load(Ordering::Relaxed), Ordering::Relaxed);
+    pool.busy
+        .store(pool.workers.load(Ordering::Relaxed), Ordering::Relaxed);
     {
         let mut board = pool.board.lock().unwrap();
         board.task = Some(lasting);
@@ -125,7 +135,11 @@ fn run(count: usize, task: &Task<'_>) {
     let mut spins = 0;
     while pool.busy.load(Ordering::Acquire) != 0 {
         spins += 1;
-        if spins > SPINS { std::thread::yield_now() } else { std::hint::spin_loop() }
+        if spins > SPINS {
+            std::thread::yield_now()
+        } else {
+            std::hint::spin_loop()
+        }
     }
 }
 

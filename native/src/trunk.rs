@@ -3,12 +3,15 @@
 //! Shapes: b sequences, l new tokens, n cached ones, d width, 64 per head. What this computes is
 //! `Trunk.forward` of net/trunk.py without its cross-attention slot.
 
-use crate::layout::{Activations, Packed};
+use crate::each_isa;
+use crate::layout::{Activations, Packed, RowsOf};
 use crate::matmul::{Epilogue, matmul};
 use crate::pool::{self, Shared};
-use crate::vector::{add_scaled, dot, inverse_rms, softmax, swiglu, vectorised};
+use crate::vector::{add_scaled, dot, inverse_rms, softmax, swiglu};
+use std::ops::Range;
 
 pub const HEAD: usize = 64;
+const UNIT: usize = 16_384; // numbers of row-wise work that are worth a thread
 
 pub struct Layer<'a> {
     pub qkv: Packed<'a>,
@@ -42,48 +45,6 @@ pub struct Memory<'a> {
     pub fresh: [&'a mut [f32]; 2],
 }
 
-pub fn forward(call: &Call, layers: &[Layer], memories: &mut [Memory], x: &mut [f32], scratch: &mut Scratch) {
-    let rows = call.batch * call.length;
-    for (layer, memory) in layers.iter().zip(memories) {
-        scratch.modulate(call, layer.offset);
-        let Scratch { activations, wide, narrow, modulation, .. } = scratch;
-        let per_token = modulation.len() > 6 * call.width;
-        let part = |i: usize| move |row: usize| row * gates_stride(per_token, call.width) + i * call.width;
-        normalise(call, x, modulation, part(0), part(1), activations);
-        wide.resize(rows * layer.qkv.outputs, 0.0);
-        matmul(&layer.qkv, activations, &Epilogue::default(), wide);
-        attention(call, layer, wide, memory, narrow);
-        quantise(narrow, call.width, activations);
-        let gates = Gates { values: modulation, first: 2 * call.width, stride: gates_stride(per_token, call.width) };
-        add(&layer.out, activations, gates, x, wide);
-        normalise(call, x, modulation, part(3), part(4), activations);
-        wide.resize(rows * layer.up.outputs, 0.0);
-        matmul(&layer.up, activations, &Epilogue::default(), wide);
-        let hidden = layer.down.inputs;
-        narrow.resize(rows * hidden, 0.0);
-        vectorised(|| {
-            for (both, out) in wide.chunks_exact(2 * hidden).zip(narrow.chunks_exact_mut(hidden)) {
-                swiglu(both, out);
-            }
-        });
-        quantise(narrow, hidden, activations);
-        let gates = Gates { values: modulation, first: 5 * call.width, stride: gates_stride(per_token, call.width) };
-        add(&layer.down, activations, gates, x, wide);
-    }
-    vectorised(|| {
-        for row in x.chunks_exact_mut(call.width) {
-            let scale = inverse_rms(row);
-            for (x, w) in row.iter_mut().zip(call.norm) {
-                *x = *x * scale * w;
-            }
-        }
-    });
-}
-
-fn gates_stride(per_token: bool, width: usize) -> usize {
-    if per_token { 6 * width } else { 0 }
-}
-
 #[derive(Default)]
 pub struct Scratch {
     pub activations: Activations,
@@ -92,133 +53,264 @@ pub struct Scratch {
     modulation: Vec<f32>,
 }
 
-impl Scratch {
-    /// modulation + offset, per token or once for all.
-    fn modulate(&mut self, call: &Call, offset: &[f32]) {
-        self.modulation.clear();
-        for one in call.modulation.chunks_exact(offset.len()) {
-            self.modulation.extend(one.iter().zip(offset).map(|(a, b)| a + b));
-        }
+/// The first `count` numbers of a buffer that only grows.
+fn room(buffer: &mut Vec<f32>, count: usize) -> &mut [f32] {
+    if buffer.len() < count {
+        buffer.resize(count, 0.0);
     }
+    &mut buffer[..count]
 }
 
-struct Gates<'a> {
+/// Six vectors per token, or six for all tokens.
+#[derive(Clone, Copy)]
+struct Modulation<'a> {
     values: &'a [f32],
-    first: usize,
+    width: usize,
     stride: usize,
 }
 
-/// x += gate * (w a).
-fn add(w: &Packed, a: &Activations, gates: Gates, x: &mut [f32], buffer: &mut Vec<f32>) {
-    if gates.stride == 0 {
-        buffer.clear();
-        buffer.extend_from_slice(x);
-        let gate = Some(&gates.values[gates.first..][..w.outputs]);
-        return matmul(w, a, &Epilogue { gate, bias: None, residual: Some(buffer) }, x);
+impl<'a> Modulation<'a> {
+    #[inline(always)]
+    fn part(&self, row: usize, part: usize) -> &'a [f32] {
+        &self.values[row * self.stride + part * self.width..][..self.width]
     }
-    buffer.resize(x.len(), 0.0);
+}
+
+pub fn forward(
+    call: &Call,
+    layers: &[Layer],
+    memories: &mut [Memory],
+    x: &mut [f32],
+    scratch: &mut Scratch,
+) {
+    let (rows, d) = (call.batch * call.length, call.width);
+    let Scratch {
+        activations,
+        wide,
+        narrow,
+        modulation,
+    } = scratch;
+    for (layer, memory) in layers.iter().zip(memories) {
+        modulation.clear();
+        for one in call.modulation.chunks_exact(6 * d) {
+            modulation.extend(one.iter().zip(layer.offset).map(|(a, b)| a + b));
+        }
+        let stride = if modulation.len() > 6 * d { 6 * d } else { 0 };
+        let modulated = Modulation {
+            values: modulation,
+            width: d,
+            stride,
+        };
+        normalise(x, modulated, 0, activations);
+        let qkv = room(wide, rows * 3 * d);
+        matmul(&layer.qkv, activations, &Epilogue::default(), qkv);
+        let attended = room(narrow, rows * d);
+        attention(call, layer, qkv, memory, attended);
+        activations.quantise(attended, d);
+        add(&layer.out, activations, modulated, 2, x, wide);
+        normalise(x, modulated, 3, activations);
+        let hidden = layer.down.inputs;
+        let both = room(wide, rows * 2 * hidden);
+        matmul(&layer.up, activations, &Epilogue::default(), both);
+        let views = activations.reshape(rows, hidden);
+        pool::split(rows, 1, rows * hidden / UNIT, |part| {
+            gate_rows(both, hidden, &views, part)
+        });
+        add(&layer.down, activations, modulated, 5, x, wide);
+    }
+    normalise_last(x, call.norm);
+}
+
+/// x += gate * (w a).
+fn add(
+    w: &Packed,
+    a: &Activations,
+    modulation: Modulation,
+    part: usize,
+    x: &mut [f32],
+    buffer: &mut Vec<f32>,
+) {
+    let buffer = room(buffer, x.len());
+    if modulation.stride == 0 {
+        buffer.copy_from_slice(x);
+        let gate = Some(modulation.part(0, part));
+        return matmul(
+            w,
+            a,
+            &Epilogue {
+                gate,
+                bias: None,
+                residual: Some(buffer),
+            },
+            x,
+        );
+    }
     matmul(w, a, &Epilogue::default(), buffer);
-    for (row, (x, y)) in x.chunks_exact_mut(w.outputs).zip(buffer.chunks_exact(w.outputs)).enumerate() {
-        let gate = &gates.values[gates.first + row * gates.stride..][..w.outputs];
-        for ((x, y), g) in x.iter_mut().zip(y).zip(gate) {
+    for (row, (x, y)) in x
+        .chunks_exact_mut(w.outputs)
+        .zip(buffer.chunks_exact(w.outputs))
+        .enumerate()
+    {
+        for ((x, y), g) in x.iter_mut().zip(y).zip(modulation.part(row, part)) {
             *x += g * y;
         }
     }
 }
 
-/// rms-norm, then x (1 + scale) + shift, quantised.
-fn normalise(
-    call: &Call,
-    x: &[f32],
-    modulation: &[f32],
-    shift: impl Fn(usize) -> usize,
-    scale: impl Fn(usize) -> usize,
-    activations: &mut Activations,
-) {
-    let d = call.width;
-    activations.resize(x.len() / d, d);
-    let mut buffer = vec![0f32; d];
-    vectorised(|| {
-        for (row, x) in x.chunks_exact(d).enumerate() {
-            let (shift, scale) = (&modulation[shift(row)..][..d], &modulation[scale(row)..][..d]);
+/// rms-norm, then x (1 + scale) + shift, quantised; `first` is the part of the shift, the scale follows it.
+fn normalise(x: &[f32], modulation: Modulation, first: usize, activations: &mut Activations) {
+    let d = modulation.width;
+    let rows = x.len() / d;
+    let views = activations.reshape(rows, d);
+    pool::split(rows, 1, x.len() / UNIT, |part| {
+        normalise_rows(x, modulation, first, &views, part)
+    });
+}
+
+each_isa! {
+    fn normalise_rows(x: &[f32], modulation: Modulation, first: usize, out: &RowsOf, part: Range<usize>) {
+        let d = modulation.width;
+        let mut buffer = vec![0f32; d];
+        for row in part {
+            let x = &x[row * d..][..d];
+            let (shift, scale) = (modulation.part(row, first), modulation.part(row, first + 1));
             let inverse = inverse_rms(x);
             for (((y, x), a), b) in buffer.iter_mut().zip(x).zip(scale).zip(shift) {
                 *y = x * inverse * (1.0 + a) + b;
             }
-            activations.set(row, &buffer);
+            out.set(row, &buffer);
         }
-    });
+    }
 }
 
-fn quantise(x: &[f32], width: usize, activations: &mut Activations) {
-    activations.resize(x.len() / width, width);
-    vectorised(|| {
-        for (row, x) in x.chunks_exact(width).enumerate() {
-            activations.set(row, x);
+each_isa! {
+    fn gate_rows(both: &[f32], hidden: usize, out: &RowsOf, part: Range<usize>) {
+        let mut buffer = vec![0f32; hidden];
+        for row in part {
+            swiglu(&both[row * 2 * hidden..][..2 * hidden], &mut buffer);
+            out.set(row, &buffer);
         }
-    });
+    }
+}
+
+each_isa! {
+    fn normalise_last(x: &mut [f32], norm: &[f32]) {
+        for row in x.chunks_exact_mut(norm.len()) {
+            let scale = inverse_rms(row);
+            for (x, w) in row.iter_mut().zip(norm) {
+                *x = *x * scale * w;
+            }
+        }
+    }
 }
 
 /// A head's vector: rms-norm, weight, rotation.
 #[inline(always)]
-fn turned(x: &[f32], norm: &[f32], cos: &[f32], sin: &[f32], out: &mut [f32]) {
+fn turned(x: &[f32], norm: &[f32], cos: &[f32], sin: &[f32], out: &mut [f32; HEAD]) {
+    const HALF: usize = HEAD / 2;
     let inverse = inverse_rms(x);
-    for i in 0..HEAD / 2 {
+    let (low, high) = out.split_at_mut(HALF);
+    for i in 0..HALF {
         let a = x[i] * inverse * norm[i];
-        let b = x[i + HEAD / 2] * inverse * norm[i + HEAD / 2];
-        out[i] = a * cos[i] - b * sin[i];
-        out[i + HEAD / 2] = b * cos[i] + a * sin[i];
+        let b = x[i + HALF] * inverse * norm[i + HALF];
+        low[i] = a * cos[i] - b * sin[i];
+        high[i] = b * cos[i] + a * sin[i];
     }
 }
 
 /// Softmax attention of every head over cached and fresh keys; `qkv (b l, 3 d)` -> `out (b l, d)`.
-fn attention(call: &Call, layer: &Layer, qkv: &[f32], memory: &mut Memory, out: &mut Vec<f32>) {
-    let (d, l, n) = (call.width, call.length, call.past);
-    let heads = d / HEAD;
-    out.resize(call.batch * l * d, 0.0);
-    let [fresh_k, fresh_v] = &mut memory.fresh;
-    let (fresh_k, fresh_v, out) = (Shared::new(fresh_k), Shared::new(fresh_v), Shared::new(out));
-    let [past_k, past_v] = memory.past;
-    let work = call.batch * heads * l * (n + l) * HEAD;
-    pool::split(call.batch * heads, 1, work / 32_768, |tasks| {
+fn attention(call: &Call, layer: &Layer, qkv: &[f32], memory: &mut Memory, out: &mut [f32]) {
+    let tasks = call.batch * call.width / HEAD;
+    let work = tasks * call.length * (call.past + call.length) * HEAD;
+    let [keys, values] = &mut memory.fresh;
+    let places = Places {
+        keys: Shared::new(keys),
+        values: Shared::new(values),
+        out: Shared::new(out),
+    };
+    let past = memory.past;
+    pool::split(tasks, 1, work / 32_768, |part| {
+        attend(call, layer, qkv, past, &places, part)
+    });
+}
+
+const TURNED: usize = 4; // queries from which on it pays
+
+/// Products of a query with keys that lie side by side, `(64, columns)`, sixteen keys at a time.
+#[inline(always)]
+fn across(q: &[f32; HEAD], keys: &[f32], columns: usize, scores: &mut [f32]) {
+    for (chunk, scores) in scores.chunks_mut(16).enumerate() {
+        let mut sums = [0f32; 16];
+        for (i, &q) in q.iter().enumerate() {
+            let keys: &[f32; 16] = keys[i * columns + 16 * chunk..][..16].try_into().unwrap();
+            add_scaled(&mut sums, q, keys);
+        }
+        scores.copy_from_slice(&sums[..scores.len()]);
+    }
+}
+
+struct Places {
+    keys: Shared<f32>,
+    values: Shared<f32>,
+    out: Shared<f32>,
+}
+
+each_isa! {
+    fn attend(call: &Call, layer: &Layer, qkv: &[f32], past: [&[f32]; 2], places: &Places, tasks: Range<usize>) {
+        let (d, l, n) = (call.width, call.length, call.past);
+        let heads = d / HEAD;
         let mut scores = vec![0f32; n + l];
-        vectorised(|| {
-            for task in tasks {
-                let (b, h) = (task / heads, task % heads);
-                // SAFETY: each sequence and head is one task.
-                let (keys, values) = unsafe { (fresh_k.slice(task * l * HEAD, l * HEAD), fresh_v.slice(task * l * HEAD, l * HEAD)) };
-                let angle = |i: usize| (&call.cos[(b * l + i) * 32..][..32], &call.sin[(b * l + i) * 32..][..32]);
-                for i in 0..l {
-                    let row = &qkv[(b * l + i) * 3 * d..][..3 * d];
-                    let (cos, sin) = angle(i);
-                    turned(&row[d + h * HEAD..][..HEAD], layer.k_norm, cos, sin, &mut keys[i * HEAD..][..HEAD]);
-                    values[i * HEAD..][..HEAD].copy_from_slice(&row[2 * d + h * HEAD..][..HEAD]);
-                }
-                let seen_k = &past_k[task * n * HEAD..][..n * HEAD];
-                let seen_v = &past_v[task * n * HEAD..][..n * HEAD];
-                for i in 0..l {
-                    let row = &qkv[(b * l + i) * 3 * d..][..3 * d];
-                    let mask = &call.mask[(b * l + i) * (n + l)..][..n + l];
-                    let mut q = [0f32; HEAD];
-                    let (cos, sin) = angle(i);
-                    turned(&row[h * HEAD..][..HEAD], layer.q_norm, cos, sin, &mut q);
-                    q.iter_mut().for_each(|q| *q *= 0.125); // 1 / sqrt(64)
-                    let all = seen_k.as_chunks::<HEAD>().0.iter().chain(keys.as_chunks::<HEAD>().0);
-                    for ((score, key), &may) in scores.iter_mut().zip(all).zip(mask) {
-                        *score = if may != 0 { dot(&q, key) } else { f32::NEG_INFINITY };
+        let mut turned_keys = Vec::new();
+        for task in tasks {
+            let (b, h) = (task / heads, task % heads);
+            // SAFETY: each sequence and head is one task.
+            let (keys, values) =
+                unsafe { (places.keys.slice(task * l * HEAD, l * HEAD), places.values.slice(task * l * HEAD, l * HEAD)) };
+            let (keys, values) = (keys.as_chunks_mut::<HEAD>().0, values.as_chunks_mut::<HEAD>().0);
+            for i in 0..l {
+                let token = b * l + i;
+                let row = &qkv[token * 3 * d..][..3 * d];
+                let (cos, sin) = (&call.cos[token * 32..][..32], &call.sin[token * 32..][..32]);
+                turned(&row[d + h * HEAD..][..HEAD], layer.k_norm, cos, sin, &mut keys[i]);
+                values[i].copy_from_slice(&row[2 * d + h * HEAD..][..HEAD]);
+            }
+            let seen_keys = past[0][task * n * HEAD..][..n * HEAD].as_chunks::<HEAD>().0;
+            let seen_values = past[1][task * n * HEAD..][..n * HEAD].as_chunks::<HEAD>().0;
+            // With several queries it pays to turn the keys on their side: scores then need no sum within a register.
+            let columns = (n + l).next_multiple_of(16);
+            if l >= TURNED {
+                turned_keys.resize(HEAD * columns, 0.0);
+                for (j, key) in seen_keys.iter().chain(&*keys).enumerate() {
+                    for (i, &k) in key.iter().enumerate() {
+                        turned_keys[i * columns + j] = k;
                     }
-                    softmax(&mut scores);
-                    let mut y = [0f32; HEAD];
-                    let all = seen_v.as_chunks::<HEAD>().0.iter().chain(values.as_chunks::<HEAD>().0);
-                    for (&weight, value) in scores.iter().zip(all) {
-                        if weight > 0.0 {
-                            add_scaled(&mut y, weight, value);
-                        }
-                    }
-                    // SAFETY: each sequence and head writes its own columns.
-                    unsafe { out.slice((b * l + i) * d + h * HEAD, HEAD) }.copy_from_slice(&y);
                 }
             }
-        });
-    });
+            for i in 0..l {
+                let token = b * l + i;
+                let mask = &call.mask[token * (n + l)..][..n + l];
+                let (cos, sin) = (&call.cos[token * 32..][..32], &call.sin[token * 32..][..32]);
+                let mut q = [0f32; HEAD];
+                turned(&qkv[token * 3 * d + h * HEAD..][..HEAD], layer.q_norm, cos, sin, &mut q);
+                q = q.map(|q| q * 0.125); // 1 / sqrt(64)
+                if l >= TURNED {
+                    across(&q, &turned_keys, columns, &mut scores);
+                } else {
+                    for (score, key) in scores.iter_mut().zip(seen_keys.iter().chain(&*keys)) {
+                        *score = dot(&q, key);
+                    }
+                }
+                for (score, &may) in scores.iter_mut().zip(mask) {
+                    *score = if may != 0 { *score } else { f32::NEG_INFINITY };
+                }
+                softmax(&mut scores);
+                let mut y = [0f32; HEAD];
+                for (&weight, value) in scores.iter().zip(seen_values.iter().chain(&*values)) {
+                    add_scaled(&mut y, weight, value);
+                }
+                // SAFETY: each sequence and head writes its own columns.
+                unsafe { places.out.slice(token * d + h * HEAD, HEAD) }.copy_from_slice(&y);
+            }
+        }
+    }
 }

@@ -1,34 +1,49 @@
 //! Row-wise mathematics in plain loops, compiled once for each instruction set.
 
-use crate::matmul::{Isa, isa};
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx2,fma")]
-fn in_avx512<R>(f: impl FnOnce() -> R) -> R {
-    f()
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma")]
-fn in_avx2<R>(f: impl FnOnce() -> R) -> R {
-    f()
-}
-
-/// Runs `f` compiled for the instruction set in use; what it calls must be `#[inline(always)]` to profit.
-#[inline(always)]
-pub fn vectorised<R>(f: impl FnOnce() -> R) -> R {
-    match isa() {
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: `isa` was detected on this machine.
-        Isa::Avx512Vnni => unsafe { in_avx512(f) },
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: `isa` was detected on this machine.
-        Isa::Avx2 => unsafe { in_avx2(f) },
-        _ => f(),
-    }
+/// Defines a function whose body is compiled for AVX-512, AVX2 and the baseline, and chosen at run time.
+#[macro_export]
+macro_rules! each_isa {
+    ($(#[$meta:meta])* $vis:vis fn $name:ident($($arg:ident: $type:ty),* $(,)?) $(-> $result:ty)? $body:block) => {
+        $(#[$meta])*
+        #[allow(clippy::too_many_arguments)]
+        $vis fn $name($($arg: $type),*) $(-> $result)? {
+            #[inline(always)]
+            fn plain($($arg: $type),*) $(-> $result)? $body
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
+            fn avx512($($arg: $type),*) $(-> $result)? {
+                plain($($arg),*)
+            }
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx2,fma")]
+            fn avx2($($arg: $type),*) $(-> $result)? {
+                plain($($arg),*)
+            }
+            match $crate::matmul::isa() {
+                #[cfg(target_arch = "x86_64")]
+                // SAFETY: `isa` was detected on this machine.
+                $crate::matmul::Isa::Avx512Vnni => unsafe { avx512($($arg),*) },
+                #[cfg(target_arch = "x86_64")]
+                // SAFETY: `isa` was detected on this machine.
+                $crate::matmul::Isa::Avx2 => unsafe { avx2($($arg),*) },
+                _ => plain($($arg),*),
+            }
+        }
+    };
 }
 
 const LANES: usize = 16;
+
+/// The sum of 16 numbers, by halves.
+#[inline(always)]
+fn total(mut lanes: [f32; LANES]) -> f32 {
+    for half in [8, 4, 2, 1] {
+        for l in 0..half {
+            lanes[l] += lanes[l + half];
+        }
+    }
+    lanes[0]
+}
 
 /// Sum of products, in 16 strands that are added up at the end.
 #[inline(always)]
@@ -41,17 +56,17 @@ pub fn dot(a: &[f32], b: &[f32]) -> f32 {
             sums[l] += a[l] * b[l];
         }
     }
-    for (a, b) in tail_a.iter().zip(tail_b) {
-        sums[0] += a * b;
+    for (l, (a, b)) in tail_a.iter().zip(tail_b).enumerate() {
+        sums[l] += a * b;
     }
-    sums.iter().sum()
+    total(sums)
 }
 
 /// y += a x.
 #[inline(always)]
-pub fn add_scaled(y: &mut [f32], a: f32, x: &[f32]) {
-    for (y, x) in y.iter_mut().zip(x) {
-        *y += a * x;
+pub fn add_scaled<const N: usize>(y: &mut [f32; N], a: f32, x: &[f32; N]) {
+    for i in 0..N {
+        y[i] += a * x[i];
     }
 }
 
@@ -73,22 +88,41 @@ pub fn exp(x: f32) -> f32 {
     let n = shifted - MAGIC;
     let r = clamped - n * 0.693_359_375 + n * 2.121_944_4e-4;
     let mut p = 1.987_569_15e-4f32;
-    for c in [1.398_199_95e-3, 8.333_451_9e-3, 4.166_579_6e-2, 1.666_666_55e-1, 5.000_000_1e-1] {
+    for c in [
+        1.398_199_95e-3,
+        8.333_451_9e-3,
+        4.166_579_6e-2,
+        1.666_666_55e-1,
+        5.000_000_1e-1,
+    ] {
         p = p * r + c;
     }
     let y = p * r * r + r + 1.0;
-    let power = f32::from_bits(((shifted.to_bits() as i32 - MAGIC.to_bits() as i32 + 127) << 23) as u32);
+    let power =
+        f32::from_bits(((shifted.to_bits() as i32 - MAGIC.to_bits() as i32 + 127) << 23) as u32);
     if x < -87.0 { 0.0 } else { y * power }
 }
 
 /// Scores to weights that sum to one; scores of minus infinity get none.
 #[inline(always)]
 pub fn softmax(scores: &mut [f32]) {
-    let largest = scores.iter().fold(f32::NEG_INFINITY, |a, &b| if b > a { b } else { a });
-    for score in scores.iter_mut() {
-        *score = exp(*score - largest);
+    let mut tops = [f32::NEG_INFINITY; LANES];
+    for chunk in scores.chunks(LANES) {
+        for (top, &score) in tops.iter_mut().zip(chunk) {
+            *top = if score > *top { score } else { *top };
+        }
     }
-    let scale = 1.0 / scores.iter().sum::<f32>();
+    let largest = tops
+        .into_iter()
+        .fold(f32::NEG_INFINITY, |a, b| if b > a { b } else { a });
+    let mut sums = [0f32; LANES];
+    for chunk in scores.chunks_mut(LANES) {
+        for (sum, score) in sums.iter_mut().zip(chunk) {
+            *score = exp(*score - largest);
+            *sum += *score;
+        }
+    }
+    let scale = 1.0 / total(sums);
     for score in scores.iter_mut() {
         *score *= scale;
     }

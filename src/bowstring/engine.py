@@ -16,6 +16,7 @@ from .iterate import State
 from .net.network import UnifiedScoreNetwork
 from .text import Sampling, fill_gap, log_likelihood, padded, write
 from .weights.model import Metadata, load_model
+from .weights.packed import matrices
 
 SHIPPED = Path(__file__).parent / "data" / "text"
 GAPS = (4, 8, 16, 32)  # lengths tried when that of an infill is not known
@@ -91,7 +92,10 @@ class ArrowEngine:
     @classmethod
     def load(cls, folder: Path | str | None = None) -> ArrowEngine:
         """The model in `folder`, one that ships with the package by its name, or the default one."""
-        return cls(*load_model(model_folder(folder)))
+        network, codec, metadata = load_model(model_folder(folder))
+        if matrices(network):
+            torch.set_num_threads(1)  # its threads and the kernels' would wait for each other's cores
+        return cls(network, codec, metadata)
 
     def encode(self, text: str | Sequence[str]) -> np.ndarray:
         """Unit vectors that stand for texts, `(d,)` for a string and `(n, d)` for several: mean hidden

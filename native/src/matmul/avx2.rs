@@ -13,10 +13,26 @@ const ROWS: usize = 4;
 const HALF: usize = LINE / 2;
 
 #[target_feature(enable = "avx2,fma")]
-pub fn matmul(w: &Packed, x: &Activations, epilogue: &Epilogue, out: &Shared<f32>, blocks: Range<usize>) {
+pub fn matmul(
+    w: &Packed,
+    x: &Activations,
+    epilogue: &Epilogue,
+    out: &Shared<f32>,
+    blocks: Range<usize>,
+) {
     let z = zero(w.bits) as i16;
-    let starts: Vec<[i16; 2]> = x.sums.iter().map(|s| [s[0].wrapping_mul(-z), s[1].wrapping_mul(-z)]).collect();
-    let job = Job { w, x, epilogue, out, starts: &starts };
+    let starts: Vec<[i16; 2]> = x
+        .sums
+        .iter()
+        .map(|s| [s[0].wrapping_mul(-z), s[1].wrapping_mul(-z)])
+        .collect();
+    let job = Job {
+        w,
+        x,
+        epilogue,
+        out,
+        starts: &starts,
+    };
     for block in blocks {
         let tiles = x.rows.div_ceil(ROWS);
         for tile in 0..tiles {
@@ -83,10 +99,12 @@ impl Job<'_> {
                     }
                 }
                 for c in 0..2 {
-                    let code = _mm256_cvtepu8_epi32(_mm_loadl_epi64(scales.add(g * BLOCK + 8 * c).cast()));
+                    let code =
+                        _mm256_cvtepu8_epi32(_mm_loadl_epi64(scales.add(g * BLOCK + 8 * c).cast()));
                     let scale = _mm256_or_si256(code, _mm256_slli_epi32::<16>(code));
                     for r in 0..R {
-                        totals[r][c] = _mm256_add_epi32(totals[r][c], _mm256_madd_epi16(sums[r][c], scale));
+                        totals[r][c] =
+                            _mm256_add_epi32(totals[r][c], _mm256_madd_epi16(sums[r][c], scale));
                     }
                 }
             }
@@ -94,7 +112,8 @@ impl Job<'_> {
                 let mut sums = [0i32; BLOCK];
                 _mm256_storeu_si256(sums.as_mut_ptr().cast(), totals[r][0]);
                 _mm256_storeu_si256(sums.as_mut_ptr().add(8).cast(), totals[r][1]);
-                self.epilogue.write(self.w, self.x, self.out, m + r, block, &sums);
+                self.epilogue
+                    .write(self.w, self.x, self.out, m + r, block, &sums);
             }
         }
     }
@@ -112,7 +131,9 @@ unsafe fn step<const BITS: usize, const F: usize, const R: usize>(
     let codes = [field::<BITS, F>(raw[0]), field::<BITS, F>(raw[1])];
     for r in 0..R {
         // SAFETY: the caller's rows are `width` long and this line's inputs lie within.
-        let four = _mm256_set1_epi32(unsafe { values.add(r * width + 4 * F).cast::<i32>().read_unaligned() });
+        let four = _mm256_set1_epi32(unsafe {
+            values.add(r * width + 4 * F).cast::<i32>().read_unaligned()
+        });
         for c in 0..2 {
             sums[r][c] = _mm256_add_epi16(sums[r][c], _mm256_maddubs_epi16(codes[c], four));
         }
@@ -132,6 +153,10 @@ fn field<const BITS: usize, const F: usize>(raw: __m256i) -> __m256i {
         };
         return _mm256_and_si256(shifted, _mm256_set1_epi8(6));
     }
-    let shifted = if F == 0 { raw } else { _mm256_srli_epi16::<4>(raw) };
+    let shifted = if F == 0 {
+        raw
+    } else {
+        _mm256_srli_epi16::<4>(raw)
+    };
     _mm256_and_si256(shifted, _mm256_set1_epi8(15))
 }

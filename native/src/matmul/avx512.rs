@@ -12,14 +12,30 @@ use std::ops::Range;
 const ROWS: usize = 6;
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-pub fn matmul(w: &Packed, x: &Activations, epilogue: &Epilogue, out: &Shared<f32>, blocks: Range<usize>) {
+pub fn matmul(
+    w: &Packed,
+    x: &Activations,
+    epilogue: &Epilogue,
+    out: &Shared<f32>,
+    blocks: Range<usize>,
+) {
     let starts = starts(x, w.bits);
-    let job = Job { w, x, epilogue, out, starts: &starts };
+    let job = Job {
+        w,
+        x,
+        epilogue,
+        out,
+        starts: &starts,
+    };
     let mut block = blocks.start;
     while block < blocks.end {
         let left = blocks.end - block;
         // one row wants many columns to hide the latency of its few chains of sums
-        let columns = if x.rows <= 2 && left >= 4 { 4 } else { left.min(2) };
+        let columns = if x.rows <= 2 && left >= 4 {
+            4
+        } else {
+            left.min(2)
+        };
         let most = if columns == 4 { 2 } else { ROWS };
         let tiles = x.rows.div_ceil(most);
         for tile in 0..tiles {
@@ -43,10 +59,16 @@ pub fn matmul(w: &Packed, x: &Activations, epilogue: &Epilogue, out: &Shared<f32
 /// Where each sum starts, per row and run of inputs: a run is a group (2 bits) or half of one (4 bits).
 fn starts(x: &Activations, bits: usize) -> Vec<i32> {
     if bits == 2 {
-        return x.sums.iter().map(|[low, high]| -zero(2) * (*low as i32 + *high as i32)).collect();
+        return x
+            .sums
+            .iter()
+            .map(|[low, high]| -zero(2) * (*low as i32 + *high as i32))
+            .collect();
     }
     let halves = x.values.chunks_exact(GROUP / 2);
-    halves.map(|half| -zero(4) * half.iter().map(|&v| v as i32).sum::<i32>()).collect()
+    halves
+        .map(|half| -zero(4) * half.iter().map(|&v| v as i32).sum::<i32>())
+        .collect()
 }
 
 struct Job<'a> {
@@ -79,7 +101,8 @@ impl Job<'_> {
         let group_bytes = GROUP * BLOCK * BITS / 8;
         let (runs, run_lines) = if BITS == 2 { (1, 4) } else { (2, 4) };
         // The seam has checked every length, so that these pointers stay inside their slices.
-        let lines = self.w.lines[block * groups * group_bytes..][..C * groups * group_bytes].as_ptr();
+        let lines =
+            self.w.lines[block * groups * group_bytes..][..C * groups * group_bytes].as_ptr();
         let scales = self.w.group_scales[block * groups * BLOCK..][..C * groups * BLOCK].as_ptr();
         let values = self.x.values[m * width..][..R * width].as_ptr();
         let starts = self.starts[m * groups * runs..][..R * groups * runs].as_ptr();
@@ -89,7 +112,9 @@ impl Job<'_> {
             for g in 0..groups {
                 let mut scale = [_mm512_setzero_si512(); C];
                 for c in 0..C {
-                    scale[c] = _mm512_cvtepu8_epi32(_mm_loadu_si128(scales.add((c * groups + g) * BLOCK).cast()));
+                    scale[c] = _mm512_cvtepu8_epi32(_mm_loadu_si128(
+                        scales.add((c * groups + g) * BLOCK).cast(),
+                    ));
                 }
                 for run in 0..runs {
                     let mut sums = [[_mm512_setzero_si512(); C]; R];
@@ -101,7 +126,11 @@ impl Job<'_> {
                         let at = g * (group_bytes / LINE) + run * run_lines + line;
                         let mut raw = [_mm512_setzero_si512(); C];
                         for c in 0..C {
-                            raw[c] = _mm512_loadu_si512(lines.add((c * groups * (group_bytes / LINE) + at) * LINE).cast());
+                            raw[c] = _mm512_loadu_si512(
+                                lines
+                                    .add((c * groups * (group_bytes / LINE) + at) * LINE)
+                                    .cast(),
+                            );
                         }
                         let input = at * (32 / BITS);
                         let here = values.add(input);
@@ -126,7 +155,8 @@ impl Job<'_> {
                 for c in 0..C {
                     let mut sums = [0i32; BLOCK];
                     _mm512_storeu_si512(sums.as_mut_ptr().cast(), totals[r][c]);
-                    self.epilogue.write(self.w, self.x, self.out, m + r, block + c, &sums);
+                    self.epilogue
+                        .write(self.w, self.x, self.out, m + r, block + c, &sums);
                 }
             }
         }
@@ -148,7 +178,9 @@ unsafe fn step<const BITS: usize, const F: usize, const C: usize, const R: usize
     }
     for r in 0..R {
         // SAFETY: the caller's rows are `width` long and this line's inputs lie within.
-        let four = _mm512_set1_epi32(unsafe { values.add(r * width + 4 * F).cast::<i32>().read_unaligned() });
+        let four = _mm512_set1_epi32(unsafe {
+            values.add(r * width + 4 * F).cast::<i32>().read_unaligned()
+        });
         for c in 0..C {
             sums[r][c] = _mm512_dpbusd_epi32(sums[r][c], codes[c], four);
         }
@@ -168,6 +200,10 @@ fn field<const BITS: usize, const F: usize>(raw: __m512i) -> __m512i {
         };
         return _mm512_and_si512(shifted, _mm512_set1_epi8(6));
     }
-    let shifted = if F == 0 { raw } else { _mm512_srli_epi16::<4>(raw) };
+    let shifted = if F == 0 {
+        raw
+    } else {
+        _mm512_srli_epi16::<4>(raw)
+    };
     _mm512_and_si512(shifted, _mm512_set1_epi8(15))
 }

@@ -4,13 +4,13 @@
 //! (4 bits), and half of it fits 16 bits. Times a scale code of at most 255 and over `MOST_INPUTS` / 64 groups it
 //! stays below 2^31: 65,024 * 255 * 129 = 2,138,964,480.
 
-mod portable;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 #[cfg(target_arch = "aarch64")]
 mod neon;
+mod portable;
 
 use crate::layout::{Activations, BLOCK, Packed};
 use crate::pool::{self, Shared};
@@ -58,7 +58,10 @@ pub fn isa() -> Isa {
         4 => Isa::Neon,
         _ => {
             let best = [Isa::Avx512Vnni, Isa::Avx2, Isa::Neon, Isa::Portable];
-            let found = best.into_iter().find(|&isa| supported(isa)).unwrap_or(Isa::Portable);
+            let found = best
+                .into_iter()
+                .find(|&isa| supported(isa))
+                .unwrap_or(Isa::Portable);
             CHOSEN.store(found as u32, Ordering::Relaxed);
             found
         }
@@ -67,7 +70,9 @@ pub fn isa() -> Isa {
 
 /// Chooses an instruction set; false when the machine does not have it.
 pub fn choose(number: u32) -> bool {
-    let wanted = [Isa::Portable, Isa::Avx2, Isa::Avx512Vnni, Isa::Neon].into_iter().find(|&isa| isa as u32 == number);
+    let wanted = [Isa::Portable, Isa::Avx2, Isa::Avx512Vnni, Isa::Neon]
+        .into_iter()
+        .find(|&isa| isa as u32 == number);
     let fits = number == 0 || wanted.is_some_and(supported);
     if fits {
         CHOSEN.store(number, Ordering::Relaxed);
@@ -86,7 +91,15 @@ pub struct Epilogue<'a> {
 impl Epilogue<'_> {
     /// Writes the outputs of one row and block. `sums` are exact.
     #[inline(always)]
-    pub fn write(&self, w: &Packed, x: &Activations, out: &Shared<f32>, m: usize, block: usize, sums: &[i32; BLOCK]) {
+    pub fn write(
+        &self,
+        w: &Packed,
+        x: &Activations,
+        out: &Shared<f32>,
+        m: usize,
+        block: usize,
+        sums: &[i32; BLOCK],
+    ) {
         let first = block * BLOCK;
         let count = BLOCK.min(w.outputs - first);
         let row = m * w.outputs + first;
@@ -94,8 +107,17 @@ impl Epilogue<'_> {
         let out = unsafe { out.slice(row, count) };
         // A whole block is an array, whose loops become single instructions; the last block may be a part of one.
         if let Ok(out) = <&mut [f32; BLOCK]>::try_from(&mut *out) {
-            let whole = |from: &[f32], at: usize| -> [f32; BLOCK] { from[at..at + BLOCK].try_into().unwrap() };
-            *out = self.finish(sums, x.scales[m], whole(&w.scales, first), first, row, whole);
+            let whole = |from: &[f32], at: usize| -> [f32; BLOCK] {
+                from[at..at + BLOCK].try_into().unwrap()
+            };
+            *out = self.finish(
+                sums,
+                x.scales[m],
+                whole(&w.scales, first),
+                first,
+                row,
+                whole,
+            );
         } else {
             let part = |from: &[f32], at: usize| -> [f32; BLOCK] {
                 let mut padded = [0.0; BLOCK];
@@ -140,16 +162,21 @@ pub fn matmul(w: &Packed, x: &Activations, epilogue: &Epilogue, out: &mut [f32])
     let out = Shared::new(out);
     let isa = isa();
     let work = w.outputs * w.inputs * x.rows;
-    pool::split(w.blocks(), 4, work / 32_768, |blocks: Range<usize>| match isa {
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: `isa` was detected on this machine.
-        Isa::Avx512Vnni => unsafe { avx512::matmul(w, x, epilogue, &out, blocks) },
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: `isa` was detected on this machine.
-        Isa::Avx2 => unsafe { avx2::matmul(w, x, epilogue, &out, blocks) },
-        #[cfg(target_arch = "aarch64")]
-        // SAFETY: `isa` was detected on this machine.
-        Isa::Neon => unsafe { neon::matmul(w, x, epilogue, &out, blocks) },
-        _ => portable::matmul(w, x, epilogue, &out, blocks),
-    });
+    pool::split(
+        w.blocks(),
+        4,
+        work / 32_768,
+        |blocks: Range<usize>| match isa {
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: `isa` was detected on this machine.
+            Isa::Avx512Vnni => unsafe { avx512::matmul(w, x, epilogue, &out, blocks) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: `isa` was detected on this machine.
+            Isa::Avx2 => unsafe { avx2::matmul(w, x, epilogue, &out, blocks) },
+            #[cfg(target_arch = "aarch64")]
+            // SAFETY: `isa` was detected on this machine.
+            Isa::Neon => unsafe { neon::matmul(w, x, epilogue, &out, blocks) },
+            _ => portable::matmul(w, x, epilogue, &out, blocks),
+        },
+    );
 }

@@ -7,12 +7,25 @@ use std::arch::aarch64::*;
 use std::ops::Range;
 
 #[target_feature(enable = "neon")]
-pub fn matmul(w: &Packed, x: &Activations, epilogue: &Epilogue, out: &Shared<f32>, blocks: Range<usize>) {
+pub fn matmul(
+    w: &Packed,
+    x: &Activations,
+    epilogue: &Epilogue,
+    out: &Shared<f32>,
+    blocks: Range<usize>,
+) {
     for block in blocks {
         for m in 0..x.rows {
             let mut sums = [0i32; BLOCK];
             for quarter in 0..4 {
-                row(w, x, block, m, quarter, &mut sums[4 * quarter..4 * quarter + 4]);
+                row(
+                    w,
+                    x,
+                    block,
+                    m,
+                    quarter,
+                    &mut sums[4 * quarter..4 * quarter + 4],
+                );
             }
             epilogue.write(w, x, out, m, block, &sums);
         }

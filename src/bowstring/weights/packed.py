@@ -60,6 +60,7 @@ class PackedTrunk(Trunk):
         super().__init__(config)
         self.width = config.width
         self._described: ctypes.Array | None = None
+        self._kept: tuple[tuple[float, float], Tensor] | None = None
 
     @classmethod
     def of(cls, trunk: Trunk, config: NetworkConfig, make: Make) -> PackedTrunk:
@@ -75,6 +76,15 @@ class PackedTrunk(Trunk):
     def matrices(self) -> dict[str, ArrowQuant]:
         """Every packed matrix by the name of the parameter that it replaces."""
         return {name: getattr(owner, attribute).matrix for name, owner, attribute, _ in linears(self)}
+
+    def _modulation(self, t: Tensor, step_size: Tensor) -> Tensor:
+        """Text always has the same time, so what it makes of it is kept."""
+        if t.numel() > 1 or step_size.numel() > 1:
+            return self.modulation(t, step_size)
+        times = (t.item(), step_size.item())
+        if self._kept is None or self._kept[0] != times:
+            self._kept = (times, self.modulation(t.view(1, 1), step_size.view(1, 1)))
+        return self._kept[1]
 
     def _layers(self) -> ctypes.Array:
         """The layers as the kernels take them; their arrays live as long as this module."""
@@ -105,7 +115,7 @@ class PackedTrunk(Trunk):
             return super().forward(x, position, t, step_size, mask, cache, memory, memory_mask)
         b, length, d = x.shape
         n = 0 if cache is None else cache.length
-        modulation = self.modulation(t, torch.zeros_like(t) if step_size is None else step_size)
+        modulation = self._modulation(t, torch.zeros_like(t) if step_size is None else step_size)
         if modulation.shape[:2] != (1, 1):
             modulation = modulation.expand(b, length, 6, d)
         cos, sin = (angle[:, 0].expand(b, length, HEAD // 2).contiguous() for angle in rotations(position))
@@ -114,7 +124,7 @@ class PackedTrunk(Trunk):
         may = mask[:, 0].expand(b, length, n + length).contiguous()
         past = [] if cache is None else [part.contiguous() for pair in cache.layers for part in pair]
         fresh = [torch.empty(b, d // HEAD, length, HEAD) for _ in range(2 * len(self.layers))]
-        out, modulation = x.float().contiguous().clone(), modulation.contiguous()
+        out, modulation = torch.from_numpy(np.array(x.float().numpy(), order="C")), modulation.contiguous()
         shape = _native.Shape(b, length, n, d, len(self.layers), modulation.shape[0] * modulation.shape[1])
         olds = _native.pointers([part.data_ptr() for part in past] or [None] * len(fresh))
         news = _native.pointers([part.data_ptr() for part in fresh])
