@@ -44,6 +44,16 @@ def test_infill_encode_show_and_doctor(folder):
     assert "torch" in run(app, ["doctor"]).stdout
 
 
+def test_verify_convert_and_tiers(folder, tmp_path):
+    assert "match their hashes" in run(app, ["verify", "--model", str(folder)]).stdout
+    target = tmp_path / "w.safetensors"
+    assert "tensors written" in run(app, ["convert", str(folder / "network.parquet"), str(target)]).stdout
+    rows = {row["preset"]: row for row in json.loads(run(app, ["tiers", "--json"]).stdout)}
+    assert rows["edge"]["parameters"] < 100e6 and rows["edge"]["file_mb"] < 35 and rows["edge"]["bits"] == 2
+    assert rows["workstation"]["file_mb"] <= 200 and rows["cloud"]["parameters"] <= 3e9
+    assert "runs here" in run(app, ["tiers"]).stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
@@ -52,6 +62,8 @@ def test_infill_encode_show_and_doctor(folder):
         (["train", "everything"], "unknown recipe 'everything'"),
         (["bench", "weather"], "unknown topic 'weather'"),
         (["data", "pictures"], "unknown corpus 'pictures'"),
+        (["convert", "a.bin", "b.parquet"], "one ends in .parquet"),
+        (["quantise", "out", "--bits", "3"], "expected 2 or 4"),
     ],
 )
 def test_a_mistake_is_one_sentence_and_exit_code_2(arguments, says, tmp_path):

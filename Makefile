@@ -1,0 +1,20 @@
+.PHONY: check test bench bench-text bench-skeleton native
+
+check:            ## what CI runs
+	.ci/run
+
+test:
+	pytest
+
+native:           ## build the kernels into the source tree
+	cargo build --release --manifest-path native/Cargo.toml
+	cp native/target/release/libbowstring_native.* src/bowstring/ 2>/dev/null || true
+	rm -f src/bowstring/libbowstring_native.d src/bowstring/libbowstring_native.rlib
+
+bench: bench-text bench-skeleton
+
+bench-text:       ## quality and speed of the text model; needs the corpora of `bowstring data`
+	bowstring bench text --json | tee bench/results/text.json
+
+bench-skeleton:   ## kernels, 350 M network and weights file beside their rivals; needs the extra `bench`
+	bowstring bench skeleton --json | tee bench/results/skeleton.json
