@@ -1,0 +1,152 @@
+"""Nearest points of constraint sets, in closed form or to rounding; each maps `(b, ...)` to the same shape.
+
+`guide.projected` puts one after every step. Being on a set and being distributed as if conditioned on it are
+different things: a projection offers the first. Fields are `(b, h, w)`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+Project = Callable[[Tensor], Tensor]
+
+
+def _flat(x: Tensor) -> Tensor:
+    return x.flatten(1)
+
+
+def _target(value: Tensor | float, x: Tensor) -> Tensor:
+    return torch.as_tensor(value, dtype=x.dtype).expand(len(x))[:, None]
+
+
+def mass(m: Tensor | float) -> Project:
+    """sum x = m, a number or one per sample."""
+
+    def project(x: Tensor) -> Tensor:
+        flat = _flat(x)
+        return (flat + (_target(m, x) - flat.sum(1, keepdim=True)) / flat.shape[1]).view_as(x)
+
+    return project
+
+
+def mass_and_norm(m: Tensor | float, square: Tensor | float) -> Project:
+    """sum x = m and sum x^2 = square: a sphere cut by a plane.
+
+    Raises:
+        ValueError: square < m^2 / n, which no field has.
+    """
+
+    def project(x: Tensor) -> Tensor:
+        flat = _flat(mass(m)(x))
+        n, mean = flat.shape[1], _target(m, x) / flat.shape[1]
+        left = _target(square, x) - n * mean**2
+        if bool((left < 0).any()):
+            raise ValueError(f"sum of squares {square} is below mass^2 / n; no field of {n} sites has both")
+        centred = flat - mean
+        length = centred.norm(dim=1, keepdim=True)
+        aside = torch.zeros_like(centred)
+        aside[:, 0], aside[:, 1] = (
+            math.sqrt(0.5),
+            -math.sqrt(0.5),
+        )  # all directions are equally near a constant field
+        unit = torch.where(length > 0, centred / length.clamp(min=1e-30), aside)
+        return (mean + left.sqrt() * unit).view_as(x)
+
+    return project
+
+
+def box_and_mass(low: float, high: float, m: Tensor | float) -> Project:
+    """low <= x <= high and sum x = m: x - tau clipped, with tau found exactly between breakpoints.
+
+    Raises:
+        ValueError: a mass that no field in the box has.
+    """
+
+    def project(x: Tensor) -> Tensor:
+        flat, wanted = _flat(x), _target(m, x)
+        n = flat.shape[1]
+        if bool((wanted < n * low).any() or (wanted > n * high).any()):
+            raise ValueError(f"mass {m} does not fit {n} sites between {low} and {high}")
+        below, above = flat.amin(1, keepdim=True) - high, flat.amax(1, keepdim=True) - low
+        for _ in range(100):  # bisection to neighbouring floats, then the linear piece is solved
+            tau = (below + above) / 2
+            heavy = (flat - tau).clamp(low, high).sum(1, keepdim=True) > wanted
+            below, above = torch.where(heavy, tau, below), torch.where(heavy, above, tau)
+        y = (flat - (below + above) / 2).clamp(low, high)
+        inside = (y > low) & (y < high)
+        rest = (wanted - y.sum(1, keepdim=True)) / inside.sum(1, keepdim=True).clamp(min=1)
+        return torch.where(inside, y + rest, y).clamp(low, high).view_as(x)
+
+    return project
+
+
+def nonnegative_and_mass(m: Tensor | float) -> Project:
+    """x >= 0 and sum x = m: the simplex, where no site can have more than the whole mass."""
+    return box_and_mass(0.0, float(torch.as_tensor(m).max()), m)
+
+
+def coarse(low: Tensor) -> Project:
+    """Means over blocks equal `low (b, h / k, w / k)`."""
+
+    def project(x: Tensor) -> Tensor:
+        k = x.shape[1] // low.shape[1]
+        pooled = x.unflatten(1, (-1, k)).unflatten(3, (-1, k)).mean((2, 4))
+        return x + (low - pooled).repeat_interleave(k, 1).repeat_interleave(k, 2)
+
+    return project
+
+
+def dirichlet(value: Tensor | float) -> Project:
+    """1/2 sum over bonds of (x_i - x_j)^2 = value on a torus: every Fourier mode shrinks or grows by 1 /
+    (1 + l lambda_k), with one number l per sample found by bisection.
+
+    Raises:
+        ValueError: a negative value.
+    """
+
+    def project(x: Tensor) -> Tensor:
+        wanted = _target(value, x).double()[..., None]
+        if bool((wanted < 0).any()):
+            raise ValueError(f"a sum of squares cannot be {value}")
+        modes = torch.fft.fft2(x.double())
+        rates = symbol(*x.shape[1:])
+        weight = 0.5 * rates * modes.abs() ** 2 / rates.numel()
+
+        def energy(factor: Tensor) -> Tensor:
+            return (weight / (1 + factor * rates) ** 2).sum((1, 2), keepdim=True)
+
+        # below -1 / max rate the nearest point changes its branch; energies above stay on the right one
+        low = torch.full_like(wanted, -1 / rates.max().item()) * (1 - 1e-12)
+        high = torch.ones_like(wanted)
+        while bool((energy(high) > wanted).any()) and high.max() < 1e300:
+            high = torch.where(energy(high) > wanted, high * 2, high)
+        for _ in range(200):
+            middle = (low + high) / 2
+            much = energy(middle) > wanted
+            low, high = torch.where(much, middle, low), torch.where(much, high, middle)
+        return torch.fft.ifft2(modes / (1 + high * rates)).real.to(x.dtype)
+
+    return project
+
+
+def symbol(h: int, w: int) -> Tensor:
+    """Eigenvalues of minus the lattice Laplacian on a torus, `(h, w)`: 4 sin^2(k/2) summed over axes."""
+    waves = (4 * torch.sin(math.pi * torch.arange(n, dtype=torch.float64) / n) ** 2 for n in (h, w))
+    rows, columns = waves
+    return rows[:, None] + columns[None]
+
+
+def divergence_free(x: Tensor) -> Tensor:
+    """The nearest flow `(b, h, w, 2)` on a torus without sources, its divergence taken by backward
+    differences.
+    """
+    h, w = x.shape[1:3]
+    ahead = [1 - torch.exp(-2j * math.pi * torch.fft.fftfreq(n, dtype=torch.float64)) for n in (h, w)]
+    d = torch.stack([ahead[0][:, None].expand(h, w), ahead[1][None].expand(h, w)], -1)
+    modes = torch.fft.fft2(x.double(), dim=(1, 2))
+    flux = (modes * d).sum(-1, keepdim=True) / (d.abs() ** 2).sum(-1, keepdim=True).clamp(min=1e-300)
+    return torch.fft.ifft2(modes - flux * d.conj(), dim=(1, 2)).real.to(x.dtype)
