@@ -96,9 +96,7 @@ def projected(step: Step, project: Callable[[Any], Any]) -> Step:
 
 
 def corrected(step: Step, kernel: Step) -> Step:
-    """After each step a kernel that leaves the law at time s as it is (MCMC) moves the sample (Song et al.
-    2021).
-    """
+    """After each step a kernel that leaves the law at time s as it is (MCMC) moves the sample."""
 
     def both(state: State, t: Tensor, s: Tensor, rng: Rng) -> State:
         return kernel(step(state, t, s, rng.fork(8)), s, s, rng.fork(9))

@@ -118,9 +118,7 @@ class Gaussian:
         return alpha * x_0 + sigma * rng.normal(*x_0.shape[1:]).to(x_0.dtype)
 
     def loss(self, denoise: Denoise, x_0: Tensor, t: Tensor, rng: Rng) -> Tensor:
-        """Mean squared error of the predicted noise of each sample, `(b,)`; the exact denoiser minimises
-        it.
-        """
+        """Mean squared error of the predicted noise, `(b,)`; the exact denoiser minimises it."""
         alpha, sigma = self.at(t, x_0)
         error = denoise(self.corrupt(x_0, t, rng), t) - x_0
         return (alpha / sigma * error).flatten(1).square().mean(1)
@@ -128,9 +126,7 @@ class Gaussian:
 
 @dataclass(frozen=True)
 class Masked:
-    """Each token is replaced by `mask_id` with probability 1 - keep(t), on its own. `denoise` returns
-    logits.
-    """
+    """Each token is masked with probability 1 - keep(t), on its own. `denoise` returns logits."""
 
     mask_id: int
     schedule: Schedule = linear

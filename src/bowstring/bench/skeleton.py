@@ -1,5 +1,4 @@
-"""How fast are the low-bit kernels, the 350 M network and the weights file, against the best of others, in
-one run?
+"""How fast are the kernels, the 350 M network and the weights file, against rivals in one run?
 
 Every contender takes its turn in each round; medians are compared. Ratios are of times, rival over ours.
 """
@@ -82,9 +81,7 @@ def products(threads: int, rounds: int, sizes: tuple[tuple[int, int], ...] = SIZ
 
 
 def ratio(table: list[dict[str, Any]], rival: str, m: int, ours: str = "W2A8") -> float:
-    """Geometric mean over sizes of rival's time over ours; a rival given by its beginning is the best
-    such.
-    """
+    """Geometric mean over sizes of rival's time over ours; a rival given by its beginning: the best such."""
     logs = []
     for row in table:
         found = [ms for name, ms in row["ms"].items() if name.startswith(rival)]

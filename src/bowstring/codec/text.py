@@ -45,9 +45,7 @@ class TextCodec:
 
     @classmethod
     def from_json(cls, text: str) -> TextCodec:
-        """Reads a tokenizer; its reserved names are unhooked, so that "<|end|>" in a text is just
-        characters.
-        """
+        """Reads a tokenizer; its reserved names are unhooked, so that "<|end|>" in a text is just text."""
         data = json.loads(text)
         data["added_tokens"] = []
         return cls(Tokenizer.from_str(json.dumps(data)))

@@ -95,9 +95,7 @@ class UnifiedScoreNetwork(nn.Module):
         return hidden, Cache(layers, seen)
 
     def score(self, tokens: Tensor, position: Tensor, cache: Cache, **memory: Tensor | None) -> Tensor:
-        """Hidden states of a noisy block that sees the cache and all of itself; the cache is left as it
-        was.
-        """
+        """Hidden states of a noisy block that sees the cache and all of itself; the cache stays."""
         b, length = tokens.shape
         seen = torch.cat([cache.valid, cache.valid.new_ones(b, length)], 1)
         mask = seen[:, None, None, :].expand(b, 1, length, -1)

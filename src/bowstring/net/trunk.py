@@ -22,9 +22,7 @@ TIME_RANK = 128
 
 @dataclass(frozen=True)
 class Cache:
-    """Keys and values of the tokens already read, per layer `(b, heads, n, h)`, and which are real `(b,
-    n)`.
-    """
+    """Keys and values of the tokens already read, per layer `(b, heads, n, h)`; which are real, `(b, n)`."""
 
     layers: tuple[tuple[Tensor, Tensor], ...]
     valid: Tensor
@@ -39,9 +37,7 @@ class Cache:
 
 
 def sinusoid(t: Tensor, features: int = TIME_FEATURES) -> Tensor:
-    """Sinusoidal embedding of times in [0, 1], `(...) -> (..., features)` (Vaswani et al. 2017, section
-    3.5).
-    """
+    """Sinusoidal embedding of times in [0, 1], `(...) -> (..., features)` (Vaswani et al. 2017)."""
     rates = torch.exp(-math.log(10_000.0) * torch.arange(features // 2, device=t.device) / (features // 2))
     angle = 1000.0 * t.unsqueeze(-1) * rates
     return torch.cat([angle.sin(), angle.cos()], -1)

@@ -141,9 +141,7 @@ def packed(network: UnifiedScoreNetwork, make: Make) -> UnifiedScoreNetwork:
 
 
 def matrices(network: UnifiedScoreNetwork) -> dict[str, ArrowQuant]:
-    """The packed matrices of a network by the names of the parameters they replace; none when it is not
-    packed.
-    """
+    """Packed matrices by the names of the parameters they replace; none when it is not packed."""
     return network.trunk.matrices() if isinstance(network.trunk, PackedTrunk) else {}
 
 

@@ -216,9 +216,7 @@ def shapes(bits: int, shape: tuple[int, int]) -> dict[str, tuple[np.dtype, tuple
 
 
 def best_scales(groups: np.ndarray, weight: np.ndarray, bits: int) -> np.ndarray:
-    """Scales `(n, g)` of `(n, g, 64)` weights: from several starts, codes and scale by turns, the best
-    kept.
-    """
+    """Scales `(n, g)` of `(n, g, 64)` weights: codes and scale by turns from several starts."""
     largest = np.abs(groups).max(-1) / TOP[bits]
     best, lowest = largest, np.full(largest.shape, np.inf, np.float32)
     for factor in FACTORS[bits]:
