@@ -10,17 +10,35 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .energy import EnergyPotential
     from .engine import ArrowEngine, Frame, Result
     from .net.network import UnifiedScoreNetwork
+    from .steps.boltzmann import BoltzmannSampler
+    from .weights.packed import QuantLinear
+    from .weights.quant import ArrowQuant
 
 __version__ = "0.1.0"
 _WHERE = {
     "ArrowEngine": "engine",
+    "ArrowQuant": "weights.quant",
+    "BoltzmannSampler": "steps.boltzmann",
+    "EnergyPotential": "energy",
     "Frame": "engine",
+    "QuantLinear": "weights.packed",
     "Result": "engine",
     "UnifiedScoreNetwork": "net.network",
 }
-__all__ = ["ArrowEngine", "Frame", "Result", "UnifiedScoreNetwork", "__version__"]
+__all__ = [
+    "ArrowEngine",
+    "ArrowQuant",
+    "BoltzmannSampler",
+    "EnergyPotential",
+    "Frame",
+    "QuantLinear",
+    "Result",
+    "UnifiedScoreNetwork",
+    "__version__",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -32,9 +32,7 @@ def run(
     max_tokens: Annotated[int, typer.Option(help="Longest text.")] = 192,
     block: Annotated[int, typer.Option(help="Tokens that are denoised together, 1 to 32.")] = 8,
     steps: Annotated[int, typer.Option(help="Network evaluations per block.")] = 8,
-    order: Annotated[
-        str, typer.Option(help="confidence, margin, entropy, leftmost or random")
-    ] = "confidence",
+    order: Annotated[str, typer.Option(help="confidence, margin, entropy, leftmost or random")] = "leftmost",
     temperature: float = 0.7,
     top_p: float = 0.95,
     seed: Seed = 0,

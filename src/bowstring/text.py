@@ -39,7 +39,7 @@ class Sampling:
     max_tokens: int = 192
     block: int = 8
     steps: int = 8
-    order: str = "confidence"
+    order: str = "leftmost"
     temperature: float = 0.7
     top_p: float = 0.95
     seed: int = 0

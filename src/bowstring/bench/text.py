@@ -97,9 +97,12 @@ def parses(source: str) -> bool:
 
 
 def infills(engine: ArrowEngine, held: Sequence[Held], count: int) -> dict[str, float]:
-    """Exact match and edit similarity of middles of 1 to 10 tokens, half code and half stories."""
+    """Exact match and edit similarity of middles of 1 to 10 tokens, as many from each source."""
     rng = np.random.default_rng(11)
-    chosen = [one for kind in ("code", "text") for one in [h for h in held if h.kind == kind][: count // 2]]
+    sources = sorted({one.source for one in held})
+    chosen = [
+        one for name in sources for one in [h for h in held if h.source == name][: count // len(sources)]
+    ]
     cases = []
     for one in chosen:
         body = one.body[:120]
