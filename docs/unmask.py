@@ -8,7 +8,7 @@ from rich.text import Text
 from bowstring import ArrowEngine
 from bowstring.engine import Frame
 
-SEED = 6
+SEED = 7
 engine = ArrowEngine.load()
 frames = [
     frame

@@ -77,6 +77,15 @@ def test_a_text_starts_fully_masked_and_each_step_reveals_what_it_should(network
     assert int(states[-1].nfe[0]) <= 8
 
 
+@pytest.mark.parametrize(("block", "tokens"), [(4, 192), (8, 184), (16, 96), (3, 99)])
+def test_as_many_steps_as_tokens_reveal_one_token_each(network, monkeypatch, block, tokens):
+    """Rounding of the common time must not let a step reveal two."""
+    monkeypatch.setattr("bowstring.text.NEVER", torch.tensor([MASK, END, *KINDS.values(), BODY, 6, 7]))
+    states = list(write(network, [HEAD], Sampling(max_tokens=tokens, block=block, steps=block), 256))
+    hidden = [int((state.x == MASK).sum()) for state in states]
+    assert hidden == list(range(tokens, -1, -1))
+
+
 def test_only_admissible_tokens_are_written(network):
     logits = torch.zeros(1, 4, 512)
     x = torch.tensor([[MASK, 9, MASK, MASK]])

@@ -142,7 +142,7 @@ class ArrowEngine:
         self,
         prompt: str,
         modality: str = "text",
-        num_steps: int = 8,
+        num_steps: int = 4,
         guidance_scale: float = 1.0,
         memory_guided: bool = False,  # noqa: FBT001
         **how: Any,

@@ -21,7 +21,7 @@ from .net.trunk import Cache
 from .process import Masked, uniform
 from .rng import Rng
 from .steps.gaussian import Update
-from .steps.masked import ORDERS, Order, blocks, chosen, draw, revealed_share, truncate
+from .steps.masked import ORDERS, Order, blocks, chosen, draw, reveal_count, truncate
 
 NEVER = torch.tensor([MASK, KINDS["text"], KINDS["code"], BODY, SUFFIX, MIDDLE])
 PROCESS = Masked(MASK)
@@ -37,8 +37,8 @@ class Sampling:
 
     mode: str = "diffusion"
     max_tokens: int = 192
-    block: int = 8
-    steps: int = 8
+    block: int = 4
+    steps: int = 4
     order: str = "leftmost"
     temperature: float = 0.7
     top_p: float = 0.95
@@ -90,7 +90,11 @@ class Diffusing:
     def score(self, carry: dict[str, Any], noisy: Tensor) -> Tensor:
         position = carry["position"][:, None] + torch.arange(noisy.shape[1])
         cache = Cache(carry["layers"], carry["valid"])
-        return self.logits(self.network.score(noisy, position, cache, memory=carry.get("memory")))
+        logits = self.logits(self.network.score(noisy, position, cache, memory=carry.get("memory")))
+        # While nothing of a block is visible, reading order knows its first token best, and for free.
+        blank = (noisy == MASK).all(1, keepdim=True)
+        logits[:, 0] = torch.where(blank, carry["next"], logits[:, 0])
+        return logits
 
     def commit(self, carry: dict[str, Any], tokens: Tensor) -> dict[str, Any]:
         if carry["valid"].shape[1] + 2 * tokens.shape[1] > self.context:
@@ -148,8 +152,7 @@ def finished(x: Tensor) -> Tensor:
 
 def places(order: Order, belief: Tensor, masked: Tensor, t: Tensor, s: Tensor, rng: Rng) -> Tensor:
     """Where tokens are revealed between t and s, `(b, l)`: decided by the state, never by what is drawn."""
-    count = (masked.sum(1) * revealed_share(PROCESS, t, s) - 1e-6).ceil().long()
-    return chosen(order(belief, rng), masked, count)
+    return chosen(order(belief, rng), masked, reveal_count(PROCESS, masked, t, s))
 
 
 def writing(order: Order, temperature: float, top_p: float, gap: bool = False) -> Update:  # noqa: FBT001

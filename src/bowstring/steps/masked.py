@@ -67,6 +67,14 @@ def revealed_share(process: Masked, t: Tensor, s: Tensor) -> Tensor:
     return ((keep_s - keep_t) / (1 - keep_t)).clamp(0, 1)
 
 
+def reveal_count(process: Masked, masked: Tensor, t: Tensor, s: Tensor) -> Tensor:
+    """How many of the masked positions become visible between t and s, rounded up, `(b,)`.
+
+    Times are floats that went through a division, so a thousandth of a token is not yet another token.
+    """
+    return (masked.sum(1) * revealed_share(process, t, s) - 1e-3).ceil().long()
+
+
 def ancestral_update(process: Masked, remask: float = 0.0) -> Update:
     """Each masked token is revealed on its own with the probability that the schedule gives it.
 
@@ -131,9 +139,7 @@ def unmask_k_update(process: Masked, order: Order = confidence) -> Update:
     def update(x: Tensor, logits: Tensor, t: Tensor, s: Tensor, rng: Rng, carry: Any) -> tuple[Tensor, Any]:
         masked = x == process.mask_id
         probabilities = logits.softmax(-1)
-        share = revealed_share(process, t, s)
-        count = (masked.sum(1) * share - 1e-6).ceil().long()
-        here = chosen(order(probabilities, rng), masked, count)
+        here = chosen(order(probabilities, rng), masked, reveal_count(process, masked, t, s))
         return torch.where(here, draw(probabilities, rng.uniform(x.shape[1])), x), carry
 
     return update
