@@ -1,9 +1,11 @@
 //! The kernels behind a C ABI. Every pointer is checked against a stated length here, at the seam; what lies
 //! behind knows slices only. Functions return 0, or a number that the caller turns into a sentence.
 
+pub mod lattice;
 pub mod layout;
 pub mod matmul;
 pub mod pool;
+pub mod random;
 pub mod scan;
 pub mod trunk;
 pub mod vector;
@@ -20,12 +22,13 @@ pub const UNSUPPORTED: i32 = 4;
 
 thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::default();
+    static LATTICE: RefCell<lattice::Scratch> = RefCell::default();
 }
 
 /// Version of this interface; the caller refuses another.
 #[unsafe(no_mangle)]
 pub extern "C" fn bowstring_abi() -> u32 {
-    1
+    2
 }
 
 /// Number of the instruction set in use.
@@ -386,6 +389,112 @@ pub unsafe extern "C" fn bowstring_draw(
             temperature,
             std::slice::from_raw_parts_mut(tokens, rows),
         );
+    }
+    0
+}
+
+/// Standard normal numbers of `count` samples, `out (count, each)`, as `Rng.normal` gives them.
+///
+/// # Safety
+/// Pointers must be valid for the stated shapes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn bowstring_normals(
+    seed: u64,
+    samples: *const i64,
+    steps: *const i64,
+    stream: u32,
+    count: usize,
+    each: usize,
+    out: *mut f32,
+) -> i32 {
+    if samples.is_null() || steps.is_null() || out.is_null() {
+        return NULL;
+    }
+    let Some(cells) = count.checked_mul(each).filter(|&cells| cells > 0) else {
+        return WRONG_SIZE;
+    };
+    // SAFETY: promised by the caller.
+    unsafe {
+        let (samples, steps) = (
+            std::slice::from_raw_parts(samples, count),
+            std::slice::from_raw_parts(steps, count),
+        );
+        let out = std::slice::from_raw_parts_mut(out, cells);
+        let mut words = vec![0f32; 2 * each];
+        for ((out, &sample), &step) in out.chunks_exact_mut(each).zip(samples).zip(steps) {
+            let (sample, step) = (sample as u32, step as u32);
+            random::normals(
+                random::Counter {
+                    seed,
+                    sample,
+                    step,
+                    stream,
+                },
+                out,
+                &mut words,
+            );
+        }
+    }
+    0
+}
+
+/// Sweeps of the chains `x (count, h, w)`; each chain's energy, accepted trajectories and last log ratio come back.
+///
+/// # Safety
+/// Pointers must be valid for the stated shapes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn bowstring_lattice(
+    terms: *const lattice::Terms,
+    moves: *const lattice::Moves,
+    seed: u64,
+    samples: *const i64,
+    steps: *const i64,
+    stream: u32,
+    count: usize,
+    height: usize,
+    width: usize,
+    x: *mut f32,
+    reports: *mut f64,
+) -> i32 {
+    if terms.is_null() || moves.is_null() || samples.is_null() || steps.is_null() {
+        return NULL;
+    }
+    if x.is_null() || reports.is_null() {
+        return NULL;
+    }
+    let sites = height
+        .checked_mul(width)
+        .filter(|&sites| sites > 0 && sites < 1 << 31);
+    let Some((sites, cells)) = sites.and_then(|n| Some((n, n.checked_mul(count)?))) else {
+        return WRONG_SIZE;
+    };
+    // SAFETY: promised by the caller.
+    unsafe {
+        let (terms, moves) = (*terms, *moves);
+        let samples = std::slice::from_raw_parts(samples, count);
+        let steps = std::slice::from_raw_parts(steps, count);
+        let fields = pool::Shared::new(std::slice::from_raw_parts_mut(x, cells));
+        let reports = pool::Shared::new(std::slice::from_raw_parts_mut(reports, 3 * count));
+        pool::split(count, 1, count, |part| {
+            LATTICE.with_borrow_mut(|scratch| {
+                for i in part {
+                    let (sample, step) = (samples[i] as u32, steps[i] as u32);
+                    let at = random::Counter {
+                        seed,
+                        sample,
+                        step,
+                        stream,
+                    };
+                    let field = fields.slice(i * sites, sites);
+                    let said = lattice::sweeps(terms, width, moves, at, field, scratch);
+                    reports.slice(3 * i, 3).copy_from_slice(&[
+                        said.energy,
+                        said.accepted,
+                        said.log_ratio,
+                    ]);
+                }
+            });
+        });
     }
     0
 }

@@ -19,7 +19,9 @@ impl Noise {
     }
 
     fn reals(&mut self, count: usize) -> Vec<f32> {
-        (0..count).map(|_| self.next() as i32 as f32 / 2f32.powi(31)).collect()
+        (0..count)
+            .map(|_| self.next() as i32 as f32 / 2f32.powi(31))
+            .collect()
     }
 }
 
@@ -28,9 +30,24 @@ fn compare(bits: usize, outputs: usize, inputs: usize, rows: usize, noise: &mut 
     let lines = noise.bytes(Packed::bytes(bits, outputs, inputs).unwrap());
     let group_scales = noise.bytes(outputs.div_ceil(BLOCK) * groups * BLOCK);
     let (scales, x) = (noise.reals(outputs), noise.reals(rows * inputs));
-    let (bias, gate, residual) = (noise.reals(outputs), noise.reals(outputs), noise.reals(rows * outputs));
-    let w = Packed { bits, outputs, inputs, lines: &lines, group_scales: &group_scales, scales: &scales };
-    let epilogue = Epilogue { bias: Some(&bias), gate: Some(&gate), residual: Some(&residual) };
+    let (bias, gate, residual) = (
+        noise.reals(outputs),
+        noise.reals(outputs),
+        noise.reals(rows * outputs),
+    );
+    let w = Packed {
+        bits,
+        outputs,
+        inputs,
+        lines: &lines,
+        group_scales: &group_scales,
+        scales: &scales,
+    };
+    let epilogue = Epilogue {
+        bias: Some(&bias),
+        gate: Some(&gate),
+        residual: Some(&residual),
+    };
     let mut results = Vec::new();
     for isa in [Isa::Portable, Isa::Avx2, Isa::Avx512Vnni, Isa::Neon] {
         if supported(isa) {
@@ -43,7 +60,10 @@ fn compare(bits: usize, outputs: usize, inputs: usize, rows: usize, noise: &mut 
         }
     }
     for (isa, out) in &results[1..] {
-        assert!(*out == results[0].1, "{isa:?}: {bits} bits, {outputs} x {inputs}, {rows} rows");
+        assert!(
+            *out == results[0].1,
+            "{isa:?}: {bits} bits, {outputs} x {inputs}, {rows} rows"
+        );
     }
 }
 
@@ -51,7 +71,15 @@ fn compare(bits: usize, outputs: usize, inputs: usize, rows: usize, noise: &mut 
 fn all_instruction_sets_agree() {
     let noise = &mut Noise(7);
     for bits in [2, 4] {
-        for (outputs, inputs) in [(1, 1), (15, 63), (16, 64), (17, 65), (33, 200), (80, 130), (129, 320)] {
+        for (outputs, inputs) in [
+            (1, 1),
+            (15, 63),
+            (16, 64),
+            (17, 65),
+            (33, 200),
+            (80, 130),
+            (129, 320),
+        ] {
             for rows in [1, 2, 3, 4, 5, 6, 7, 13] {
                 compare(bits, outputs, inputs, rows, noise);
             }

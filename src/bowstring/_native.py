@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-ABI = 1
+ABI = 2
 ISAS = {"portable": 1, "avx2": 2, "avx512vnni": 3, "neon": 4}
 NAME = {"darwin": "libbowstring_native.dylib", "win32": "bowstring_native.dll"}.get(
     sys.platform, "libbowstring_native.so"
@@ -61,6 +61,21 @@ class Shape(ctypes.Structure):
     _fields_ = tuple((name, SIZE) for name in ("batch", "length", "past", "width", "layers", "modulations"))
 
 
+class Terms(ctypes.Structure):
+    """`lattice::Terms` of native/src/lattice.rs."""
+
+    _fields_ = tuple((name, ctypes.c_float) for name in ("near", "own", "cubic", "field"))
+
+
+class Moves(ctypes.Structure):
+    """`lattice::Moves` of native/src/lattice.rs."""
+
+    _fields_ = (
+        *((name, ctypes.c_float) for name in ("size", "jitter")),
+        *((name, SIZE) for name in ("length", "flips", "sweeps")),
+    )
+
+
 def pointers(addresses: Sequence[int | None]) -> ctypes.Array:
     """A C array of addresses."""
     return (POINTER * len(addresses))(*addresses)
@@ -91,6 +106,15 @@ def _find() -> tuple[ctypes.CDLL | None, str]:
     library.bowstring_trunk.argtypes = [ctypes.POINTER(Shape), ctypes.POINTER(Layer), *[POINTER] * 8]
     library.bowstring_top.argtypes = [SIZE, SIZE, *[POINTER] * 5, SIZE, SIZE, POINTER, POINTER]
     library.bowstring_draw.argtypes = [POINTER, SIZE, SIZE, POINTER, ctypes.c_float, POINTER]
+    who = [ctypes.c_uint64, POINTER, POINTER, ctypes.c_uint32]
+    library.bowstring_normals.argtypes = [*who, SIZE, SIZE, POINTER]
+    library.bowstring_lattice.argtypes = [
+        ctypes.POINTER(Terms),
+        ctypes.POINTER(Moves),
+        *who,
+        *[SIZE] * 3,
+        *[POINTER] * 2,
+    ]
     if wanted := os.environ.get("BOWSTRING_ISA"):
         if wanted not in ISAS or library.bowstring_choose_isa(ISAS[wanted]):
             raise NativeError(

@@ -35,11 +35,13 @@ def per_sample(x: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class EnergyPotential:
-    """K/2 sum over bonds of (x_i - x_j)^2, - J sum over bonds of x_i x_j, + sum of r/2 x^2 + u/4 x^4 - h x.
+    """K/2 sum over bonds of (x_i - x_j)^2, - J sum over bonds of x_i x_j, + sum of r/2 x^2 + u/4 x^4 - h x, and
+    for densities + T sum of x ln x.
 
     Bonds join nearest neighbours, each once; periodic fields are tori, others have insulated walls (across
     which no bond goes). Ginzburg and Landau's energy is K, u > 0 and r < 0; `phi4` gives the lattice
-    convention.
+    convention. The thermal term T makes it a free energy of densities x >= 0 (infinite below 0): it is for
+    fields at fixed mass that are minimised or guided, not a part of a Boltzmann law of fluctuating fields.
 
     Raises:
         ValueError: parameters for which the energy has no lower bound.
@@ -50,6 +52,7 @@ class EnergyPotential:
     quadratic: float = -1.0
     quartic: float = 1.0
     field: float = 0.0
+    thermal: float = 0.0
     periodic: bool = True
 
     def __post_init__(self) -> None:
@@ -61,18 +64,24 @@ class EnergyPotential:
                 "bound. Give a "
                 f"positive quartic, or a quadratic above {self.quadratic - least:g}"
             )
+        if self.thermal < 0:
+            raise ValueError(f"thermal is {self.thermal}; expected a temperature of at least 0")
 
     def __call__(self, x: Tensor) -> Tensor:
         """`(b, h, w[, c]) -> (b,)`."""
         near, count = self._bonds(x)
         bonds = 0.5 * self.kinetic * (count * x - near) * x - 0.5 * self.pair * near * x
         local = x * (x * (0.5 * self.quadratic + 0.25 * self.quartic * x * x) - self.field)
+        if self.thermal:
+            local = local - self.thermal * torch.special.entr(x)  # entr is minus infinity below 0
         return per_sample(bonds + local)
 
     def score(self, x: Tensor) -> Tensor:
         """Minus the gradient, in closed form."""
         near, count = self._bonds(x)
         local = x * (self.quadratic + self.quartic * x * x) - self.field
+        if self.thermal:
+            local = local + self.thermal * (x.log() + 1)
         return self.pair * near - self.kinetic * (count * x - near) - local
 
     def _bonds(self, x: Tensor) -> tuple[Tensor, Tensor]:

@@ -9,7 +9,8 @@ from bowstring.diagnose import bulk_size, effective_size, r_hat, split, tail_siz
 from bowstring.energy import EnergyPotential, phi4
 from bowstring.iterate import State, iterate, last
 from bowstring.rng import Rng
-from bowstring.steps.boltzmann import BoltzmannSampler, hmc, leapfrog, mala
+from bowstring.steps.boltzmann import BoltzmannSampler
+from bowstring.steps.chains import hmc, leapfrog, mala
 
 WELL = EnergyPotential(0.0, 0.0, 2.0, 0.0)  # x^2 per site: variance kT / 2
 FIELD = phi4(0.2, 0.5)

@@ -44,10 +44,22 @@ def sinusoid(t: Tensor, features: int = TIME_FEATURES) -> Tensor:
 
 
 def rotations(position: Tensor) -> tuple[Tensor, Tensor]:
-    """Cosine and sine of RoPE at real-valued positions, `(b, l) -> (b, 1, l, h/2)` each (Su et al. 2021)."""
-    rates = 10_000.0 ** (-torch.arange(HEAD // 2, device=position.device) / (HEAD // 2))
-    angle = position[:, None, :, None].float() * rates
+    """Cosine and sine of RoPE at real-valued positions, `(b, l) -> (b, 1, l, h/2)` each (Su et al. 2021).
+
+    Positions in a plane, `(b, l, 2)`, give each axis half of the rates.
+    """
+    if position.ndim == 3:
+        rows, columns = (angles(position[..., i], HEAD // 4) for i in range(2))
+        angle = torch.cat([rows, columns], -1)
+    else:
+        angle = angles(position, HEAD // 2)
     return angle.cos(), angle.sin()
+
+
+def angles(position: Tensor, count: int) -> Tensor:
+    """`(b, l) -> (b, 1, l, count)`."""
+    rates = 10_000.0 ** (-torch.arange(count, device=position.device) / count)
+    return position[:, None, :, None].float() * rates
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -204,7 +216,7 @@ class Trunk(nn.Module):
 
         Args:
             x: tokens with their modality embedding already added, `(b, l, d)`.
-            position: on the clock, `(b, l)`, real-valued.
+            position: on the clock, `(b, l)`, real-valued; or in a plane, `(b, l, 2)`.
             t: noise level of each token, `(b|1, l|1)`, 0 clean, 1 noise.
             step_size: size of the step this evaluation stands for, as `t`; None is the many-step limit 0.
             mask: True where a query may look, `(b|1, 1, l, n + l)`, n cached tokens first.

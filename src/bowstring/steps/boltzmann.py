@@ -1,166 +1,31 @@
-"""Markov chains that leave exp(-E / kT) as it is: Langevin, Metropolis, Hamiltonian.
+"""BoltzmannSampler: chains that are tuned, run, and judged; parallel tempering for laws with several homes.
 
-Shapes: b chains of fields `(b, ...)`; each chain accepts or refuses alone. A kernel is a `Step`: times
-only count. Energies give `(b,)`; an energy with a method `score` is used with it, any other is
-differentiated.
-
-Unadjusted Langevin is biased by its step size; `BoltzmannSampler` says so in what it returns.
+Shapes: b chains of fields `(b, ...)`. Chains do not know of each other, unless they are rungs of a ladder.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..energy import Energy, score
+from ..diagnose import bulk_size, r_hat, tail_size, virial
+from ..energy import Energy, EnergyPotential
 from ..iterate import State, Step, iterate
 from ..rng import Rng
+from .chains import force_of, hmc, mala, metropolis, started, ula
+from .lattice import fits, sweeps
 
-Force = Callable[[Tensor], Tensor]
-
-
-def force_of(energy: Energy) -> Force:
-    """Minus the gradient: the energy's own closed form, or differentiation."""
-    own = getattr(energy, "score", None)
-    return own if own is not None else lambda x: score(energy, x)
-
-
-def _each(values: Tensor, x: Tensor) -> Tensor:
-    return values.view(-1, *[1] * (x.ndim - 1)).to(x.dtype)
-
-
-def _start(state: State, energy: Energy) -> dict[str, Any]:
-    if state.carry is not None:
-        return state.carry
-    b = len(state.t)
-    none = torch.zeros(b, dtype=torch.float64)
-    return {"energy": energy(state.x), "accepted": none, "proposed": none, "error": none}  # type: ignore[arg-type]
-
-
-def _decide(
-    state: State,
-    s: Tensor,
-    proposal: Tensor,
-    log_ratio: Tensor,
-    energies: Tensor,
-    carry: dict[str, Any],
-    rng: Rng,
-    nfe: int,
-) -> State:
-    """Metropolis and Hastings' choice, chain by chain; a ratio that is no number is refused."""
-    taken = rng.fork(5).uniform().log().to(log_ratio.dtype) < log_ratio
-    x = torch.where(_each(taken, proposal) > 0, proposal, state.x)  # type: ignore[arg-type]
-    carry = carry | {
-        "energy": torch.where(taken, energies, carry["energy"]),
-        "accepted": carry["accepted"] + taken,
-        "proposed": carry["proposed"] + 1,
-        "error": log_ratio.nan_to_num(nan=-torch.inf, posinf=torch.inf, neginf=-torch.inf)
-        .abs()
-        .clamp(max=1e30),
-    }
-    return state.advance(x, s, nfe=nfe, carry=carry, energy=carry["energy"].float())
-
-
-def ula(energy: Energy, size: float, temperature: float = 1.0) -> Step:
-    """x + size * force + sqrt(2 kT size) noise: unadjusted, wrong by O(size)."""
-    force = force_of(energy)
-
-    def step(state: State, t: Tensor, s: Tensor, rng: Rng) -> State:
-        x, carry = state.x, _start(state, energy)
-        noise = rng.normal(*x.shape[1:]).to(x.dtype)  # type: ignore[union-attr]
-        moved = x + size * force(x) + (2 * temperature * size) ** 0.5 * noise  # type: ignore[arg-type,operator]
-        carry = carry | {
-            "energy": energy(moved),
-            "accepted": carry["accepted"] + 1,
-            "proposed": carry["proposed"] + 1,
-        }
-        return state.advance(moved, s, carry=carry, energy=carry["energy"].float())
-
-    return step
-
-
-def mala(energy: Energy, size: float, temperature: float = 1.0) -> Step:
-    """Langevin's proposal, accepted or refused (Roberts and Tweedie 1996)."""
-    force = force_of(energy)
-
-    def log_proposal(there: Tensor, here: Tensor) -> Tensor:
-        off = there - here - size * force(here)
-        return -off.flatten(1).square().sum(1) / (4 * temperature * size)
-
-    def step(state: State, t: Tensor, s: Tensor, rng: Rng) -> State:
-        x, carry = state.x, _start(state, energy)
-        noise = rng.normal(*x.shape[1:]).to(x.dtype)  # type: ignore[union-attr]
-        y = x + size * force(x) + (2 * temperature * size) ** 0.5 * noise  # type: ignore[arg-type,operator]
-        energies = energy(y)
-        ratio = (carry["energy"] - energies) / temperature + log_proposal(x, y) - log_proposal(y, x)  # type: ignore[arg-type]
-        return _decide(state, s, y, ratio, energies, carry, rng, 2)
-
-    return step
-
-
-def metropolis(energy: Energy, size: float, temperature: float = 1.0) -> Step:
-    """x + size * noise, accepted or refused (Metropolis et al. 1953)."""
-
-    def step(state: State, t: Tensor, s: Tensor, rng: Rng) -> State:
-        x, carry = state.x, _start(state, energy)
-        y = x + size * rng.normal(*x.shape[1:]).to(x.dtype)  # type: ignore[union-attr,operator]
-        energies = energy(y)
-        return _decide(state, s, y, (carry["energy"] - energies) / temperature, energies, carry, rng, 1)
-
-    return step
-
-
-def leapfrog(
-    force: Force, x: Tensor, p: Tensor, size: float, count: int, mass: Tensor | float = 1.0
-) -> tuple[Tensor, Tensor]:
-    """`count` kick-drift-kick steps, one force each but the first's; reversible and volume preserving."""
-    p = p + 0.5 * size * force(x)
-    for i in range(count):
-        x = x + size * p / mass
-        p = p + (size if i + 1 < count else 0.5 * size) * force(x)
-    return x, p
-
-
-def hmc(
-    energy: Energy,
-    size: float,
-    length: int,
-    temperature: float = 1.0,
-    mass: Tensor | float = 1.0,
-    jitter: float = 0.2,
-) -> Step:
-    """Hamiltonian Monte Carlo (Duane et al. 1987) on E / kT, its length drawn anew within +- `jitter` at
-    each step so that no trajectory is a period. `mass` is one number or one per site.
-    """
-    pull = force_of(energy)
-
-    def force(x: Tensor) -> Tensor:
-        return pull(x) / temperature
-
-    def step(state: State, t: Tensor, s: Tensor, rng: Rng) -> State:
-        x, carry = state.x, _start(state, energy)
-        root = torch.as_tensor(mass, dtype=x.dtype).sqrt()  # type: ignore[union-attr]
-        p = root * rng.normal(*x.shape[1:]).to(x.dtype)  # type: ignore[union-attr]
-        # all chains share a length, so that they move together; it depends on the step alone
-        u = rng.rows(torch.tensor([0])).fork(6).uniform().item()
-        count = max(1, round(length * (1 + jitter * (2 * u - 1))))
-        y, q = leapfrog(force, x, p, size, count, mass)  # type: ignore[arg-type]
-        kinetic = lambda v: 0.5 * (v**2 / mass).flatten(1).sum(1)  # noqa: E731  the formula's name
-        energies = energy(y)
-        ratio = (carry["energy"] - energies) / temperature + kinetic(p) - kinetic(q)
-        return _decide(state, s, y, ratio, energies, carry, rng, count)
-
-    return step
+Observable = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
 class Run:
-    """What a sampler returns: kept fields `(kept, b, ...)`, their energies `(kept, b)`, acceptance `(b,)`,
-    step size.
+    """What a sampler returns: kept fields `(kept, b, ...)`, their energies and the logarithms of the last
+    acceptance ratios `(kept, b)`, acceptance `(b,)`, step size, temperature.
 
     exact is False for a kernel that is wrong by its step size. stuck marks chains that accepted less than
     1 %.
@@ -168,13 +33,38 @@ class Run:
 
     x: Tensor
     energy: Tensor
+    log_ratio: Tensor
     acceptance: Tensor
     size: float
+    temperature: float
     exact: bool
 
     @property
     def stuck(self) -> Tensor:
         return self.acceptance < 0.01
+
+    def report(self, energy: Energy, observable: Observable | None = None) -> dict[str, float | bool]:
+        """Whether the chains can be believed.
+
+        ess_bulk, ess_tail, r_hat are of `observable` `(b, ...) -> (b,)`, the energy by default. creutz is the
+        mean of exp(-dH) over stationary proposals: 1 for a kernel that is right. virial is 1 when the law has
+        temperature kT.
+        """
+        kept, b = self.energy.shape
+        draws = self.energy if observable is None else observable(self.x.flatten(0, 1)).view(kept, b)
+        fields = self.x.flatten(0, 1)
+        work = virial(fields, force_of(energy)(fields)).mean().item() / self.temperature
+        return {
+            "exact": self.exact,
+            "acceptance": self.acceptance.mean().item(),
+            "stuck": int(self.stuck.sum()),
+            "ess_bulk": bulk_size(draws),
+            "ess_tail": tail_size(draws),
+            "r_hat": r_hat(draws),
+            "creutz": self.log_ratio.exp().mean().item(),
+            "virial": work,
+            "energy_error": self.log_ratio[self.log_ratio.isfinite()].abs().median().item(),
+        }
 
 
 KERNELS: dict[str, tuple[Callable[..., Step], float]] = {  # the acceptance that a step size is tuned for
@@ -190,7 +80,8 @@ class BoltzmannSampler:
     """Draws fields from exp(-E / kT) with many chains at once.
 
     `method` is ula, mala, metropolis or hmc. The step size is adapted during warm-up only (Robbins and
-    Monro's rule on its logarithm), towards the acceptance that is best in high dimensions.
+    Monro's rule on its logarithm), towards the acceptance that is best in high dimensions. HMC of an
+    `EnergyPotential` on a torus runs natively; `flips` then adds so many cluster flips to each step.
 
     >>> from bowstring.energy import EnergyPotential
     >>> run = BoltzmannSampler(EnergyPotential(0.0, 0.0, 1.0, 0.0)).sample(torch.zeros(8, 4, 4), 40, 20)
@@ -198,7 +89,7 @@ class BoltzmannSampler:
     (torch.Size([40, 8, 4, 4]), True)
 
     Raises:
-        ValueError: an unknown method.
+        ValueError: an unknown method, or flips with another method or energy than they are for.
     """
 
     energy: Energy
@@ -207,21 +98,28 @@ class BoltzmannSampler:
     length: int = 10
     temperature: float = 1.0
     mass: Tensor | float = 1.0
+    flips: int = 0
 
     def __post_init__(self) -> None:
         if self.method not in KERNELS:
             raise ValueError(f"method is {self.method!r}; expected one of {sorted(KERNELS)}")
+        if self.flips and not (self.method == "hmc" and isinstance(self.energy, EnergyPotential)):
+            raise ValueError("flips are for the method hmc and an EnergyPotential; set flips to 0")
 
-    def kernel(self, size: float) -> Step:
+    def kernel(self, size: float, x: Tensor, count: int = 1) -> Step:
+        """`count` steps of the chains at x as one."""
         make, _ = KERNELS[self.method]
-        if self.method == "hmc":
-            return hmc(self.energy, size, self.length, self.temperature, self.mass)
-        return make(self.energy, size, self.temperature)
+        if self.method != "hmc":
+            return repeated(make(self.energy, size, self.temperature), count)
+        if self.flips or (fits(self.energy, x) and self.mass == 1.0):
+            energy: EnergyPotential = self.energy  # type: ignore[assignment]
+            return sweeps(energy, size, self.length, self.temperature, flips=self.flips, count=count)
+        return repeated(hmc(self.energy, size, self.length, self.temperature, self.mass), count)
 
-    def chain(self, state: State, count: int, size: float, rng: Rng) -> Iterator[State]:
-        """`count` more states of the chains in `state`."""
-        steps = int(state.steps[0]) + count
-        return iterate(self.kernel(size), state, torch.zeros(steps + 1), rng)
+    def chain(self, state: State, steps: int, size: float, rng: Rng, count: int = 1) -> Iterator[State]:
+        """The chains in `state` after `count` steps, after twice as many, ...; `steps` states."""
+        kernel = self.kernel(size, state.x, count)  # type: ignore[arg-type]
+        return iterate(kernel, state, torch.zeros(int(state.steps[0]) + steps + 1), rng)
 
     def sample(self, x: Tensor, keep: int, warm_up: int, thin: int = 1, seed: int = 0) -> Run:
         """Runs the chains that start at `x (b, ...)`: `warm_up` steps that adapt and are forgotten, then
@@ -239,11 +137,84 @@ class BoltzmannSampler:
             (state,) = self.chain(state, 1, size, rng)
             if self.method != "ula":
                 share = (state.carry["accepted"] - before).mean().item()
-                size *= float(torch.exp(torch.tensor((share - wanted) / (i + 10) ** 0.6)))
+                size *= math.exp((share - wanted) / (i + 10) ** 0.6)
         if state.carry is not None:
             fresh = torch.zeros_like(state.carry["accepted"])
             state = replace(state, carry=state.carry | {"accepted": fresh, "proposed": fresh})
-        kept = [one for i, one in enumerate(self.chain(state, keep * thin, size, rng), 1) if i % thin == 0]
-        acceptance = kept[-1].carry["accepted"] / kept[-1].carry["proposed"]
-        fields, energies = torch.stack([one.x for one in kept]), torch.stack([one.energy for one in kept])  # type: ignore[misc]
-        return Run(fields, energies, acceptance, size, exact=self.method != "ula")
+        fields, energies, ratios = [], [], []
+        for state in self.chain(state, keep, size, rng, thin):
+            fields.append(state.x)
+            energies.append(state.carry["energy"].float())
+            ratios.append(state.carry["log_ratio"])
+        acceptance = state.carry["accepted"] / state.carry["proposed"]
+        return Run(
+            torch.stack(fields),  # type: ignore[arg-type]
+            torch.stack(energies),
+            torch.stack(ratios),
+            acceptance,
+            size,
+            self.temperature,
+            exact=self.method != "ula",
+        )
+
+
+def repeated(step: Step, count: int) -> Step:
+    """`count` steps as one; their random numbers are of one step and of different streams."""
+    if count == 1:
+        return step
+
+    def many(state: State, t: Tensor, s: Tensor, rng: Rng) -> State:
+        for i in range(count):
+            state = step(state, t, s, rng if i == 0 else rng.fork(15 + i))
+        return state
+
+    return many
+
+
+def tempered(kernels: Sequence[Step], temperatures: Sequence[float], energy: Energy) -> Step:
+    """Parallel tempering: chain i of every r = len(kernels) moves at temperature i of the ladder, then
+    neighbours on it, even pairs and odd ones in turn, exchange their fields with probability
+    min(1, exp((1/kT_i - 1/kT_j) (E_i - E_j))) (Geyer 1991).
+
+    The state's b chains are b / r ladders, temperature running fastest; chains 0, r, 2 r, ... are at the first.
+
+    Raises:
+        ValueError: as many kernels as temperatures are needed, and a whole number of ladders.
+    """
+    r = len(kernels)
+    if r < 2 or r != len(temperatures):
+        raise ValueError(f"{r} kernels for {len(temperatures)} temperatures; expected as many, at least 2")
+    inverse = 1 / torch.tensor(temperatures, dtype=torch.float64)
+
+    def step(state: State, t: Tensor, s: Tensor, rng: Rng) -> State:
+        b = len(state.t)
+        if b % r:
+            raise ValueError(f"{b} chains are no whole number of ladders of {r} temperatures")
+        for i, kernel in enumerate(kernels):
+            rung = torch.arange(i, b, r)
+            part = kernel(state.rows(rung), t[rung], s[rung], rng.rows(rung))
+            state = _put(state, rung, part, energy)
+        energies = energy(state.x).double()  # type: ignore[arg-type]
+        first = int(rng.step[0]) % 2
+        low = torch.arange(b).view(-1, r)[:, first : first + (r - first) // 2 * 2 : 2].flatten()
+        high = low + 1
+        gain = (inverse[low % r] - inverse[high % r]) * (energies[low] - energies[high])
+        swap = rng.fork(9).uniform().double()[low].log() < gain
+        source = torch.arange(b)
+        source[low[swap]], source[high[swap]] = high[swap], low[swap]
+        carry = state.carry | {
+            "energy": energies[source],
+            "swapped": state.carry.get("swapped", torch.zeros(b)).index_add(0, low[swap], torch.ones(int(swap.sum()))),
+        }
+        return replace(state, x=state.x[source], carry=carry)  # type: ignore[index]
+
+    return step
+
+
+def _put(state: State, rung: Tensor, part: State, energy: Energy) -> State:
+    """`state` with the chains of one rung replaced."""
+    if state.carry is None:
+        state = replace(state, carry=started(state, energy))
+    own = {key: part.carry[key].to(state.carry[key].dtype) for key in ("energy", "accepted", "proposed", "log_ratio")}
+    rest = {key: value[rung] for key, value in state.carry.items() if key not in own}
+    return state.merged(rung, replace(part, carry=own | rest))

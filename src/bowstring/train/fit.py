@@ -55,6 +55,7 @@ class Recipe:
     in_order: float = 0.12
     in_place: float = 0.12
     baseline: bool = False  # next token only, to the end
+    start: str = ""  # the recipe whose finished model this one goes on from; "" begins at random
 
     @property
     def steps(self) -> int:
@@ -179,15 +180,23 @@ def restore(folder: Path, network: UnifiedScoreNetwork, optimiser: tuple[torch.o
 
 
 def fit(
-    recipe: Recipe, corpus: Corpus, folder: Path, every_seconds: float = 240.0, keep: tuple[int, ...] = ()
+    recipe: Recipe,
+    corpus: Corpus,
+    folder: Path,
+    every_seconds: float = 240.0,
+    keep: tuple[int, ...] = (),
+    start_from: UnifiedScoreNetwork | None = None,
 ) -> Iterator[tuple[Progress, UnifiedScoreNetwork]]:
     """Trains and yields after each step; resumes from `folder` when a checkpoint lies there.
 
     Args:
         keep: steps whose checkpoint is also kept under `folder/step-N`.
+        start_from: the network whose weights the first step starts with; None draws them from the seed.
     """
     torch.manual_seed(recipe.seed)
     network = UnifiedScoreNetwork(recipe.network)
+    if start_from is not None:
+        network.load_state_dict(start_from.state_dict())
     optimiser = optimisers(network, recipe.rate)
     start = restore(folder, network, optimiser) if (folder / "checkpoint.json").exists() else 0
     saved = time.monotonic()

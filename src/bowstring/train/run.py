@@ -57,6 +57,7 @@ def train(name: str, data: Path, out: Path) -> None:
 
     Raises:
         ValueError: an unknown recipe.
+        FileNotFoundError: the model that the recipe goes on from is not beside `out`.
     """
     if name not in RECIPES:
         raise ValueError(f"unknown recipe {name!r}; expected one of {sorted(RECIPES)}")
@@ -66,10 +67,11 @@ def train(name: str, data: Path, out: Path) -> None:
     corpus = Corpus.of(documents, codec)
     out.mkdir(parents=True, exist_ok=True)
     known = prompt_tokens(codec, "text", "a story about a fox")
+    before = load_model(out.parent / recipe.start / "model")[0] if recipe.start else None
     console, network = Console(), None
     with Progress(*COLUMNS, console=console) as bar, (out / "log.jsonl").open("a") as log:
         task = bar.add_task("train", total=recipe.steps, phase="", said="")
-        for progress, network in fit(recipe, corpus, out):
+        for progress, network in fit(recipe, corpus, out, start_from=before):
             log.write(json.dumps(asdict(progress)) + "\n")
             log.flush()
             losses = f"next token {progress.ar:.3f}  diffusion {progress.diffusion:.3f}"

@@ -1,0 +1,130 @@
+"""Networks of physical fields on a torus: the trunk over patches, and a convolutional U-Net beside it.
+
+Shapes: b fields of c channels, `(b, c, h, w)`; t `(b,)`; a condition `(b, n)`. Both networks answer with a
+correction to a linear estimate that they are shown (`physics.denoise`), and start by correcting nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .config import NetworkConfig
+from .trunk import Trunk, sinusoid
+
+
+@dataclass(frozen=True)
+class Patches:
+    """A way into the trunk: patches of `patch` sites, seen with half a patch around them."""
+
+    channels: int  # in; the noisy field, its linear estimate, and what is given
+    out: int
+    patch: int
+
+
+class PatchHead(nn.Module):
+    """Windows of 2 p x 2 p sites at a stride of p to tokens and back; overlapping answers are added up."""
+
+    def __init__(self, shape: Patches, width: int) -> None:
+        super().__init__()
+        self.patch = shape.patch
+        side = 2 * shape.patch
+        self.up = nn.Conv2d(shape.channels, width, side, stride=shape.patch)
+        self.down = nn.ConvTranspose2d(width, shape.out, side, stride=shape.patch, bias=False)
+        nn.init.normal_(self.up.weight, std=(shape.channels * side * side) ** -0.5)
+        nn.init.zeros_(self.down.weight)
+
+    def embed(self, x: Tensor) -> Tensor:
+        """`(b, c, h, w) -> (b, d, h / p, w / p)`."""
+        half = self.patch // 2
+        return self.up(F.pad(x, (half, half, half, half), mode="circular"))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """`(b, d, h / p, w / p) -> (b, out, h, w)`."""
+        p, half = self.patch, self.patch // 2
+        y = self.down(tokens)
+        for axis in (2, 3):  # what stands over the edge belongs to the other side
+            n = y.shape[axis] - p
+            first, rest, over = y.narrow(axis, 0, p), y.narrow(axis, p, n - p), y.narrow(axis, n, p)
+            y = torch.cat([first + over, rest], axis).roll(-half, axis)
+        return y
+
+
+class FieldNetwork(nn.Module):
+    """One trunk for all kinds of fields and scales, one small head for each shape of patch."""
+
+    def __init__(self, config: NetworkConfig, heads: dict[str, Patches], conditions: int) -> None:
+        super().__init__()
+        self.config = config
+        self.trunk = Trunk(config)
+        self.heads = nn.ModuleDict({name: PatchHead(shape, config.width) for name, shape in heads.items()})
+        self.condition = nn.Sequential(
+            nn.Linear(conditions, config.width), nn.SiLU(), nn.Linear(config.width, config.width)
+        )
+        self.forwards = 0
+
+    def forward(self, head: str, x: Tensor, t: Tensor, condition: Tensor) -> Tensor:
+        """`(b, c, h, w), (b,), (b, n) -> (b, out, h, w)`."""
+        self.forwards += 1
+        tokens = self.heads[head].embed(x)  # type: ignore[operator]
+        h, w = tokens.shape[2:]
+        row, column = torch.meshgrid(torch.arange(h), torch.arange(w), indexing="ij")
+        place = torch.stack([row, column], -1).view(1, h * w, 2).expand(len(x), -1, -1)
+        flat = tokens.flatten(2).transpose(1, 2) + self.condition(condition)[:, None]
+        hidden, _ = self.trunk(flat, place, t[:, None])
+        return self.heads[head](hidden.transpose(1, 2).unflatten(2, (h, w)))
+
+
+class Block(nn.Module):
+    """Two circular convolutions with the time's shift between them, and a way around."""
+
+    def __init__(self, before: int, after: int, features: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(before, after, 3, padding=1, padding_mode="circular")
+        self.second = nn.Conv2d(after, after, 3, padding=1, padding_mode="circular")
+        self.shift = nn.Linear(features, after)
+        self.around = nn.Conv2d(before, after, 1)
+
+    def forward(self, x: Tensor, features: Tensor) -> Tensor:
+        y = F.silu(self.first(x)) + self.shift(features)[:, :, None, None]
+        return self.around(x) + self.second(F.silu(y))
+
+
+class UNet(nn.Module):
+    """The convolutional preset: `levels` halvings, `width` doubling with each (Ho et al. 2020, without
+    attention). Slower than patches on a CPU; it takes the place of a `FieldNetwork`."""
+
+    def __init__(self, shape: Patches, conditions: int, width: int = 32, levels: int = 3) -> None:
+        super().__init__()
+        sizes = [width * 2**i for i in range(levels + 1)]
+        features = 4 * width
+        self.time = nn.Linear(256, features)
+        self.condition = nn.Linear(conditions, features)
+        self.enter = nn.Conv2d(shape.channels, width, 3, padding=1, padding_mode="circular")
+        self.fall = nn.ModuleList(Block(a, b, features) for a, b in zip(sizes, sizes[1:], strict=False))
+        self.middle = Block(sizes[-1], sizes[-1], features)
+        self.rise = nn.ModuleList(
+            Block(b + b, a, features) for a, b in zip(sizes[::-1][1:], sizes[::-1], strict=False)
+        )
+        self.leave = nn.Conv2d(width, shape.out, 3, padding=1, padding_mode="circular")
+        nn.init.zeros_(self.leave.weight)
+        nn.init.zeros_(self.leave.bias)
+        self.forwards = 0
+
+    def forward(self, head: str, x: Tensor, t: Tensor, condition: Tensor) -> Tensor:
+        """As `FieldNetwork.forward`; there is one head only."""
+        self.forwards += 1
+        features = F.silu(self.time(sinusoid(t)) + self.condition(condition))
+        x, kept = self.enter(x), []
+        for block in self.fall:
+            x = block(x, features)
+            kept.append(x)
+            x = F.avg_pool2d(x, 2)
+        x = self.middle(x, features)
+        for block in self.rise:
+            x = F.interpolate(x, scale_factor=2, mode="nearest")
+            x = block(torch.cat([x, kept.pop()], 1), features)
+        return self.leave(x)

@@ -1,0 +1,237 @@
+"""Physical fields: builds the data of every family, fits their spectra, trains the network.
+
+Data are made by our own samplers and solvers, split by trajectory, and cached as FP16. Shapes: fields
+`(n, h, w)`, parameters `(n,)`.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from ..energy import EnergyPotential, phi4
+from ..iterate import State, iterate
+from ..physics.model import DETAILS, FAMILIES, LAM, PROCESS, FieldModel, fitted_power, wiener
+from ..physics.scales import haar
+from ..physics.solve import cahn_hilliard, heat
+from ..rng import Rng
+from ..steps.lattice import sweeps
+from .fit import optimisers, restore, save
+
+Fields = dict[str, tuple[Tensor, Tensor, Tensor]]  # name -> fields, parameter, second condition
+HELD_OUT = 0.1
+MIX = {  # (family, side of the grid): share of the training's steps and fields in one
+    ("phi4", 64): (0.30, 32),
+    ("phi4", 128): (0.06, 8),
+    ("phi4", 256): (0.12, 8),
+    ("phi4-half", 128): (0.06, 8),
+    ("phi4-quarter", 64): (0.10, 32),
+    ("ising", 64): (0.10, 32),
+    ("cahn-hilliard", 64): (0.12, 32),
+    ("heat", 64): (0.04, 32),
+    ("phi4-quarter-details", 64): (0.05, 32),
+    ("phi4-half-details", 128): (0.05, 8),
+}
+
+
+def spread(name: str, count: int, seed: int) -> Tensor:
+    """`count` parameters of a family, evenly spread, in an order that depends on the seed."""
+    family, rng = FAMILIES[name], torch.Generator().manual_seed(seed)
+    place = (torch.arange(count) + torch.rand(count, generator=rng)) / count
+    return family.low + (family.high - family.low) * place[torch.randperm(count, generator=rng)]
+
+
+def equilibrium(name: str, count: int, side: int, seed: int, each: int = 8, settle: int = 400) -> Fields:
+    """Independent chains, one for each parameter, settled from noise; `each` fields of every chain."""
+    betas, out, chains = spread(name, -(-count // each), seed), [], []
+    for i, beta in enumerate(betas.tolist()):
+        spins = name == "ising"
+        energy = EnergyPotential(0.0, beta, 1.0, 1.0) if spins else phi4(beta / 2, LAM)
+        rng = Rng.of(seed, 1, first=i)
+        x = rng.fork(1).normal(side, side)
+        x = x.sign() if spins else x
+        walk = sweeps(energy, 0.09, length=0 if spins else 10, flips=16, count=50)
+        states = iterate(walk, State.begin(x), torch.zeros(settle // 50 + each + 1), rng)
+        out += [state.x[0] for i, state in enumerate(states) if i >= settle // 50]  # type: ignore[index]
+        chains += [beta] * each
+    return {name: (torch.stack(out)[:count], torch.tensor(chains)[:count], torch.zeros(count))}
+
+
+def mixtures(count: int, side: int, seed: int, each: int = 8) -> Fields:
+    """Cahn and Hilliard's equation from noise about a mean, seen at several times."""
+    family, rng = FAMILIES["cahn-hilliard"], torch.Generator().manual_seed(seed)
+    runs, dt = -(-count // each), 0.2
+    mean = torch.rand(runs, generator=rng) * 0.8 - 0.4
+    x = mean[:, None, None] + 0.1 * torch.randn(runs, side, side, generator=rng)
+    x = x - x.mean((1, 2), keepdim=True) + mean[:, None, None]
+    log = family.low + (family.high - family.low) * torch.rand(runs, each, generator=rng)
+    step = (10**log / dt).round().long()
+    out = torch.empty(runs, each, side, side)
+    for i, now in enumerate(cahn_hilliard(x, int(10**family.high / dt) + 1, dt), 1):
+        for run, k in (step == i).nonzero().tolist():
+            out[run, k] = now[run]
+    seconds = mean[:, None].expand(-1, each).flatten()
+    return {"cahn-hilliard": (out.flatten(0, 1)[:count], log.flatten()[:count], seconds[:count])}
+
+
+def warm(count: int, side: int, seed: int) -> Fields:
+    """Three to twelve hot points on an insulated plate, after a while; the mean is 1."""
+    rng, log = torch.Generator().manual_seed(seed), spread("heat", count, seed)
+    x = torch.zeros(count, side * side)
+    for i in range(count):
+        points = int(torch.randint(3, 13, (1,), generator=rng))
+        place = torch.randint(side * side, (points,), generator=rng)
+        x[i].index_add_(0, place, 0.5 + torch.rand(points, generator=rng))
+    x = x * side * side / x.sum(1, keepdim=True)
+    return {"heat": (heat(x.view(-1, side, side), 10**log), log, torch.zeros(count))}
+
+
+def build(folder: Path, scale: float = 1.0) -> dict[str, Tensor]:
+    """All fields, from `folder/fields.safetensors` if they lie there. Keys are `name/side/what`; the last
+    tenth of each is held out.
+    """
+    path = folder / "fields.safetensors"
+    if path.exists():
+        return load_file(path)
+    n, out = lambda count: max(16, int(count * scale)), {}
+    made = [
+        (64, equilibrium("phi4", n(6000), 64, 1)),
+        (128, equilibrium("phi4", n(800), 128, 2)),
+        (256, equilibrium("phi4", n(800), 256, 3)),
+        (64, equilibrium("ising", n(3000), 64, 4)),
+        (64, mixtures(n(3000), 64, 5)),
+        (64, warm(n(1500), 64, 6)),
+    ]
+    x, beta, none = made[2][1]["phi4"]
+    half = haar(x)[0]
+    made += [(128, {"phi4-half": (half, beta, none)}), (64, {"phi4-quarter": (haar(half)[0], beta, none)})]
+    for side, fields in made:
+        for name, (x, parameter, second) in fields.items():
+            out[f"{name}/{side}/x"], out[f"{name}/{side}/u"] = x.half(), FAMILIES[name].unit(parameter)
+            out[f"{name}/{side}/second"] = second
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file({k: v.contiguous().clone() for k, v in out.items()}, path)
+    return out
+
+
+def split(data: dict[str, Tensor], name: str, side: int, *, held_out: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """Fields, parameters on [0, 1] and second conditions of one half of the split."""
+    x, u, second = (data[f"{name}/{side}/{what}"] for what in ("x", "u", "second"))
+    at = int(len(x) * (1 - HELD_OUT)) // 8 * 8  # a chain or trajectory of 8 fields is never cut
+    here = slice(at, None) if held_out else slice(0, at)
+    return x[here].float(), u[here], second[here]
+
+
+def spectra(model: FieldModel, data: dict[str, Tensor]) -> None:
+    """Fits the model's tables to the training half."""
+    tables = []
+    for name in FAMILIES:
+        sides = sorted({int(key.split("/")[1]) for key in data if key.startswith(f"{name}/")})
+        sets = [split(data, name, side, held_out=False)[:2] for side in sides]
+        tables.append(fitted_power(sets))
+    model.log_power.copy_(torch.stack(tables).flatten())
+
+
+def turned(x: Tensor, name: str, rng: torch.Generator) -> Tensor:
+    """A copy of `(b, h, w)` that is as likely: shifted, turned, mirrored; symmetric families change sign."""
+    b, h, w = x.shape
+    down, across, kind, sign = torch.randint(0, 1 << 30, (4, b), generator=rng)
+    out = []
+    for i in range(b):
+        one = x[i]
+        if name != "heat":  # a plate with walls has no other place to begin
+            one = one.roll((int(down[i]) % h, int(across[i]) % w), (0, 1))
+        one = one.rot90(int(kind[i]) % 4)
+        one = one.flip(0) if kind[i] // 4 % 2 else one
+        out.append(-one if name.startswith(("phi4", "ising")) and sign[i] % 2 else one)
+    return torch.stack(out)
+
+
+@dataclass(frozen=True)
+class FieldRecipe:
+    """A training of fields. `objective` is mse (every noise level counts alike) or vlb (the likelihood bound)."""
+
+    steps: int = 3600
+    rate: float = 1.5e-3
+    warm_up: int = 100
+    objective: str = "mse"
+    seed: int = 0
+
+    def rate_at(self, step: int) -> float:
+        fall = min(1.0, (self.steps - step) / (0.6 * self.steps))
+        return self.rate * min(1.0, (step + 1) / self.warm_up, fall)
+
+
+def draw_times(count: int, rng: torch.Generator, low: float = -9.0, high: float = 8.5) -> Tensor:
+    """Times whose log signal-to-noise ratio is uniform between `low` and `high`, stratified."""
+    place = (torch.arange(count) + torch.rand(count, generator=rng)) / count
+    snr = torch.exp(low + (high - low) * place)
+    return 2 / math.pi * torch.acos((snr / (1 + snr)).sqrt())  # keep = cos^2(pi t / 2) = snr / (1 + snr)
+
+
+def errors(
+    model: FieldModel, name: str, batch: tuple[Tensor, Tensor, Tensor], rng: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Squared error of x_0_hat, `(b,)` each: over the linear estimate's own expected error (below 1 when the
+    network knows more), and times the signal-to-noise ratio (whose mean over log ratios is the bound).
+    """
+    x, u, second = batch
+    t = draw_times(len(x), rng)
+    if name.endswith("-details"):
+        family = name.removesuffix("-details")
+        mean, wanted = haar(turned(x, DETAILS[family], rng))
+        noise = 0.3 * torch.rand(len(x), generator=rng)
+        scale = model.power(family, u, *mean.shape[1:]).mean((1, 2)).sqrt()
+        blurred = mean + (noise * scale)[:, None, None] * torch.randn(mean.shape, generator=rng)
+        guess = model.details(family, u, blurred, noise)
+    else:
+        guess = model.whole(name, u, second, *x.shape[1:])
+        wanted = turned(x, name, rng)[:, None]
+    x_0 = (wanted - guess.offset) / guess.scale
+    alpha, sigma = PROCESS.at(t, x_0)
+    x_t = alpha * x_0 + sigma * torch.randn(x_0.shape, generator=rng)
+    error = (guess.denoise(x_t, t) - x_0).float().square().mean((1, 2, 3))
+    _, left = wiener(x_t, t, guess.power)
+    return error / left.flatten() ** 2, error * (alpha / sigma).square().flatten()
+
+
+def fit_fields(
+    recipe: FieldRecipe, data: dict[str, Tensor], folder: Path, every_seconds: float = 240.0
+) -> Iterator[tuple[int, str, float, float, FieldModel]]:
+    """Trains, yielding (step, family, loss, samples per second, model); resumes from `folder`."""
+    torch.manual_seed(recipe.seed)
+    model = FieldModel()
+    spectra(model, data)
+    optimiser = optimisers(model.network, recipe.rate)  # type: ignore[arg-type]
+    start = restore(folder, model.network, optimiser) if (folder / "checkpoint.json").exists() else 0  # type: ignore[arg-type]
+    sets = {key: split(data, FINE.get(key, key)[0], FINE.get(key, key)[1], held_out=False) for key in MIX}
+    keys, shares, saved = [*MIX], torch.tensor([share for share, _ in MIX.values()]), time.monotonic()
+    for step in range(start, recipe.steps):
+        began, rng = time.monotonic(), torch.Generator().manual_seed(recipe.seed * 1_000_003 + step)
+        key = keys[int(torch.multinomial(shares, 1, generator=rng))]
+        index = torch.randint(len(sets[key][0]), (MIX[key][1],), generator=rng)
+        for one in optimiser:
+            for group in one.param_groups:
+                group["lr"] = recipe.rate_at(step)
+        with torch.autocast("cpu", torch.bfloat16):
+            mse, vlb = errors(model, key[0], tuple(part[index] for part in sets[key]), rng)  # type: ignore[arg-type]
+        loss = (mse if recipe.objective == "mse" else vlb).mean()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.network.parameters(), 1.0)
+        for one in optimiser:
+            one.step()
+            one.zero_grad(set_to_none=True)
+        yield step, f"{key[0]} {key[1]}", loss.item(), len(index) / (time.monotonic() - began), model
+        if step + 1 == recipe.steps or time.monotonic() - saved > every_seconds:
+            save(folder, model.network, optimiser, step + 1)  # type: ignore[arg-type]
+            saved = time.monotonic()
+
+
+FINE = {("phi4-quarter-details", 64): ("phi4-half", 128), ("phi4-half-details", 128): ("phi4", 256)}
