@@ -57,54 +57,59 @@ fn kick_row(t: Terms, s: f32, above: &[f32], x: &[f32], below: &[f32], p: &mut [
     }
 }
 
-each_isa! {
-    /// p += s force(x).
-    fn kick(t: Terms, s: f32, w: usize, x: &[f32], p: &mut [f32]) {
-        let h = x.len() / w;
-        for i in 0..h {
-            let row = |i: usize| &x[i * w..][..w];
-            kick_row(t, s, row((i + h - 1) % h), row(i), row((i + 1) % h), &mut p[i * w..][..w]);
-        }
+/// p += s force(x).
+#[inline(always)]
+fn kick(t: Terms, s: f32, w: usize, x: &[f32], p: &mut [f32]) {
+    let h = x.len() / w;
+    for i in 0..h {
+        let row = |i: usize| &x[i * w..][..w];
+        kick_row(
+            t,
+            s,
+            row((i + h - 1) % h),
+            row(i),
+            row((i + 1) % h),
+            &mut p[i * w..][..w],
+        );
     }
 }
 
-each_isa! {
-    /// x += s p.
-    fn drift(s: f32, p: &[f32], x: &mut [f32]) {
-        for (x, &p) in x.iter_mut().zip(p) {
-            *x += s * p;
-        }
+/// x += s p.
+#[inline(always)]
+fn drift(s: f32, p: &[f32], x: &mut [f32]) {
+    for (x, &p) in x.iter_mut().zip(p) {
+        *x += s * p;
     }
 }
 
-each_isa! {
-    /// E / kT, rows in FP32 and their sum in FP64.
-    fn energy(t: Terms, w: usize, x: &[f32]) -> f64 {
-        let h = x.len() / w;
-        let mut total = 0f64;
-        for i in 0..h {
-            let (here, below) = (&x[i * w..][..w], &x[(i + 1) % h * w..][..w]);
-            let (mut bonds, mut local) = (here[w - 1] * here[0], 0f32);
-            bonds += crate::vector::dot(&here[..w - 1], &here[1..]);
-            bonds += crate::vector::dot(here, below);
-            let mut lanes = [0f32; 16];
-            for part in here.chunks(16) {
-                for (lane, &v) in lanes.iter_mut().zip(part) {
-                    let square = v * v;
-                    *lane += square * (0.25 * t.cubic * square - 0.5 * t.own) - t.field * v;
-                }
+/// E / kT, rows in FP32 and their sum in FP64.
+#[inline(always)]
+fn energy(t: Terms, w: usize, x: &[f32]) -> f64 {
+    let h = x.len() / w;
+    let mut total = 0f64;
+    for i in 0..h {
+        let (here, below) = (&x[i * w..][..w], &x[(i + 1) % h * w..][..w]);
+        let (mut bonds, mut local) = (here[w - 1] * here[0], 0f32);
+        bonds += crate::vector::dot(&here[..w - 1], &here[1..]);
+        bonds += crate::vector::dot(here, below);
+        let mut lanes = [0f32; 16];
+        for part in here.chunks(16) {
+            for (lane, &v) in lanes.iter_mut().zip(part) {
+                let square = v * v;
+                *lane += square * (0.25 * t.cubic * square - 0.5 * t.own) - t.field * v;
             }
-            local += lanes.iter().sum::<f32>();
-            total += local as f64 - t.near as f64 * bonds as f64;
         }
-        total
+        local += lanes.iter().sum::<f32>();
+        total += local as f64 - t.near as f64 * bonds as f64;
     }
+    total
 }
 
-each_isa! {
-    fn square(p: &[f32]) -> f64 {
-        p.chunks(64).map(|part| crate::vector::dot(part, part) as f64).sum()
-    }
+#[inline(always)]
+fn square(p: &[f32]) -> f64 {
+    p.chunks(64)
+        .map(|part| crate::vector::dot(part, part) as f64)
+        .sum()
 }
 
 /// Room for one chain's momenta, its proposal, random words and the cluster's edge.
@@ -116,12 +121,27 @@ pub struct Scratch {
     edge: Vec<u32>,
 }
 
-/// Leapfrog: `count` kick-drift-kick steps.
-pub fn leapfrog(t: Terms, w: usize, size: f32, count: usize, x: &mut [f32], p: &mut [f32]) {
-    kick(t, 0.5 * size, w, x, p);
-    for i in 0..count {
-        drift(size, p, x);
-        kick(t, if i + 1 < count { size } else { 0.5 * size }, w, x, p);
+each_isa! {
+    /// Leapfrog: `count` kick-drift-kick steps. Potential and kinetic energy at the end.
+    pub fn leapfrog(t: Terms, w: usize, size: f32, count: usize, x: &mut [f32], p: &mut [f32]) -> (f64, f64) {
+        kick(t, 0.5 * size, w, x, p);
+        for i in 0..count {
+            drift(size, p, x);
+            kick(t, if i + 1 < count { size } else { 0.5 * size }, w, x, p);
+        }
+        (energy(t, w, x), 0.5 * square(p))
+    }
+}
+
+each_isa! {
+    fn energy_of(t: Terms, w: usize, x: &[f32]) -> f64 {
+        energy(t, w, x)
+    }
+}
+
+each_isa! {
+    fn kinetic(p: &[f32]) -> f64 {
+        0.5 * square(p)
     }
 }
 
@@ -166,7 +186,7 @@ pub fn sweeps(
     s.y.resize(n, 0.0);
     s.words.resize(2 * n, 0.0);
     let mut report = Report {
-        energy: energy(t, w, x),
+        energy: energy_of(t, w, x),
         ..Report::default()
     };
     for i in 0..moves.sweeps {
@@ -178,10 +198,9 @@ pub fn sweeps(
                 .round_ties_even()
                 .max(1.0) as usize;
             s.y.copy_from_slice(x);
-            let before = report.energy + 0.5 * square(&s.p);
-            leapfrog(t, w, moves.size, count, &mut s.y, &mut s.p);
-            let there = energy(t, w, &s.y);
-            report.log_ratio = before - there - 0.5 * square(&s.p);
+            let before = report.energy + kinetic(&s.p);
+            let (there, left) = leapfrog(t, w, moves.size, count, &mut s.y, &mut s.p);
+            report.log_ratio = before - there - left;
             if (here.fork(5).uniform() as f64).ln() < report.log_ratio {
                 x.copy_from_slice(&s.y);
                 report.energy = there;
@@ -193,7 +212,7 @@ pub fn sweeps(
             for _ in 0..moves.flips {
                 flip(t, w, x, &mut rng, &mut s.edge);
             }
-            report.energy = energy(t, w, x);
+            report.energy = energy_of(t, w, x);
         }
     }
     report

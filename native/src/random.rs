@@ -25,18 +25,32 @@ impl Counter {
 
     /// One uniform number in [0, 1).
     pub fn uniform(self) -> f32 {
-        (self.words()[0] >> 8) as f32 * UNIT
+        (self.words(0)[0] >> 8) as f32 * UNIT
     }
 
-    /// The words at place 0.
-    pub fn words(self) -> [u32; 4] {
-        let mut lanes = [[0u32; LANES]; 4];
-        blocks(self, 0, &mut lanes);
-        lanes.map(|lane| lane[0])
+    /// The words at one place: Philox4x32-10 (Salmon et al. 2011).
+    pub fn words(self, place: u32) -> [u32; 4] {
+        let [mut a, mut b, mut c, mut d] = [place, self.stream, self.step, self.sample];
+        let (mut k0, mut k1) = (self.seed as u32, (self.seed >> 32) as u32);
+        for _ in 0..10 {
+            let (p0, p1) = (
+                a as u64 * MULTIPLIERS.0 as u64,
+                c as u64 * MULTIPLIERS.1 as u64,
+            );
+            (a, b, c, d) = (
+                (p1 >> 32) as u32 ^ b ^ k0,
+                p1 as u32,
+                (p0 >> 32) as u32 ^ d ^ k1,
+                p0 as u32,
+            );
+            k0 = k0.wrapping_add(WEYL.0);
+            k1 = k1.wrapping_add(WEYL.1);
+        }
+        [a, b, c, d]
     }
 }
 
-/// Philox4x32-10 (Salmon et al. 2011) at 16 places from `first` on.
+/// `Counter::words` at 16 places from `first` on.
 #[inline(always)]
 fn blocks(at: Counter, first: u32, c: &mut [[u32; LANES]; 4]) {
     for l in 0..LANES {
@@ -135,7 +149,15 @@ each_isa! {
 
 /// Standard normal numbers (Box and Muller 1958), as `Rng.normal`; `scratch` holds twice as many numbers.
 pub fn normals(at: Counter, out: &mut [f32], scratch: &mut [f32]) {
-    words(at, scratch);
+    if scratch.len() <= 8 {
+        for (i, part) in scratch.chunks_mut(4).enumerate() {
+            for (out, word) in part.iter_mut().zip(at.words(i as u32)) {
+                *out = (word >> 8) as f32;
+            }
+        }
+    } else {
+        words(at, scratch);
+    }
     let (u, v) = scratch.split_at(out.len());
     box_muller(u, v, out);
 }
@@ -145,7 +167,7 @@ pub struct Sequence(u64);
 
 impl Sequence {
     pub fn of(at: Counter) -> Self {
-        let [a, b, ..] = at.words();
+        let [a, b, ..] = at.words(0);
         Self((a as u64) << 32 | b as u64)
     }
 
@@ -172,7 +194,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn philox_gives_its_published_answer() {
+    fn philox_gives_its_published_answer_one_by_one_and_in_lanes() {
         let mut lanes = [[0u32; LANES]; 4];
         let at = Counter {
             seed: 0,
@@ -183,6 +205,16 @@ mod tests {
         blocks(at, 0, &mut lanes);
         let first = lanes.map(|lane| lane[0]);
         assert_eq!(first, [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8]);
+        let other = Counter {
+            seed: 1 << 40 | 3,
+            sample: 5,
+            step: 7,
+            stream: 9,
+        };
+        blocks(other, 2, &mut lanes);
+        for l in 0..LANES {
+            assert_eq!(lanes.map(|lane| lane[l]), other.words(2 + l as u32));
+        }
     }
 
     #[test]

@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -106,7 +107,7 @@ def _find() -> tuple[ctypes.CDLL | None, str]:
     library.bowstring_trunk.argtypes = [ctypes.POINTER(Shape), ctypes.POINTER(Layer), *[POINTER] * 8]
     library.bowstring_top.argtypes = [SIZE, SIZE, *[POINTER] * 5, SIZE, SIZE, POINTER, POINTER]
     library.bowstring_draw.argtypes = [POINTER, SIZE, SIZE, POINTER, ctypes.c_float, POINTER]
-    who = [ctypes.c_uint64, POINTER, POINTER, ctypes.c_uint32]
+    who: list[Any] = [ctypes.c_uint64, POINTER, POINTER, ctypes.c_uint32]
     library.bowstring_normals.argtypes = [*who, SIZE, SIZE, POINTER]
     library.bowstring_lattice.argtypes = [
         ctypes.POINTER(Terms),

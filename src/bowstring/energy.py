@@ -35,8 +35,8 @@ def per_sample(x: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class EnergyPotential:
-    """K/2 sum over bonds of (x_i - x_j)^2, - J sum over bonds of x_i x_j, + sum of r/2 x^2 + u/4 x^4 - h x, and
-    for densities + T sum of x ln x.
+    """K/2 sum over bonds of (x_i - x_j)^2, - J sum over bonds of x_i x_j, + sum of r/2 x^2 + u/4 x^4 - h x,
+    and for densities + T sum of x ln x.
 
     Bonds join nearest neighbours, each once; periodic fields are tori, others have insulated walls (across
     which no bond goes). Ginzburg and Landau's energy is K, u > 0 and r < 0; `phi4` gives the lattice

@@ -7,7 +7,7 @@ different things: a projection offers the first. Fields are `(b, h, w)`.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -96,6 +96,54 @@ def coarse(low: Tensor) -> Project:
         k = x.shape[1] // low.shape[1]
         pooled = x.unflatten(1, (-1, k)).unflatten(3, (-1, k)).mean((2, 4))
         return x + (low - pooled).repeat_interleave(k, 1).repeat_interleave(k, 2)
+
+    return project
+
+
+def linear(a: Tensor, b: Tensor) -> Project:
+    """A x = b for a matrix `(m, n)` of full row rank over flattened states; the factor is made once.
+
+    Raises:
+        ValueError: rows that depend on each other, so that some b cannot be met.
+    """
+    a = a.double()
+    try:
+        factor = torch.linalg.cholesky(a @ a.T)
+    except torch.linalg.LinAlgError:
+        raise ValueError(
+            f"the {len(a)} rows of a depend on each other; leave out the redundant ones"
+        ) from None
+
+    def project(x: Tensor) -> Tensor:
+        flat = _flat(x).double()
+        lack = (b.double() - flat @ a.T).T
+        return (flat + (a.T @ torch.cholesky_solve(lack, factor)).T).to(x.dtype).view_as(x)
+
+    return project
+
+
+def intersection(projects: Sequence[Project], rounds: int = 200, close: float = 1e-6) -> Project:
+    """The nearest point of several convex sets at once (Dykstra 1983).
+
+    Raises:
+        ValueError: the sets are still `close` apart after all rounds; perhaps they do not meet.
+    """
+
+    def project(x: Tensor) -> Tensor:
+        y, owed = x, [torch.zeros_like(x) for _ in projects]
+        for _ in range(rounds):
+            before = y
+            for i, one in enumerate(projects):
+                z = one(y + owed[i])
+                owed[i] = y + owed[i] - z
+                y = z
+            gap = max(float((one(y) - y).abs().max()) for one in projects)
+            if gap <= close and float((y - before).abs().max()) <= close:
+                return y
+        raise ValueError(
+            f"after {rounds} rounds the sets are {gap:.2g} apart, more than {close:g}; do they meet? "
+            "Give more rounds"
+        )
 
     return project
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from .physics import measure as physics
 from .skeleton import measure as skeleton
 from .text import measure as text
 
-TOPICS: dict[str, Callable[..., dict[str, Any]]] = {"text": text, "skeleton": skeleton}
+TOPICS: dict[str, Callable[..., dict[str, Any]]] = {"text": text, "skeleton": skeleton, "physics": physics}

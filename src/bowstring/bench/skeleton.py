@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +90,7 @@ def scaling(rounds: int) -> float:
             x, times = rng.normal(size=(m, k)).astype(np.float32), []
             for threads in (1, os.cpu_count() or 1):
                 use_threads(threads)
-                times.append(medians({"ours": lambda q=quant, x=x: q.matmul(x)}, rounds)["ours"])
+                times.append(medians({"ours": partial(quant.matmul, x)}, rounds)["ours"])
             ratios.append(times[0] / times[1])
     return statistics.median(ratios)
 

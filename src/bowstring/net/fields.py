@@ -6,6 +6,7 @@ correction to a linear estimate that they are shown (`physics.denoise`), and sta
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import torch
@@ -104,14 +105,14 @@ class UNet(nn.Module):
         self.time = nn.Linear(256, features)
         self.condition = nn.Linear(conditions, features)
         self.enter = nn.Conv2d(shape.channels, width, 3, padding=1, padding_mode="circular")
-        self.fall = nn.ModuleList(Block(a, b, features) for a, b in zip(sizes, sizes[1:], strict=False))
+        self.fall = nn.ModuleList(Block(a, b, features) for a, b in itertools.pairwise(sizes))
         self.middle = Block(sizes[-1], sizes[-1], features)
         self.rise = nn.ModuleList(
             Block(b + b, a, features) for a, b in zip(sizes[::-1][1:], sizes[::-1], strict=False)
         )
         self.leave = nn.Conv2d(width, shape.out, 3, padding=1, padding_mode="circular")
         nn.init.zeros_(self.leave.weight)
-        nn.init.zeros_(self.leave.bias)
+        nn.init.zeros_(self.leave.bias)  # type: ignore[arg-type]
         self.forwards = 0
 
     def forward(self, head: str, x: Tensor, t: Tensor, condition: Tensor) -> Tensor:

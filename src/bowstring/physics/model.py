@@ -1,8 +1,9 @@
 """FieldModel: what a network and its tables know of several families of fields.
 
 The belief about a clean field is the best linear estimate, known exactly from the family's power spectrum,
-plus a correction by the network. So spectra are right from the start, and the network spends itself on what is
-not Gaussian. Shapes: fields `(b, h, w)`; parameters `(b,)`; inside, fields are `(b, c, h, w)` of variance 1.
+plus a correction by the network, coloured as what the estimate leaves open. So spectra are right from the
+start, what is conserved stays so, and the network spends itself on what is not Gaussian. Shapes: fields `(b,
+h, w)`; parameters `(b,)`; inside, fields are `(b, c, h, w)` of variance 1.
 """
 
 from __future__ import annotations
@@ -24,12 +25,21 @@ from .scales import filtered, given_mean
 
 @dataclass(frozen=True)
 class Family:
-    """A kind of field. `parameter` moves its spectrum, `second` is a further condition."""
+    """A kind of field. `parameter` moves its spectrum, `second` is a further condition. `mean` is what a
+    field of this kind has as its mean: a number, or "second"; None when it fluctuates.
+    """
 
     parameter: str
     low: float
     high: float
     second: str = ""
+    mean: float | str | None = None
+
+    def offset(self, second: Tensor) -> Tensor:
+        """The known mean of fields with these second conditions, `(b, 1, 1)`."""
+        if self.mean == "second":
+            return second[:, None, None]
+        return torch.full((len(second), 1, 1), float(self.mean or 0.0))
 
     def unit(self, value: Tensor) -> Tensor:
         """The parameter on [0, 1].
@@ -50,12 +60,15 @@ FAMILIES = {
     "phi4-half": Family("beta", 0.2, 0.68),  # means of 2 x 2 blocks
     "phi4-quarter": Family("beta", 0.2, 0.68),  # means of 4 x 4 blocks
     "ising": Family("beta", 0.2, 0.5),
-    "cahn-hilliard": Family("log10_time", 0.7, 2.5, "mean"),
-    "heat": Family("log10_time", 0.0, 2.0),
+    "cahn-hilliard": Family("log10_time", 0.7, 2.5, "mean", "second"),
+    "heat": Family("log10_time", 0.0, 2.0, mean=1.0),
 }
 DETAILS = {"phi4-quarter": "phi4-half", "phi4-half": "phi4"}  # the coarse family and the one it refines to
 NAMES = (*FAMILIES, *(f"{name}-details" for name in DETAILS))
-KNOTS, WAVES = 9, 33  # of the tables: the parameter, and the square root of the lattice Laplacian's eigenvalue
+KNOTS, WAVES = (
+    9,
+    33,
+)  # of the tables: the parameter, and the square root of the lattice Laplacian's eigenvalue
 LAM = 0.5  # of phi4
 HEADS = {"8": Patches(2, 1, 8), "16": Patches(2, 1, 16), "details": Patches(7, 3, 8)}
 CONFIG = NetworkConfig(width=256, depth=6, hidden=704, vocab=1, rank=1)
@@ -106,15 +119,14 @@ class FieldModel(nn.Module):
         kind[:, NAMES.index(name)] = 1.0
         return torch.cat([kind, u[:, None], second[:, None]], 1)
 
-    def corrected(
-        self, head: str, power: Tensor, condition: Tensor, given: Tensor | None = None
-    ) -> Denoise:
+    def corrected(self, head: str, power: Tensor, condition: Tensor, given: Tensor | None = None) -> Denoise:
         """A denoiser of `(b, c, h, w)` whose modes have this `power (b, c, h, w)` of mean 1."""
 
         def denoise(x: Tensor, t: Tensor) -> Tensor:
-            linear, spread = wiener(x, t, power)
+            linear, left = wiener(x, t, power)
             shown = [x, linear] if given is None else [x, linear, given]
-            return linear + spread * self.network(head, torch.cat(shown, 1), t, condition)
+            correction = self.network(head, torch.cat(shown, 1), t, condition).float()
+            return linear + torch.fft.ifft2(torch.fft.fft2(correction) * left.sqrt()).real
 
         return denoise
 
@@ -124,11 +136,11 @@ class FieldModel(nn.Module):
         variance = power.mean((2, 3), keepdim=True)
         head = "16" if h * w > 128 * 128 else "8"
         denoise = self.corrected(head, power / variance, self.condition(family, u, second))
-        return Guess(denoise, power / variance, variance.sqrt(), torch.zeros(()))
+        return Guess(denoise, power / variance, variance.sqrt(), FAMILIES[family].offset(second)[:, None])
 
     def details(self, family: str, u: Tensor, mean: Tensor, noise: Tensor) -> Guess:
-        """How the details `(b, 3, h, w)` of `mean (b, h, w)` are found, `mean` having been blurred by noise of
-        `noise (b,)` times its standard deviation.
+        """How the details `(b, 3, h, w)` of `mean (b, h, w)` are found, `mean` having been blurred by noise
+        of `noise (b,)` times its standard deviation.
         """
         h, w = mean.shape[1:]
         fine = self.power(DETAILS[family], u, 2 * h, 2 * w)
@@ -142,15 +154,12 @@ class FieldModel(nn.Module):
 
 
 def wiener(x: Tensor, t: Tensor, power: Tensor) -> tuple[Tensor, Tensor]:
-    """The best linear estimate of a clean field with this power per site, and the standard deviation of what
-    it leaves, `(b, 1, 1, 1)`.
-    """
+    """The best linear estimate of a clean field with this power per site, and the power of what it leaves."""
     alpha, sigma = PROCESS.at(t, x)
     seen = alpha**2 * power + sigma**2
     gain = alpha * power / seen
     linear = torch.fft.ifft2(torch.fft.fft2(x) * gain).real
-    left = (power * sigma**2 / seen).mean((1, 2, 3), keepdim=True)
-    return linear, left.sqrt()
+    return linear, power * sigma**2 / seen
 
 
 def tent(place: Tensor, knots: int) -> Tensor:
@@ -188,5 +197,5 @@ def fitted_power(sets: Sequence[tuple[Tensor, Tensor]], rounds: int = 60) -> Ten
         loss.backward()
         return loss
 
-    search.step(misfit)  # type: ignore[no-untyped-call]
+    search.step(misfit)
     return table.detach().float()

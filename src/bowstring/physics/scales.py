@@ -11,7 +11,9 @@ import math
 import torch
 from torch import Tensor
 
-SIGNS = torch.tensor([[1.0, 1.0, 1.0, 1.0], [1.0, -1.0, 1.0, -1.0], [1.0, 1.0, -1.0, -1.0], [1.0, -1.0, -1.0, 1.0]])
+SIGNS = torch.tensor(
+    [[1.0, 1.0, 1.0, 1.0], [1.0, -1.0, 1.0, -1.0], [1.0, 1.0, -1.0, -1.0], [1.0, -1.0, -1.0, 1.0]]
+)
 
 
 def haar(x: Tensor) -> tuple[Tensor, Tensor]:

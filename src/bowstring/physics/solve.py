@@ -40,7 +40,9 @@ def cahn_hilliard(
 
 
 def free_energy(x: Tensor, kappa: float = 1.0) -> Tensor:
-    """Ginzburg and Landau's, sum of (x^2 - 1)^2 / 4 + kappa |grad x|^2 / 2 with spectral gradients, `(b,)`."""
+    """Ginzburg and Landau's, sum of (x^2 - 1)^2 / 4 + kappa |grad x|^2 / 2 with spectral gradients,
+    `(b,)`.
+    """
     h, w = x.shape[1:]
     modes = torch.fft.rfft2(x)
     bent = torch.fft.irfft2(wave_numbers(h, w).to(x.dtype) * modes, s=(h, w))

@@ -141,12 +141,13 @@ class BoltzmannSampler:
         if state.carry is not None:
             fresh = torch.zeros_like(state.carry["accepted"])
             state = replace(state, carry=state.carry | {"accepted": fresh, "proposed": fresh})
-        fields, energies, ratios = [], [], []
-        for state in self.chain(state, keep, size, rng, thin):
-            fields.append(state.x)
-            energies.append(state.carry["energy"].float())
-            ratios.append(state.carry["log_ratio"])
-        acceptance = state.carry["accepted"] / state.carry["proposed"]
+        fields, energies, ratios, carry = [], [], [], None
+        for one in self.chain(state, keep, size, rng, thin):
+            carry = one.carry
+            fields.append(one.x)
+            energies.append(carry["energy"].float())
+            ratios.append(carry["log_ratio"])
+        acceptance = carry["accepted"] / carry["proposed"]  # type: ignore[index]
         return Run(
             torch.stack(fields),  # type: ignore[arg-type]
             torch.stack(energies),
@@ -176,7 +177,8 @@ def tempered(kernels: Sequence[Step], temperatures: Sequence[float], energy: Ene
     neighbours on it, even pairs and odd ones in turn, exchange their fields with probability
     min(1, exp((1/kT_i - 1/kT_j) (E_i - E_j))) (Geyer 1991).
 
-    The state's b chains are b / r ladders, temperature running fastest; chains 0, r, 2 r, ... are at the first.
+    The state's b chains are b / r ladders, temperature running fastest; chains 0, r, 2 r, ... are at the
+    first.
 
     Raises:
         ValueError: as many kernels as temperatures are needed, and a whole number of ladders.
@@ -204,7 +206,9 @@ def tempered(kernels: Sequence[Step], temperatures: Sequence[float], energy: Ene
         source[low[swap]], source[high[swap]] = high[swap], low[swap]
         carry = state.carry | {
             "energy": energies[source],
-            "swapped": state.carry.get("swapped", torch.zeros(b)).index_add(0, low[swap], torch.ones(int(swap.sum()))),
+            "swapped": state.carry.get("swapped", torch.zeros(b)).index_add(
+                0, low[swap], torch.ones(int(swap.sum()))
+            ),
         }
         return replace(state, x=state.x[source], carry=carry)  # type: ignore[index]
 
@@ -215,6 +219,9 @@ def _put(state: State, rung: Tensor, part: State, energy: Energy) -> State:
     """`state` with the chains of one rung replaced."""
     if state.carry is None:
         state = replace(state, carry=started(state, energy))
-    own = {key: part.carry[key].to(state.carry[key].dtype) for key in ("energy", "accepted", "proposed", "log_ratio")}
+    own = {
+        key: part.carry[key].to(state.carry[key].dtype)
+        for key in ("energy", "accepted", "proposed", "log_ratio")
+    }
     rest = {key: value[rung] for key, value in state.carry.items() if key not in own}
     return state.merged(rung, replace(part, carry=own | rest))

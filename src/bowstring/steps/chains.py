@@ -143,7 +143,12 @@ def hmc(
         root = torch.as_tensor(mass, dtype=x.dtype).sqrt()  # type: ignore[union-attr]
         p = root * rng.normal(*x.shape[1:]).to(x.dtype)  # type: ignore[union-attr]
         # all chains share a length, so that they move together; it depends on the step alone
-        u = Rng(rng.seed, torch.zeros(1, dtype=torch.int64), rng.step[:1], rng.stream).fork(6).uniform().item()
+        u = (
+            Rng(rng.seed, torch.zeros(1, dtype=torch.int64), rng.step[:1], rng.stream)
+            .fork(6)
+            .uniform()
+            .item()
+        )
         count = max(1, round(length * (1 + jitter * (2 * u - 1))))
         y, q = leapfrog(force, x, p, size, count, mass)  # type: ignore[arg-type]
         kinetic = lambda v: 0.5 * (v**2 / mass).flatten(1).sum(1)  # noqa: E731  the formula's name

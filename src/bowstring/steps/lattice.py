@@ -150,8 +150,8 @@ def spectrum(energy: EnergyPotential, h: int, w: int) -> Tensor:
 
 
 def free_field(energy: EnergyPotential, angle: float = math.pi / 2, temperature: float = 1.0) -> Step:
-    """The exact Hamiltonian flow of a Gaussian field, in Fourier space with each mode's own mass: x cos(angle)
-    + a fresh field times sin(angle). Nothing is refused; a quarter of a turn forgets the start.
+    """The exact Hamiltonian flow of a Gaussian field, in Fourier space with each mode's own mass: x
+    cos(angle) + a fresh field times sin(angle). Nothing is refused; a quarter of a turn forgets the start.
     """
 
     def step(state: State, t: Tensor, s: Tensor, rng: Rng) -> State:

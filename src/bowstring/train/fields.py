@@ -6,24 +6,29 @@ Data are made by our own samplers and solvers, split by trajectory, and cached a
 
 from __future__ import annotations
 
+import json
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from rich.console import Console
+from rich.progress import Progress
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ..energy import EnergyPotential, phi4
 from ..iterate import State, iterate
+from ..physics.files import save_fields
 from ..physics.model import DETAILS, FAMILIES, LAM, PROCESS, FieldModel, fitted_power, wiener
 from ..physics.scales import haar
 from ..physics.solve import cahn_hilliard, heat
 from ..rng import Rng
 from ..steps.lattice import sweeps
 from .fit import optimisers, restore, save
+from .run import COLUMNS
 
 Fields = dict[str, tuple[Tensor, Tensor, Tensor]]  # name -> fields, parameter, second condition
 HELD_OUT = 0.1
@@ -39,6 +44,7 @@ MIX = {  # (family, side of the grid): share of the training's steps and fields 
     ("phi4-quarter-details", 64): (0.05, 32),
     ("phi4-half-details", 128): (0.05, 8),
 }
+FINE = {("phi4-quarter-details", 64): ("phi4-half", 128), ("phi4-half-details", 128): ("phi4", 256)}
 
 
 def spread(name: str, count: int, seed: int) -> Tensor:
@@ -134,8 +140,8 @@ def spectra(model: FieldModel, data: dict[str, Tensor]) -> None:
     tables = []
     for name in FAMILIES:
         sides = sorted({int(key.split("/")[1]) for key in data if key.startswith(f"{name}/")})
-        sets = [split(data, name, side, held_out=False)[:2] for side in sides]
-        tables.append(fitted_power(sets))
+        sets = [split(data, name, side, held_out=False) for side in sides]
+        tables.append(fitted_power([(x - FAMILIES[name].offset(second), u) for x, u, second in sets]))
     model.log_power.copy_(torch.stack(tables).flatten())
 
 
@@ -156,7 +162,9 @@ def turned(x: Tensor, name: str, rng: torch.Generator) -> Tensor:
 
 @dataclass(frozen=True)
 class FieldRecipe:
-    """A training of fields. `objective` is mse (every noise level counts alike) or vlb (the likelihood bound)."""
+    """A training of fields. `objective` is mse (every noise level counts alike) or vlb (the likelihood
+    bound).
+    """
 
     steps: int = 3600
     rate: float = 1.5e-3
@@ -199,7 +207,30 @@ def errors(
     x_t = alpha * x_0 + sigma * torch.randn(x_0.shape, generator=rng)
     error = (guess.denoise(x_t, t) - x_0).float().square().mean((1, 2, 3))
     _, left = wiener(x_t, t, guess.power)
-    return error / left.flatten() ** 2, error * (alpha / sigma).square().flatten()
+    return error / left.mean((1, 2, 3)), error * (alpha / sigma).square().flatten()
+
+
+def training_step(
+    model: FieldModel, optimiser: tuple[torch.optim.Optimizer, ...], recipe: FieldRecipe
+) -> Callable[[str, tuple[Tensor, Tensor, Tensor], int], float]:
+    """A function (family, batch, step) that improves the model and returns the loss."""
+
+    def improve(name: str, batch: tuple[Tensor, Tensor, Tensor], step: int) -> float:
+        for one in optimiser:
+            for group in one.param_groups:
+                group["lr"] = recipe.rate_at(step)
+        rng = torch.Generator().manual_seed(recipe.seed * 1_000_003 + step)
+        with torch.autocast("cpu", torch.bfloat16):
+            mse, vlb = errors(model, name, batch, rng)
+        loss = (mse if recipe.objective == "mse" else vlb).mean()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.network.parameters(), 1.0)
+        for one in optimiser:
+            one.step()
+            one.zero_grad(set_to_none=True)
+        return loss.item()
+
+    return improve
 
 
 def fit_fields(
@@ -209,29 +240,38 @@ def fit_fields(
     torch.manual_seed(recipe.seed)
     model = FieldModel()
     spectra(model, data)
-    optimiser = optimisers(model.network, recipe.rate)  # type: ignore[arg-type]
-    start = restore(folder, model.network, optimiser) if (folder / "checkpoint.json").exists() else 0  # type: ignore[arg-type]
-    sets = {key: split(data, FINE.get(key, key)[0], FINE.get(key, key)[1], held_out=False) for key in MIX}
+    optimiser = optimisers(model.network, recipe.rate)
+    start = restore(folder, model.network, optimiser) if (folder / "checkpoint.json").exists() else 0
+    sets = {key: split(data, *FINE.get(key, key), held_out=False) for key in MIX}
     keys, shares, saved = [*MIX], torch.tensor([share for share, _ in MIX.values()]), time.monotonic()
+    improve = training_step(model, optimiser, recipe)
     for step in range(start, recipe.steps):
-        began, rng = time.monotonic(), torch.Generator().manual_seed(recipe.seed * 1_000_003 + step)
+        began, rng = time.monotonic(), torch.Generator().manual_seed(recipe.seed * 1_000_003 - 1 - step)
         key = keys[int(torch.multinomial(shares, 1, generator=rng))]
         index = torch.randint(len(sets[key][0]), (MIX[key][1],), generator=rng)
-        for one in optimiser:
-            for group in one.param_groups:
-                group["lr"] = recipe.rate_at(step)
-        with torch.autocast("cpu", torch.bfloat16):
-            mse, vlb = errors(model, key[0], tuple(part[index] for part in sets[key]), rng)  # type: ignore[arg-type]
-        loss = (mse if recipe.objective == "mse" else vlb).mean()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.network.parameters(), 1.0)
-        for one in optimiser:
-            one.step()
-            one.zero_grad(set_to_none=True)
-        yield step, f"{key[0]} {key[1]}", loss.item(), len(index) / (time.monotonic() - began), model
+        x, u, second = sets[key]
+        loss = improve(key[0], (x[index], u[index], second[index]), step)
+        yield step, f"{key[0]} {key[1]}", loss, len(index) / (time.monotonic() - began), model
         if step + 1 == recipe.steps or time.monotonic() - saved > every_seconds:
-            save(folder, model.network, optimiser, step + 1)  # type: ignore[arg-type]
+            save(folder, model.network, optimiser, step + 1)
             saved = time.monotonic()
 
 
-FINE = {("phi4-quarter-details", 64): ("phi4-half", 128), ("phi4-half-details", 128): ("phi4", 256)}
+def train_fields(data: Path, out: Path) -> None:
+    """`bowstring train fields`: builds what is missing in `data`, trains in `out`, writes `out/model`."""
+    console, model = Console(), None
+    console.print("building fields; the first time takes some minutes")
+    recipe, made = FieldRecipe(), build(data)
+    out.mkdir(parents=True, exist_ok=True)
+    with Progress(*COLUMNS, console=console) as bar, (out / "log.jsonl").open("a") as log:
+        task = bar.add_task("train", total=recipe.steps, phase="fields", said="")
+        for step, key, loss, speed, model in fit_fields(recipe, made, out):  # noqa: B007
+            row = {"step": step, "fields": key, "loss": loss, "samples_per_second": speed}
+            log.write(json.dumps(row) + "\n")
+            log.flush()
+            said = f"{key}: error {loss:.3f} of the linear estimate's  {speed:,.0f} fields/s"
+            bar.update(task, completed=step + 1, said=said)
+    if model is None:
+        raise ValueError(f"{out} holds a finished training; choose another --out to train anew")
+    save_fields(out / "model", model)
+    console.print(f"model written to {out / 'model'}")

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..net.config import NetworkConfig
 from ..net.network import UnifiedScoreNetwork
@@ -87,12 +87,12 @@ class Progress:
     seconds_left: float
 
 
-def optimisers(
-    network: UnifiedScoreNetwork, rate: float
-) -> tuple[torch.optim.Optimizer, torch.optim.Optimizer]:
+def optimisers(network: nn.Module, rate: float) -> tuple[torch.optim.Optimizer, torch.optim.Optimizer]:
     """Muon for the trunk's matrices, AdamW for everything else."""
     matrices = [
-        p for n, p in network.trunk.layers.named_parameters() if p.ndim == 2 and not n.endswith("offset")
+        p
+        for n, p in network.trunk.layers.named_parameters()  # type: ignore[union-attr]
+        if p.ndim == 2 and not n.endswith("offset")
     ]
     taken = {id(p) for p in matrices}
     rest = [p for p in network.parameters() if id(p) not in taken]
@@ -134,9 +134,7 @@ def losses(
     return recipe.ar_weight[recipe.phase(step) == "cool"] * ar + diffusion, ar, diffusion
 
 
-def save(
-    folder: Path, network: UnifiedScoreNetwork, optimiser: tuple[torch.optim.Optimizer, ...], step: int
-) -> None:
+def save(folder: Path, network: nn.Module, optimiser: tuple[torch.optim.Optimizer, ...], step: int) -> None:
     """Writes a checkpoint beside the old one, then takes its place."""
     tensors = {f"network.{k}": v for k, v in network.state_dict().items()}
     scalars: dict[str, float] = {}
@@ -158,7 +156,7 @@ def save(
         (folder / f"{name}.new").replace(folder / name)
 
 
-def restore(folder: Path, network: UnifiedScoreNetwork, optimiser: tuple[torch.optim.Optimizer, ...]) -> int:
+def restore(folder: Path, network: nn.Module, optimiser: tuple[torch.optim.Optimizer, ...]) -> int:
     """Loads the checkpoint in `folder` into network and optimisers and returns its step."""
     tensors = load_file(folder / "checkpoint.safetensors")
     meta: dict[str, Any] = json.loads((folder / "checkpoint.json").read_text())

@@ -19,7 +19,9 @@ def text_baseline() -> Recipe:
 
 
 def text_more() -> Recipe:
-    """Goes on from `text` with both losses: more orders seen, mostly in blocks of 4, the default sampler's."""
+    """Goes on from `text` with both losses: more orders seen, mostly in blocks of 4, the default
+    sampler's.
+    """
     return replace(
         text(),
         name="text-more",

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from torch import nn
 
 from ..codec.text import TextCodec
 from ..net.config import NetworkConfig
@@ -61,7 +62,7 @@ def read_metadata(folder: Path) -> Metadata:
         raise ValueError(f"{path}: {faults}. Known keys: {sorted(Metadata.model_fields)}") from None
 
 
-def stored(network: UnifiedScoreNetwork, dtype: str) -> Iterator[tuple[str, Tensor]]:
+def stored(network: nn.Module, dtype: str) -> Iterator[tuple[str, Tensor]]:
     """Everything a network is made of: vectors in FP32, matrices in `dtype`, packed ones as they are."""
     for name, parameter in network.state_dict().items():
         array = parameter.detach().float().numpy()
@@ -104,7 +105,7 @@ def matrix_of(arrays: WeightsFile, name: str, shape: tuple[int, int], bits: int)
         raise ValueError(f"{arrays.path}, {name}: {error}") from None
 
 
-def fill(network: UnifiedScoreNetwork, arrays: WeightsFile) -> None:
+def fill(network: nn.Module, arrays: WeightsFile) -> None:
     """Gives every parameter its array, as FP32.
 
     Raises:

@@ -140,9 +140,10 @@ def packed(network: UnifiedScoreNetwork, make: Make) -> UnifiedScoreNetwork:
     return network
 
 
-def matrices(network: UnifiedScoreNetwork) -> dict[str, ArrowQuant]:
+def matrices(network: nn.Module) -> dict[str, ArrowQuant]:
     """Packed matrices by the names of the parameters they replace; none when it is not packed."""
-    return network.trunk.matrices() if isinstance(network.trunk, PackedTrunk) else {}
+    trunk = getattr(network, "trunk", None)
+    return trunk.matrices() if isinstance(trunk, PackedTrunk) else {}
 
 
 def random_network(config: NetworkConfig, bits: int, seed: int = 0) -> UnifiedScoreNetwork:

@@ -1,0 +1,326 @@
+"""Do fields obey their laws, and how fast are they drawn? Beside BlackJAX and TorchEBM where they are
+installed.
+
+Everything in one run, one core each for the chains; effective sizes are by our own estimator for all.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .. import _native
+from ..constrain import tilted
+from ..diagnose import effective_size, r_hat
+from ..energy import EnergyPotential, phi4
+from ..guide import energy_guided
+from ..iterate import Denoise, State, Step, iterate, last
+from ..physics.ensemble import (
+    balance_p_values,
+    flip_matrix,
+    forward_divergence,
+    ising_law,
+    relaxation,
+    uniformity,
+)
+from ..physics.files import load_fields
+from ..physics.generate import MultiScaleGenerator, Wishes, fields
+from ..physics.measure import divergence, features, frechet, spectrum_error
+from ..physics.model import FieldModel
+from ..process import Gaussian, karras
+from ..project import mass, mass_and_norm, symbol
+from ..rng import Rng
+from ..steps.boltzmann import BoltzmannSampler
+from ..steps.gaussian import dpmpp_2m
+from ..steps.lattice import free_field, sweeps
+from ..train.fields import FieldRecipe, training_step
+from ..train.fit import optimisers
+from . import chains as rivals
+
+LATTICE = phi4(0.325, 0.5)
+FREE = EnergyPotential(1.0, 0.0, 0.1, 0.0)
+WELLS = EnergyPotential(0.0, 0.0, -8.0, 8.0)  # 2 (x^2 - 1)^2 + a constant, at each of two sites
+PROCESS = Gaussian()
+MONITORS: dict[str, Callable[[Tensor], Tensor]] = {
+    "magnetisation": lambda x: x.mean((-1, -2)),
+    "its size": lambda x: x.mean((-1, -2)).abs(),
+    "its square": lambda x: x.mean((-1, -2)) ** 2,
+    "mean square": lambda x: (x**2).mean((-1, -2)),
+    "bonds": lambda x: (x * (x.roll(1, -1) + x.roll(1, -2))).mean((-1, -2)),
+}
+
+
+@contextmanager
+def one_core() -> Iterator[None]:
+    """This process and the threads that it starts meanwhile use one core."""
+    cores, threads = os.sched_getaffinity(0), torch.get_num_threads()
+    os.sched_setaffinity(0, {min(cores)})
+    torch.set_num_threads(1)
+    _native.set_threads(1)
+    yield
+    os.sched_setaffinity(0, cores)
+    torch.set_num_threads(threads)
+    _native.set_threads(0)
+
+
+def rates(states: list[Tensor], seconds: float, energy: EnergyPotential) -> dict[str, float]:
+    """Independent draws per second of every monitor and of the energy, from fields `(n)(b, h, w)`."""
+    x = torch.stack(states)
+    draws = {name: monitor(x) for name, monitor in MONITORS.items()}
+    draws["energy"] = energy(x.flatten(0, 1)).view(len(x), -1)
+    return {name: effective_size(value) / seconds for name, value in draws.items()}
+
+
+def timed_chain(step: Step, state: State, count: int, seed: int) -> tuple[list[Tensor], float]:
+    """`count` states after `state`, and the seconds they took."""
+    times = torch.zeros(int(state.steps[0]) + count + 1)
+    began = time.perf_counter()
+    kept = [one.x for one in iterate(step, state, times, Rng.of(seed, len(state.t)))]
+    return kept, time.perf_counter() - began  # type: ignore[return-value]
+
+
+def lattice_rates(
+    energy: EnergyPotential, side: tuple[int, int], flips: int, chains: int, count: int, length: int = 10
+) -> dict[str, float]:
+    """Ours on a lattice, step size found in warm-up, which is not timed."""
+    begin = Rng.of(1, chains).normal(*side)
+    tuned = BoltzmannSampler(energy, length=length, flips=flips).sample(begin, 5, 400)
+    step = sweeps(energy, tuned.size, length, flips=flips)
+    kept, seconds = timed_chain(step, State.begin(tuned.x[-1]), count, 2)
+    return rates(kept, seconds, energy)
+
+
+def chain_numbers(*, quick: bool) -> dict[str, Any]:
+    n = 1500 if quick else 6000
+    with one_core():
+        ours = lattice_rates(LATTICE, (64, 64), 8, 4, n)
+        plain = lattice_rates(LATTICE, (64, 64), 0, 4, n)
+        kept, seconds = timed_chain(free_field(FREE), State.begin(torch.zeros(16, 64, 64)), n // 10, 3)
+        gff = rates(kept, seconds, FREE)
+        wells = lattice_rates(WELLS, (1, 2), 1, 4096, n // 8, length=4)
+        wells_plain = lattice_rates(WELLS, (1, 2), 0, 4096, n // 8, length=4)
+        theirs = rivals.measure(LATTICE, FREE, WELLS, rates, quick=quick)
+    energies = FREE(torch.cat(kept)).double()
+    exact = torch.special.gammainc(torch.tensor(64 * 64 / 2, dtype=torch.float64), energies)
+    places = torch.linspace(0, 1, 100_001, dtype=torch.float64)[1:-1]
+    fresh = torch.rand(len(exact), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    blackjax = theirs.get("BlackJAX HMC", {})
+    out: dict[str, Any] = {
+        "phi4_mag_ess_s": ours["magnetisation"],
+        "phi4_worst_ess_s": min(ours.values()),
+        "phi4_vs_blackjax": ours["magnetisation"] / blackjax["phi4"]["magnetisation"] if blackjax else None,
+        "gff_energy_ess_s": gff["energy"],
+        "gff_mag_ess_s": gff["magnetisation"],
+        "gff_kl": divergence(exact, places) - divergence(fresh, places),
+        "gff_kl_floor": divergence(fresh, places),
+        "double_well_ratio": min(wells.values()) / min(blackjax["wells"].values()) if blackjax else None,
+        "double_well_ratio_magnetisation": wells["magnetisation"] / blackjax["wells"]["magnetisation"]
+        if blackjax
+        else None,
+        "stuck_detected": stuck_detected(),
+        "ess_per_second": {
+            "phi4": ours,
+            "phi4 without flips": plain,
+            "gff": gff,
+            "wells": wells,
+            "wells without flips": wells_plain,
+        },
+        "rivals": theirs,
+    }
+    return out
+
+
+def stuck_detected() -> bool:
+    """Chains that began in both wells of a barrier of 40 kT never cross it, and R-hat says so."""
+    deep = EnergyPotential(0.0, 0.0, -160.0, 160.0)
+    begin = torch.ones(8, 1, 2)
+    begin[::2] = -1
+    run = BoltzmannSampler(deep, length=8, size=0.05).sample(begin, 300, 100)
+    return bool(r_hat(MONITORS["magnetisation"](run.x)) > 1.1)
+
+
+def exact_denoiser(power: Tensor) -> Denoise:
+    def denoise(x: Tensor, t: Tensor) -> Tensor:
+        alpha, sigma = PROCESS.at(t, x)
+        return torch.fft.ifft2(torch.fft.fft2(x) * alpha * power / (alpha**2 * power + sigma**2)).real
+
+    return denoise
+
+
+def tilt(count: int) -> dict[str, float]:
+    """Largest relative error of a mode's variance under a quadratic tilt, which is known exactly."""
+    side, eta, energy = 16, 1.0, EnergyPotential(1.0, 0.0, 1.0, 0.0)
+    rate = symbol(side, side).float()
+    power = 1 / (0.2 + rate)
+    exact = 1 / (1 / power + eta * (rate + 1))
+    out = {}
+    literal = energy_guided(exact_denoiser(power), energy, PROCESS, eta)
+    for name, denoise in (
+        ("tilt_error", tilted(exact_denoiser(power), energy, PROCESS, power, eta)),
+        ("tilt_error_literal", literal),
+    ):
+        rng = Rng.of(0, count)
+        times = karras(50, PROCESS.schedule, low=0.01)
+        x = last(iterate(dpmpp_2m(denoise, PROCESS), State.begin(rng.normal(side, side)), times, rng)).x
+        variance = torch.fft.fft2(x).abs().square().mean(0) / side**2
+        rows, which = rate.mul(1e4).round().unique(return_inverse=True)
+        ratio = torch.zeros(len(rows)).index_add_(0, which.flatten(), (variance / exact).flatten())
+        out[name] = float((ratio / which.flatten().bincount() - 1).abs().max())
+    return out
+
+
+def second_law() -> dict[str, float]:
+    """Share of steps on which the divergence from equilibrium falls, and whether flows balance."""
+    power = (1 / (0.05 + symbol(32, 32))).flatten()
+    gaussian = forward_divergence(PROCESS, power, torch.ones_like(power), torch.linspace(0.01, 0.999, 200))
+    law = ising_law(3, 3, 0.4)
+    start = torch.zeros(len(law))
+    start[0] = 1.0
+    relaxing = relaxation(law, flip_matrix(law, 9), start, 200)
+    falls = torch.cat([gaussian.diff() < 0, relaxing.diff() < 0])
+    energy, chains = phi4(0.25, 0.5), 20_000
+    tuned = BoltzmannSampler(energy, length=4).sample(Rng.of(1, 64).normal(4, 4), 5, 300)
+    settled = last(
+        iterate(
+            sweeps(energy, tuned.size, 4, flips=2, count=60),
+            State.begin(Rng.of(2, chains).normal(4, 4)),
+            torch.zeros(2),
+            Rng.of(2, chains),
+        )
+    )
+    moved = last(
+        iterate(sweeps(energy, tuned.size, 4), State.begin(settled.x), torch.zeros(2), Rng.of(3, chains))
+    )
+    before, after = (MONITORS["magnetisation"](s.x) for s in (settled, moved))  # type: ignore[arg-type]
+    edges = before.quantile(torch.linspace(0, 1, 9)[1:-1])
+    flows = torch.zeros(8, 8).index_put_(
+        (torch.bucketize(before, edges), torch.bucketize(after, edges)), torch.ones(chains), accumulate=True
+    )
+    pairs = torch.tensor(
+        [[flows[i, j], flows[j, i]] for i in range(8) for j in range(i) if flows[i, j] + flows[j, i] > 40]
+    )
+    return {
+        "kl_monotone": falls.float().mean().item(),
+        "balance_uniform_p": uniformity(balance_p_values(pairs)),
+        "balance_pairs": len(pairs),
+    }
+
+
+def real_fields(beta: float, count: int, seed: int) -> Tensor:
+    """Fields of fresh chains that no training saw."""
+    step = sweeps(phi4(beta / 2, 0.5), 0.09, flips=16, count=60)
+    state, times = State.begin(Rng.of(seed, 32).normal(64, 64)), torch.zeros(8 + count // 32 + 1)
+    return torch.cat([one.x for one in iterate(step, state, times, Rng.of(seed, 32))][8:])  # type: ignore[arg-type]
+
+
+def quality(model: FieldModel, count: int) -> dict[str, Any]:
+    """Generated phi4 fields beside as many real ones, each distance with its floor."""
+    out: dict[str, Any] = {}
+    worst: dict[str, float] = {}
+    for beta in (0.45, 0.6):
+        energy = phi4(beta / 2, 0.5)
+        made = fields(model, "phi4", beta, 64, count, seed=11)
+        real, other = real_fields(beta, 2 * count, 77).split(count)
+        many = torch.cat([real, other])
+        a, b, c = (features(x, energy) for x in (made, real, other))
+        found = {
+            "spectrum_error": spectrum_error(made, many).max().item(),
+            "spectrum_floor": spectrum_error(real, other).max().item(),
+            "frechet": frechet(a, b, b),
+            "frechet_floor": frechet(c, b, b),
+            "boltzmann_kl": divergence(energy(made), energy(many)),
+            "boltzmann_kl_floor": divergence(energy(other), energy(real)),
+        }
+        out[f"phi4 at beta {beta}"] = found
+        worst = {key: max(value, worst.get(key, 0.0)) for key, value in found.items()}
+    return worst | {"fields": out}
+
+
+def constraints(model: FieldModel) -> dict[str, float]:
+    """Relative error of conserved quantities, before any projection and after it."""
+    mean = torch.tensor([-0.3, 0.0, 0.1, 0.3])
+    free = fields(model, "cahn-hilliard", 1.8, 64, 4, 25, seed=1, second=mean)
+    drift = float(((free.mean((1, 2)) - mean).abs() / free.std((1, 2))).max())
+    target = mass_and_norm(free.sum((1, 2)), 0.9 * free.square().sum((1, 2)))
+    held = fields(
+        model,
+        "cahn-hilliard",
+        1.8,
+        64,
+        4,
+        25,
+        seed=1,
+        second=mean,
+        wishes=Wishes(hull=mass(mean * 4096), last=target),
+    )
+    norm = free.square().sum((1, 2))
+    off = torch.maximum(
+        (held.double().mean((1, 2)) - free.double().mean((1, 2))).abs(),
+        (held.double().square().sum((1, 2)) / (0.9 * norm.double()) - 1).abs(),
+    )
+    return {"constraint_error": float(off.max()), "drift_before": drift}
+
+
+ALONE = """
+import resource, sys, time, torch
+from bowstring.physics.files import load_fields
+from bowstring.physics.generate import MultiScaleGenerator, fields
+model = load_fields()
+scales = MultiScaleGenerator(model)
+make = {"whole": lambda: fields(model, "phi4", 0.6, 256), "cascade": lambda: scales.sample(0.6)}[sys.argv[1]]
+make()
+began = time.perf_counter()
+make()
+print(time.perf_counter() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+"""
+
+
+def alone(what: str) -> tuple[float, float]:
+    """Seconds and peak memory (MB) of one generation in a process of its own, all cores."""
+    said = subprocess.run(
+        [sys.executable, "-c", ALONE, what], capture_output=True, text=True, check=True
+    ).stdout
+    seconds, memory = said.split()
+    return float(seconds), float(memory)
+
+
+def training_speed() -> float:
+    """Fields per second of training steps on 64 x 64 fields."""
+    model, recipe = FieldModel(), FieldRecipe()
+    batch = (torch.randn(32, 64, 64), torch.rand(32), torch.zeros(32))
+    step = training_step(model, optimisers(model.network, recipe.rate), recipe)
+    step("phi4", batch, 0)
+    began = time.perf_counter()
+    for i in range(8):
+        step("phi4", batch, i)
+    return 8 * 32 / (time.perf_counter() - began)
+
+
+def measure(*, quick: bool, **_: Any) -> dict[str, Any]:
+    """Everything the README says about fields."""
+    load_before = os.getloadavg()[0]
+    model = load_fields()
+    made = quality(model, 256 if quick else 768)
+    whole, cascade = ([alone(what) for _ in range(3)] for what in ("whole", "cascade"))
+    big = MultiScaleGenerator(model).sample(0.6, 2)
+    return {
+        **chain_numbers(quick=quick),
+        **tilt(6_000 if quick else 20_000),
+        **constraints(model),
+        **second_law(),
+        **made,
+        "seconds_256": sorted(s for s, _ in whole)[1],
+        "seconds_cascade": sorted(s for s, _ in cascade)[1],
+        "rss_mb": max(m for _, m in whole + cascade),
+        "cascade_mass_error": float(max((big[i].mean() - big[2].mean()).abs() for i in range(2))),
+        "train_samples_s": training_speed(),
+        "machine": {"cores": os.cpu_count(), "load_before": load_before, "load_after": os.getloadavg()[0]},
+    }

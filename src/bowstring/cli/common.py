@@ -1,0 +1,38 @@
+"""What commands share: the application, options that mean the same everywhere, and how facts are shown."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="One local generative engine.",
+)
+
+Model = Annotated[
+    Path | None, typer.Option(help="Folder of a model, or text-int4, text-int2; default: text.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+Seed = Annotated[int, typer.Option(help="Same seed, same output.")]
+
+
+def table(title: str, facts: Any) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("", title, title_justify="left", box=None)
+    for name, value in facts.items():
+        table.add_row(
+            str(name),
+            f"{value:,}"
+            if isinstance(value, int)
+            else f"{value:.4g}"
+            if isinstance(value, float)
+            else str(value),
+        )
+    Console().print(table)

@@ -1,0 +1,92 @@
+"""Commands that make and keep models: data, train, quantise, verify, convert."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .common import Model, app, table
+
+
+@app.command()
+def data(
+    corpus: Annotated[str, typer.Argument(help="text or code")],
+    out: Path = Path("runs/data"),
+    source: Annotated[
+        Path | None,
+        typer.Option(help="File of tales; default: the environment variable BOWSTRING_DATA, else none."),
+    ] = None,
+    download: Annotated[
+        bool, typer.Option(help="Fetch the permissive packages whose functions are learned.")
+    ] = False,
+) -> None:
+    """Build a corpus, split by document."""
+    from ..train.data.build import PACKAGES, build
+
+    given = source or (Path(os.environ["BOWSTRING_DATA"]) if "BOWSTRING_DATA" in os.environ else None)
+    table(f"{corpus} in {out}", build(corpus, out, given, PACKAGES if download else ()))
+
+
+@app.command()
+def train(
+    recipe: Annotated[
+        str, typer.Argument(help="text, text-baseline, text-more, text-more-baseline, fields or tiny")
+    ],
+    data: Path = Path("runs/data"),
+    out: Annotated[
+        Path | None, typer.Option(help="Checkpoints and the finished model; default runs/RECIPE.")
+    ] = None,
+) -> None:
+    """Train, or go on where it stopped. Ctrl-C is safe: the last checkpoint stays."""
+    out = out or Path("runs") / recipe
+    if recipe == "fields":
+        from ..train.fields import train_fields
+
+        return train_fields(data.parent / "fields", out)
+    from ..train.run import train as start
+
+    start(recipe, data, out)
+
+
+@app.command()
+def quantise(
+    out: Annotated[Path, typer.Argument(help="Folder of the new model.")],
+    bits: Annotated[int, typer.Option(help="2 or 4")] = 4,
+    finish: Annotated[
+        int, typer.Option(help="Steps of training with the rounding inside; 2 bits want some.")
+    ] = 0,
+    data: Annotated[Path, typer.Option(help="Folder of the corpora.")] = Path("runs/data"),
+    model: Model = None,
+) -> None:
+    """Pack a model's matrices into few bits."""
+    from ..engine import model_folder
+    from ..train.run import quantise as start
+
+    start(out, bits, finish, data, model_folder(model))
+
+
+@app.command()
+def verify(model: Model = None) -> None:
+    """Check every tensor of a model against its hash."""
+    from ..engine import model_folder
+    from ..weights.parquet import WeightsFile
+
+    file = WeightsFile(model_folder(model) / "network.parquet")
+    file.verify()
+    typer.echo(f"{len(file)} tensors match their hashes")
+
+
+@app.command()
+def convert(source: Path, target: Path) -> None:
+    """Convert weights between .parquet and .safetensors; the endings say which way."""
+    from ..weights.convert import from_safetensors, to_safetensors
+
+    ways = {(".parquet", ".safetensors"): to_safetensors, (".safetensors", ".parquet"): from_safetensors}
+    if (source.suffix, target.suffix) not in ways:
+        raise ValueError(
+            f"cannot convert {source.name} to {target.name}; one ends in .parquet, the other in .safetensors"
+        )
+    typer.echo(f"{ways[source.suffix, target.suffix](source, target)} tensors written to {target}")

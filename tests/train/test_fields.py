@@ -1,0 +1,108 @@
+"""Data of fields: their own laws, held-out chains, symmetric copies; the training resumes where it stopped."""
+
+import math
+
+import pytest
+import torch
+
+from bowstring.energy import phi4
+from bowstring.physics.model import FAMILIES, PROCESS
+from bowstring.train.fields import (
+    MIX,
+    FieldRecipe,
+    draw_times,
+    equilibrium,
+    errors,
+    fit_fields,
+    mixtures,
+    split,
+    turned,
+    warm,
+)
+
+
+def test_equilibrium_fields_pass_the_virial_at_their_own_coupling():
+    x, beta, _ = equilibrium("phi4", 64, 16, seed=1, settle=200)["phi4"]
+    works = [
+        -(one * phi4(b / 2, 0.5).score(one[None])[0]).mean() for one, b in zip(x, beta.tolist(), strict=True)
+    ]
+    works = torch.stack(works)
+    assert abs(works.mean().item() - 1) < 4 * works.std().item() / math.sqrt(64)
+    spins, _, _ = equilibrium("ising", 8, 16, seed=1, settle=100)["ising"]
+    assert (spins.abs() == 1).all()
+
+
+def test_mixtures_keep_their_composition_and_hot_plates_their_mean():
+    x, log, mean = mixtures(16, 16, seed=0)["cahn-hilliard"]
+    torch.testing.assert_close(x.mean((1, 2)), mean, atol=1e-5, rtol=0)
+    assert ((log >= FAMILIES["cahn-hilliard"].low) & (log <= FAMILIES["cahn-hilliard"].high)).all()
+    x, _, _ = warm(6, 16, seed=0)["heat"]
+    torch.testing.assert_close(x.mean((1, 2)), torch.ones(6), atol=1e-4, rtol=0)
+    assert (x > -1e-4).all()
+
+
+def test_a_chain_is_never_cut_by_the_split():
+    data = {
+        f"phi4/16/{what}": torch.arange(80.0).view(80, *[1] * n)
+        for what, n in (("x", 2), ("u", 0), ("second", 0))
+    }
+    train, test = (split(data, "phi4", 16, held_out=h)[1] for h in (False, True))
+    assert len(train) + len(test) == 80 and not set((train // 8).tolist()) & set((test // 8).tolist())
+
+
+def test_turned_copies_are_as_likely():
+    x, energy = torch.randn(20, 12, 12), phi4(0.3, 0.5)
+    y = turned(x, "phi4", torch.Generator().manual_seed(0))
+    torch.testing.assert_close(energy(y), energy(x), atol=1e-3, rtol=1e-5)
+    assert not torch.equal(x, y)
+    plate = turned(x, "heat", torch.Generator().manual_seed(0))
+    torch.testing.assert_close(plate[:, 0].abs().sum() + plate[:, -1].abs().sum() + plate[:, 1:-1, 0].abs().sum()
+        + plate[:, 1:-1, -1].abs().sum(), x[:, 0].abs().sum() + x[:, -1].abs().sum() + x[:, 1:-1, 0].abs().sum()
+        + x[:, 1:-1, -1].abs().sum())  # fmt: skip
+
+
+def test_times_have_a_uniform_log_signal_to_noise_ratio():
+    t = draw_times(64, torch.Generator().manual_seed(0), -4.0, 4.0)
+    keep = PROCESS.schedule.keep(t.double())
+    log = (keep / (1 - keep)).log()
+    assert ((log.diff() > 0) & (log.diff() < 2 * 8 / 64)).all() and -4 <= log[0] < -3.8 and 3.8 < log[-1] <= 4
+
+
+@pytest.fixture(scope="module")
+def data():
+    out = {}
+    for name, side in MIX:
+        rng = torch.Generator().manual_seed(side)
+        if name.endswith("-details"):
+            continue
+        out[f"{name}/{side}/x"] = torch.randn(16, side, side, generator=rng).half()
+        out[f"{name}/{side}/u"], out[f"{name}/{side}/second"] = torch.rand(16, generator=rng), torch.zeros(16)
+    return out
+
+
+def curve(folder, data, stop=None):
+    out = []
+    for step, _, loss, _, _ in fit_fields(FieldRecipe(steps=3, warm_up=1), data, folder, every_seconds=0.0):
+        out.append(loss)
+        if step == stop:
+            break
+    return out
+
+
+def test_a_resumed_training_of_fields_has_the_curve_of_an_uninterrupted_one(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        "bowstring.train.fields.MIX", {("phi4", 64): (0.5, 2), ("phi4-quarter-details", 64): (0.5, 2)}
+    )
+    whole = curve(tmp_path / "a", data)
+    assert curve(tmp_path / "b", data, stop=1)[:1] + curve(tmp_path / "b", data) == whole
+    assert all(0.5 < loss < 1.5 for loss in whole)
+
+
+def test_white_noise_leaves_nothing_to_learn_beyond_the_linear_estimate(data, tmp_path):
+    *_, (_, _, _, _, model) = fit_fields(FieldRecipe(steps=1), data, tmp_path)
+    model.network.heads["8"].down.weight.data.zero_()
+    batch = (torch.randn(16, 64, 64), torch.rand(16), torch.zeros(16))
+    mse, vlb = errors(model, "phi4", batch, torch.Generator().manual_seed(0))
+    assert abs(mse.mean().item() - 1) < 0.03
+    keep = 1 / (1 + vlb.detach())  # for white noise of variance 1 the bound's integrand is keep itself
+    assert ((vlb > 0) & (vlb < 1.2)).all() and keep.min() > 0.4
