@@ -1,4 +1,6 @@
-"""A model that corrects nothing is the exact linear-Gaussian one: spectra, conservation, and scales follow."""
+"""A model that corrects nothing is the exact linear-Gaussian one: spectra, conservation, and scales
+follow.
+"""
 
 import math
 
@@ -30,7 +32,9 @@ SMALL = NetworkConfig(width=64, depth=1, hidden=64, vocab=1, rank=1)
 
 @pytest.fixture(scope="module")
 def model():
-    """Tables of a free field whose mass falls with the parameter; the network is untrained, so it adds nothing."""
+    """Tables of a free field whose mass falls with the parameter; the network is untrained, so it adds
+    nothing.
+    """
     torch.manual_seed(0)
     wave = torch.linspace(0, 1, WAVES)
     rows = [-(8 * wave**2 + 0.5 - 0.4 * k / (KNOTS - 1)).log() for k in range(KNOTS)]
