@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from .energy import EnergyPotential
     from .engine import ArrowEngine, Frame, Result
     from .net.network import UnifiedScoreNetwork
+    from .physics.generate import MultiScaleGenerator
+    from .physics.model import FieldModel
     from .steps.boltzmann import BoltzmannSampler
     from .weights.packed import QuantLinear
     from .weights.quant import ArrowQuant
@@ -23,7 +25,9 @@ _WHERE = {
     "ArrowQuant": "weights.quant",
     "BoltzmannSampler": "steps.boltzmann",
     "EnergyPotential": "energy",
+    "FieldModel": "physics.model",
     "Frame": "engine",
+    "MultiScaleGenerator": "physics.generate",
     "QuantLinear": "weights.packed",
     "Result": "engine",
     "UnifiedScoreNetwork": "net.network",
@@ -33,7 +37,9 @@ __all__ = [
     "ArrowQuant",
     "BoltzmannSampler",
     "EnergyPotential",
+    "FieldModel",
     "Frame",
+    "MultiScaleGenerator",
     "QuantLinear",
     "Result",
     "UnifiedScoreNetwork",

@@ -269,6 +269,23 @@ def constraints(model: FieldModel) -> dict[str, float]:
     return {"constraint_error": float(off.max()), "drift_before": drift}
 
 
+def solver_agreement() -> float | None:
+    """Largest difference of our phase separation from py-pde's on smooth waves, as a share of how far the
+    field moved; None where py-pde is not installed."""
+    if importlib.util.find_spec("pde") is None:
+        return None
+    import pde
+
+    place = torch.arange(64, dtype=torch.float64) + 0.5
+    start = 0.3 * torch.cos(math.pi / 16 * place)[:, None] * torch.sin(math.pi / 32 * place)[None]
+    grid = pde.CartesianGrid([[0, 64], [0, 64]], [64, 64], periodic=True)
+    equation = pde.CahnHilliardPDE(interface_width=1.0)
+    field = pde.ScalarField(grid, start.numpy())
+    theirs = equation.solve(field, t_range=20.0, dt=5e-3, tracker=None, backend="numpy").data
+    *_, ours = cahn_hilliard(start[None], 2000, dt=0.01)
+    return float((ours[0] - torch.from_numpy(theirs)).abs().max() / (ours[0] - start).abs().max())
+
+
 ALONE = """
 import resource, sys, time, torch
 from bowstring.physics.files import load_fields
@@ -322,5 +339,6 @@ def measure(*, quick: bool, **_: Any) -> dict[str, Any]:
         "rss_mb": max(m for _, m in whole + cascade),
         "cascade_mass_error": float(max((big[i].mean() - big[2].mean()).abs() for i in range(2))),
         "train_samples_s": training_speed(),
+        "solver_vs_py_pde": solver_agreement(),
         "machine": {"cores": os.cpu_count(), "load_before": load_before, "load_after": os.getloadavg()[0]},
     }
