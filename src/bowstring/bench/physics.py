@@ -6,6 +6,8 @@ Everything in one run, one core each for the chains; effective sizes are by our 
 
 from __future__ import annotations
 
+import importlib.util
+import math
 import os
 import subprocess
 import sys
@@ -35,6 +37,7 @@ from ..physics.files import load_fields
 from ..physics.generate import MultiScaleGenerator, Wishes, fields
 from ..physics.measure import divergence, features, frechet, spectrum_error
 from ..physics.model import FieldModel
+from ..physics.solve import cahn_hilliard
 from ..process import Gaussian, karras
 from ..project import mass, mass_and_norm, symbol
 from ..rng import Rng
