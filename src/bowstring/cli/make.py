@@ -13,7 +13,7 @@ from .common import Model, app, table
 
 @app.command()
 def data(
-    corpus: Annotated[str, typer.Argument(help="text or code")],
+    corpus: Annotated[str, typer.Argument(help="text, code or pictures")],
     out: Path = Path("runs/data"),
     source: Annotated[
         Path | None,
@@ -26,8 +26,33 @@ def data(
     """Build a corpus, split by document."""
     from ..train.data.build import PACKAGES, build
 
+    if corpus == "pictures":
+        return pictures(out, download=download)
     given = source or (Path(os.environ["BOWSTRING_DATA"]) if "BOWSTRING_DATA" in os.environ else None)
     table(f"{corpus} in {out}", build(corpus, out, given, PACKAGES if download else ()))
+
+
+def pictures(out: Path, *, download: bool) -> None:
+    """Fetches the icons if asked, and draws a sheet of scenes to look at."""
+    from PIL import Image
+
+    from ..train.data.pictures import STYLES, drawn, fetch, is_held_out, load, scenes
+
+    if download:
+        fetch(out)
+    icons, concepts = load(out)
+    counts = {"concepts in every style": len(concepts)}
+    for style in STYLES:
+        kept = sum(not is_held_out(concept.name, style) for concept in concepts)
+        counts |= {f"{style}/train": kept, f"{style}/held out": len(concepts) - kept}
+    sheet = Image.new("RGB", (4 * 260, 3 * 260), "white")
+    shown = [*scenes(concepts, 12)]
+    for i, scene in enumerate(shown):
+        sheet.paste(Image.fromarray(drawn(scene, icons, 256)), (i % 4 * 260, i // 4 * 260))
+    sheet.save(out / "scenes.png")
+    table(f"pictures in {out}, some drawn in {out / 'scenes.png'}", counts)
+    for i, scene in enumerate(shown):
+        typer.echo(f"{i + 1:2}. {scene.caption()} ({scene.style})")
 
 
 @app.command()

