@@ -26,7 +26,7 @@ def text_more() -> Recipe:
         text(),
         name="text-more",
         start="text",
-        tokens=6_400_000,
+        tokens=5_324_800,
         ar=0.0,
         joint=0.8,
         blocks=(4, 4, 4, 8, 16),
