@@ -19,7 +19,7 @@ from .weights.model import Metadata, load_model
 from .weights.packed import matrices
 
 SHIPPED = Path(__file__).parent / "data" / "text"
-GAPS = (*range(1, 13), 14, 16, 20, 24, 32)  # lengths tried when that of an infill is not known
+GAPS = (*range(1, 9), 10, 12, 16, 24)  # lengths tried when that of an infill is not known
 LONGEST_GAP = 64
 CODE_WORDS = ("def ", "import ", "return ", "class ")
 NOT_YET = "this model has no {0} head; its modalities are {1}"
