@@ -64,11 +64,15 @@ def test_turned_copies_are_as_likely():
         0].abs().sum() + x[:, 1:-1, -1].abs().sum())  # fmt: skip
 
 
-def test_times_have_a_uniform_log_signal_to_noise_ratio():
-    t = draw_times(64, torch.Generator().manual_seed(0), -4.0, 4.0)
-    keep = PROCESS.schedule.keep(t.double())
-    log = (keep / (1 - keep)).log()
-    assert ((log.diff() > 0) & (log.diff() < 2 * 8 / 64)).all() and -4 <= log[0] < -3.8 and 3.8 < log[-1] <= 4
+def test_times_have_the_stated_log_signal_to_noise_ratios():
+    rng = torch.Generator().manual_seed(0)
+    logs = []
+    for centred in (False, True):
+        keep = PROCESS.schedule.keep(draw_times(256, rng, centred=centred).double())
+        logs.append((keep / (1 - keep)).log())
+    flat, normal = logs
+    assert -9 - 1e-3 <= flat[0] < -8.9 and 8.4 < flat[-1] <= 8.5 + 1e-3 and flat.diff().max() < 2 * 17.5 / 256
+    assert abs(normal.mean() - 1.0) < 0.05 and abs(normal.std() - 2.2) < 0.1
 
 
 @pytest.fixture(scope="module")

@@ -166,8 +166,8 @@ class FieldRecipe:
     bound).
     """
 
-    steps: int = 3600
-    rate: float = 1.5e-3
+    steps: int = 2600
+    rate: float = 1e-3
     warm_up: int = 100
     objective: str = "mse"
     seed: int = 0
@@ -177,21 +177,35 @@ class FieldRecipe:
         return self.rate * min(1.0, (step + 1) / self.warm_up, fall)
 
 
-def draw_times(count: int, rng: torch.Generator, low: float = -9.0, high: float = 8.5) -> Tensor:
-    """Times whose log signal-to-noise ratio is uniform between `low` and `high`, stratified."""
+LOWEST, HIGHEST = -9.0, 8.5  # log signal-to-noise ratios between which the bound is taken
+CENTRE, WIDTH = 1.0, 2.2  # where the network can know more than the linear estimate
+
+
+def draw_times(count: int, rng: torch.Generator, *, centred: bool) -> Tensor:
+    """Times whose log signal-to-noise ratio is uniform between LOWEST and HIGHEST, or normal about CENTRE
+    and cut to the same range; stratified.
+    """
     place = (torch.arange(count) + torch.rand(count, generator=rng)) / count
-    snr = torch.exp(low + (high - low) * place)
-    return 2 / math.pi * torch.acos((snr / (1 + snr)).sqrt())  # keep = cos^2(pi t / 2) = snr / (1 + snr)
+    if centred:
+        log = (CENTRE + WIDTH * torch.special.ndtri(place)).clamp(LOWEST, HIGHEST)
+    else:
+        log = LOWEST + (HIGHEST - LOWEST) * place
+    return 2 / math.pi * torch.acos(torch.sigmoid(log).sqrt())  # keep = cos^2(pi t / 2) = snr / (1 + snr)
 
 
 def errors(
-    model: FieldModel, name: str, batch: tuple[Tensor, Tensor, Tensor], rng: torch.Generator
+    model: FieldModel,
+    name: str,
+    batch: tuple[Tensor, Tensor, Tensor],
+    rng: torch.Generator,
+    *,
+    centred: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Squared error of x_0_hat, `(b,)` each: over the linear estimate's own expected error (below 1 when the
     network knows more), and times the signal-to-noise ratio (whose mean over log ratios is the bound).
     """
     x, u, second = batch
-    t = draw_times(len(x), rng)
+    t = draw_times(len(x), rng, centred=centred)
     if name.endswith("-details"):
         family = name.removesuffix("-details")
         mean, wanted = haar(turned(x, DETAILS[family], rng))
@@ -221,7 +235,7 @@ def training_step(
                 group["lr"] = recipe.rate_at(step)
         rng = torch.Generator().manual_seed(recipe.seed * 1_000_003 + step)
         with torch.autocast("cpu", torch.bfloat16):
-            mse, vlb = errors(model, name, batch, rng)
+            mse, vlb = errors(model, name, batch, rng, centred=recipe.objective == "mse")
         loss = (mse if recipe.objective == "mse" else vlb).mean()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.network.parameters(), 1.0)
