@@ -1,4 +1,4 @@
-.PHONY: check test bench bench-text bench-skeleton native
+.PHONY: check test bench bench-text bench-skeleton bench-physics native
 
 check:            ## what CI runs
 	.ci/run
@@ -11,10 +11,13 @@ native:           ## build the kernels into the source tree
 	cp native/target/release/libbowstring_native.* src/bowstring/ 2>/dev/null || true
 	rm -f src/bowstring/libbowstring_native.d src/bowstring/libbowstring_native.rlib
 
-bench: bench-text bench-skeleton
+bench: bench-text bench-skeleton bench-physics
 
 bench-text:       ## quality and speed of the text model; needs the corpora of `bowstring data`
 	bowstring bench text --json | tee bench/results/text.json
 
 bench-skeleton:   ## kernels, 350 M network and weights file beside their rivals; needs the extra `bench`
 	bowstring bench skeleton --json | tee bench/results/skeleton.json
+
+bench-physics:    ## chains and fields beside their rivals; needs the extra `physics-bench`
+	bowstring bench physics --json | tee bench/results/physics.json
