@@ -212,7 +212,9 @@ pub fn sweeps(
             for _ in 0..moves.flips {
                 flip(t, w, x, &mut rng, &mut s.edge);
             }
-            report.energy = energy_of(t, w, x);
+            if t.near != 0.0 {
+                report.energy = energy_of(t, w, x);
+            }
         }
     }
     report

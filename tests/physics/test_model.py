@@ -7,16 +7,19 @@ import math
 import pytest
 import torch
 
+from bowstring.diagnose import virial
+from bowstring.energy import phi4
 from bowstring.iterate import last
 from bowstring.net.config import NetworkConfig
 from bowstring.net.fields import FieldNetwork, Patches, UNet
 from bowstring.physics.files import load_fields, save_fields
-from bowstring.physics.generate import MultiScaleGenerator, Wishes, denoising, fields
+from bowstring.physics.generate import MultiScaleGenerator, Wishes, denoising, fields, relaxed
 from bowstring.physics.measure import divergence, frechet, spectrum, spectrum_error
 from bowstring.physics.model import (
     FAMILIES,
     HEADS,
     KNOTS,
+    LAM,
     NAMES,
     WAVES,
     FieldModel,
@@ -188,3 +191,16 @@ def test_interpolation_is_exact_at_knots_and_linear_between():
     table = torch.tensor([[0.0, 1.0], [2.0, 5.0], [4.0, 4.0]])
     found = interpolate(table, torch.tensor([0.0, 0.25, 1.0]))
     assert found.tolist() == [[0.0, 1.0], [1.0, 3.0], [4.0, 4.0]]
+
+
+def test_relaxed_fields_follow_the_law_of_their_own_coupling():
+    """From anywhere, enough sweeps give the virial 1 of E / kT; families without an energy are refused."""
+    beta = torch.tensor([0.3, 0.5]).repeat(24)
+    x = relaxed(Rng.of(5, 48).normal(16, 16), "phi4", beta, 120, seed=1)
+    for b in (0.3, 0.5):
+        here = x[beta == b]
+        work = virial(here, phi4(b / 2, LAM).score(here))
+        assert abs(work.mean().item() - 1) < 4 * work.std().item() / math.sqrt(len(here))
+    assert (relaxed(Rng.of(6, 4).normal(16, 16), "ising", torch.full((4,), 0.3), 5, seed=1).abs() == 1).all()
+    with pytest.raises(ValueError, match="no equilibrium"):
+        relaxed(x, "heat", beta, 3, seed=0)

@@ -24,6 +24,7 @@ def sample(
     count: Annotated[int, typer.Option(help="How many fields.")] = 1,
     steps: Annotated[int, typer.Option(help="Network evaluations.")] = 50,
     scales: Annotated[bool, typer.Option(help="phi4 from coarse to fine, 64 to 128 to 256.")] = False,
+    relax: Annotated[int, typer.Option(help="Sweeps of an exact chain afterwards (phi4, ising).")] = 0,
     plot: Annotated[bool, typer.Option(help="Also write OUT.plot.png: strip, spectrum, histogram.")] = False,
     seed: Seed = 0,
     model: Annotated[
@@ -44,9 +45,19 @@ def sample(
         shown = MultiScaleGenerator(loaded).sample(beta, count, seed)[-1]
     else:
         shown = fields(
-            loaded, family, value, size, count, steps, seed, mean, watch=lambda x: frames.append(x[0])
+            loaded,
+            family,
+            value,
+            size,
+            count,
+            steps,
+            seed,
+            mean,
+            relax=relax,
+            watch=lambda x: frames.append(x[0]),
         )
-    settings = {"family": family, "value": value, "mean": mean, "size": size, "steps": steps, "seed": seed}
+    settings = {"family": family, "value": value, "mean": mean, "size": size, "steps": steps}
+    settings |= {"relax": relax, "seed": seed}
     save(out, shown, settings)
     typer.echo(f"{len(shown)} x {shown.shape[1]} x {shown.shape[2]} written to {out}")
     if plot:

@@ -48,7 +48,7 @@ class PatchHead(nn.Module):
         nn.init.normal_(self.up.weight, std=(shape.channels * side * side) ** -0.5)
         for layer in (self.shift, self.leave):
             nn.init.zeros_(layer.weight)
-            nn.init.zeros_(layer.bias)
+            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
 
     def embed(self, x: Tensor) -> Tensor:
         """`(b, c, h, w) -> (b, d, h / p, w / p)`."""

@@ -12,15 +12,17 @@ import torch
 from torch import Tensor
 
 from ..constrain import at_last, hulled, tilted
-from ..energy import Energy
+from ..energy import Energy, EnergyPotential, phi4
 from ..iterate import Denoise, State, iterate, last
 from ..process import karras
 from ..project import Project
 from ..rng import Rng
 from ..steps.gaussian import dpmpp_2m
-from .model import DETAILS, FAMILIES, PROCESS, FieldModel, Guess
+from ..steps.lattice import sweeps
+from .model import DETAILS, FAMILIES, LAM, PROCESS, FieldModel, Guess
 from .scales import unhaar
 
+SWEEP = 0.09  # step size of the chains that relax fields
 LOWEST = 0.02  # noise-to-signal ratio of the last evaluation
 
 
@@ -116,12 +118,14 @@ def fields(
     seed: int = 0,
     second: float | Tensor = 0.0,
     wishes: Wishes = NONE,
+    relax: int = 0,
     watch: Callable[[Tensor], None] | None = None,
 ) -> Tensor:
     """`count` fields of a family at parameter `value`, `(count, size, size)`.
 
     Args:
         steps: network evaluations.
+        relax: sweeps of an exact chain afterwards, for phi4 and ising; see `relaxed`.
         watch: shown the predicted field after each step.
 
     Raises:
@@ -137,7 +141,28 @@ def fields(
         if watch is not None:
             watch((guess.offset + guess.scale * state.carry["x_0"])[:, 0])
     assert isinstance(x, Tensor)
-    return (guess.offset + guess.scale * x)[:, 0]
+    made = (guess.offset + guess.scale * x)[:, 0]
+    return relaxed(made, family, torch.as_tensor(value).expand(count), relax, seed) if relax else made
+
+
+def relaxed(x: Tensor, family: str, value: Tensor, count: int, seed: int) -> Tensor:
+    """Fields after `count` sweeps of a Markov chain at their own energy: what is local and wrong is put
+    right at once, what is large was right before. The chain is exact; a wish that the fields were to obey is
+    not kept.
+
+    Raises:
+        ValueError: the family has no energy whose law it follows.
+    """
+    if family not in ("phi4", "ising"):
+        raise ValueError(f"relax is {count}, but {family} is no equilibrium of an energy; set it to 0")
+    spins, out = family == "ising", x.sign() if family == "ising" else x.clone()
+    for one in value.unique().tolist():
+        here = (value == one).nonzero().flatten()
+        energy = EnergyPotential(0.0, one, 1.0, 1.0) if spins else phi4(one / 2, LAM)
+        step = sweeps(energy, SWEEP, length=0 if spins else 10, flips=2, count=count)
+        rng = Rng.of(seed, len(x)).rows(here).fork(30)
+        out[here] = last(iterate(step, State.begin(out[here]), torch.zeros(2), rng)).x  # type: ignore[assignment]
+    return out
 
 
 @dataclass(frozen=True)
