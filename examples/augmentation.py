@@ -1,6 +1,6 @@
 """Can generated fields stand in for measured ones? A regressor reads the coupling off a phi4 field.
 
-Trained on 40 fields of Markov chains, and on the same 40 with 400 generated ones; tested on 600 fresh
+Trained on 40 fields of Markov chains, and on the same 40 with 240 generated ones; tested on 600 fresh
 chains. Run: python examples/augmentation.py   (writes docs/augmentation.png, prints the errors)
 """
 
@@ -45,13 +45,13 @@ def main() -> None:
     judge = phi4(0.2, 0.5)
     few, few_beta = measured(40, 1)
     test, test_beta = measured(600, 2)
-    grid = torch.linspace(LOW, HIGH, 400)
+    grid = torch.linspace(LOW, HIGH, 240)
     made = torch.cat(
-        [fields(load_fields(), "phi4", part, count=len(part), steps=20, seed=9) for part in grid.split(50)]
+        [fields(load_fields(), "phi4", part, count=len(part), steps=12, seed=9, relax=10) for part in grid.split(60)]
     )
     sets = {
         "40 measured": (few, few_beta),
-        "40 measured + 400 generated": (torch.cat([few, made]), torch.cat([few_beta, grid])),
+        "40 measured + 240 generated": (torch.cat([few, made]), torch.cat([few_beta, grid])),
     }
     figure = Figure(figsize=(8, 4), layout="constrained")
     for axes, (name, (x, beta)) in zip(figure.subplots(1, 2, sharey=True), sets.items(), strict=True):

@@ -229,7 +229,7 @@ def measure(*, quick: bool, **_: Any) -> dict[str, Any]:
     """Everything the README says about fields."""
     load_before = os.getloadavg()[0]
     model = load_fields()
-    made = quality(model, 320 if quick else 768)
+    made = quality(model, 192 if quick else 768)
     whole, cascade = ([alone(what) for _ in range(3)] for what in ("whole", "cascade"))
     big = MultiScaleGenerator(model).sample(0.6, 2)
     return {
