@@ -47,7 +47,10 @@ def main() -> None:
     test, test_beta = measured(600, 2)
     grid = torch.linspace(LOW, HIGH, 240)
     made = torch.cat(
-        [fields(load_fields(), "phi4", part, count=len(part), steps=12, seed=9, relax=10) for part in grid.split(60)]
+        [
+            fields(load_fields(), "phi4", part, count=len(part), steps=12, seed=9, relax=10)
+            for part in grid.split(60)
+        ]
     )
     sets = {
         "40 measured": (few, few_beta),
