@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -23,7 +24,8 @@ def overview(path: Path, x: Tensor, frames: Sequence[Tensor], title: str, real: 
     except ImportError:
         raise ImportError('plots need matplotlib; install it with pip install "bowstring[report]"') from None
     figure = Figure(figsize=(11, 5.2), layout="constrained")
-    top, bottom = figure.subfigures(2, 1, height_ratios=(1, 1.5))  # type: ignore[misc]
+    panels: Any = figure.subfigures(2, 1, height_ratios=(1, 1.5))
+    top, bottom = panels
     shown = [frames[i] for i in np.linspace(0, len(frames) - 1, 6).astype(int)] if frames else [*x[:6]]
     limit = float(shown[-1].abs().quantile(0.995)) or 1.0
     for i, (axes, one) in enumerate(zip(top.subplots(1, len(shown), squeeze=False)[0], shown, strict=True)):
