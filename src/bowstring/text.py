@@ -90,8 +90,7 @@ class Diffusing:
     def score(self, carry: dict[str, Any], noisy: Tensor) -> Tensor:
         position = carry["position"][:, None] + torch.arange(noisy.shape[1])
         cache = Cache(carry["layers"], carry["valid"])
-        real = carry.get("real")
-        logits = self.logits(self.network.score(noisy, position, cache, real, memory=carry.get("memory")))
+        logits = self.logits(self.network.score(noisy, position, cache, memory=carry.get("memory")))
         # While nothing of a block is visible, reading order knows its first token best, and for free.
         blank = (noisy == MASK).all(1, keepdim=True)
         logits[:, 0] = torch.where(blank, carry["next"], logits[:, 0])
@@ -212,27 +211,23 @@ def write(
 
 
 @torch.no_grad()
-def fill_gaps(
+def fill_gap(
     network: UnifiedScoreNetwork,
     known: Sequence[int],
-    gaps: Sequence[int],
+    gap: int,
     suffix: Sequence[int],
     how: Sampling,
     context: int,
 ) -> Iterator[State]:
-    """States of as many canvases as there are `gaps`, each so many masks followed by the pinned suffix and
-    written as one block. What a gap becomes depends on its length and the seed, not on the others.
-    """
-    model, longest, b = Diffusing(network, context), max(gaps), len(gaps)
-    canvas = torch.tensor([[MASK] * gap + list(suffix) + [NULL] * (longest - gap) for gap in gaps])
-    real = torch.arange(canvas.shape[1]) < torch.tensor(gaps)[:, None] + len(suffix)
-    update = writing(ORDERS[how.order], how.temperature, how.top_p, gap=True)
-    carry = model.begin(*padded([known] * b)) | {"real": real}
-    start = State.begin(canvas, carry={"model": carry, "update": None})
+    """States of a gap of `gap` masks followed by the pinned suffix, written as one block."""
+    model = Diffusing(network, context)
+    canvas = torch.tensor([[MASK] * gap + list(suffix)])
+    step = blocks(
+        model, writing(ORDERS[how.order], how.temperature, how.top_p, gap=True), [(0, canvas.shape[1])]
+    )
+    start = State.begin(canvas, carry={"model": model.begin(*padded([known])), "update": None})
     yield start
-    rng = Rng.of(how.seed, longest + 1).rows(torch.tensor(gaps))
-    step = blocks(model, update, [(0, canvas.shape[1])])
-    yield from iterate(step, start, uniform(min(how.steps, longest)), rng)
+    yield from iterate(step, start, uniform(min(how.steps, gap)), Rng.of(how.seed, 1))
 
 
 @torch.no_grad()

@@ -94,21 +94,10 @@ class UnifiedScoreNetwork(nn.Module):
         )
         return hidden, Cache(layers, seen)
 
-    def score(
-        self,
-        tokens: Tensor,
-        position: Tensor,
-        cache: Cache,
-        valid: Tensor | None = None,
-        **memory: Tensor | None,
-    ) -> Tensor:
-        """Hidden states of a noisy block that sees the cache and all of itself; the cache stays.
-
-        Args:
-            valid: `(b, l)`, False at padding, which nobody sees; None when there is none.
-        """
+    def score(self, tokens: Tensor, position: Tensor, cache: Cache, **memory: Tensor | None) -> Tensor:
+        """Hidden states of a noisy block that sees the cache and all of itself; the cache stays."""
         b, length = tokens.shape
-        seen = torch.cat([cache.valid, cache.valid.new_ones(b, length) if valid is None else valid], 1)
+        seen = torch.cat([cache.valid, cache.valid.new_ones(b, length)], 1)
         mask = seen[:, None, None, :].expand(b, 1, length, -1)
         return self.run(self.embed("text", tokens), position, mask=mask, cache=cache, **memory)[0]
 
