@@ -12,7 +12,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from .energy import Energy, score
+from .energy import Energy, Force, force_of
 from .iterate import Denoise, State, Step
 from .process import Gaussian
 from .project import Project
@@ -36,7 +36,7 @@ def prox(mean: Tensor, colour: Coloured, energy: Energy, eta: float, rounds: int
     the posterior covariance, that the energy likes; each sample takes Barzilai and Borwein's steps on its
     own.
     """
-    force = getattr(energy, "score", None) or (lambda x: score(energy, x))
+    force = force_of(energy)
     y, x, step = torch.zeros_like(mean), mean, None
     last_y, last_slope = y, y
     for _ in range(rounds):
@@ -56,9 +56,7 @@ def prox(mean: Tensor, colour: Coloured, energy: Energy, eta: float, rounds: int
     return x
 
 
-def curvature(
-    y: Tensor, slope: Tensor, mean: Tensor, colour: Coloured, force: Callable[[Tensor], Tensor], eta: float
-) -> Tensor:
+def curvature(y: Tensor, slope: Tensor, mean: Tensor, colour: Coloured, force: Force, eta: float) -> Tensor:
     """Curvature of eta E along `slope`, by one difference, `(b, 1)`, not below 0."""
     length = slope.flatten(1).norm(dim=1).clamp(min=1e-12).view(-1, *[1] * (y.ndim - 1))
     small = 1e-2 * slope / length

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 Energy = Callable[[Tensor], Tensor]
+Force = Callable[[Tensor], Tensor]
 
 
 def neighbours(x: Tensor, *, periodic: bool) -> Tensor:
@@ -143,3 +144,9 @@ def score(energy: Energy, x: Tensor) -> Tensor:
         y = x.detach().requires_grad_()
         (slope,) = torch.autograd.grad(energy(y).sum(), y)
     return -slope
+
+
+def force_of(energy: Energy) -> Force:
+    """Minus the gradient: the energy's own closed form, or differentiation."""
+    own = getattr(energy, "score", None)
+    return own if own is not None else lambda x: score(energy, x)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..constrain import at_last, hulled, tilted
-from ..energy import Energy, EnergyPotential, phi4
+from ..energy import Energy, EnergyPotential, force_of, phi4
 from ..iterate import Denoise, State, iterate, last
 from ..process import karras
 from ..project import Project
@@ -52,16 +52,10 @@ class Scaled:
         self.energy, self.guess = energy, guess
 
     def __call__(self, x: Tensor) -> Tensor:
-        return self.energy(self.there(x))
+        return self.energy(self.guess.found(x)[:, 0])
 
     def score(self, x: Tensor) -> Tensor:
-        from ..energy import score
-
-        force = getattr(self.energy, "score", None) or (lambda y: score(self.energy, y))
-        return self.guess.scale * force(self.there(x))[:, None]
-
-    def there(self, x: Tensor) -> Tensor:
-        return (self.guess.offset + self.guess.scale * x)[:, 0]
+        return self.guess.scale * force_of(self.energy)(self.guess.found(x)[:, 0])[:, None]
 
 
 def wishful(guess: Guess, wishes: Wishes) -> tuple[Denoise, Project | None]:
@@ -69,7 +63,7 @@ def wishful(guess: Guess, wishes: Wishes) -> tuple[Denoise, Project | None]:
 
     def inside(project: Project) -> Project:
         def scaled(x: Tensor) -> Tensor:
-            there = project((guess.offset + guess.scale * x)[:, 0])
+            there = project(guess.found(x)[:, 0])
             return (there[:, None] - guess.offset) / guess.scale
 
         return scaled
@@ -139,9 +133,9 @@ def fields(
     for state in denoising(guess, (1, size, size), steps, rng, wishes):
         x = state.x
         if watch is not None:
-            watch((guess.offset + guess.scale * state.carry["x_0"])[:, 0])
+            watch(guess.found(state.carry["x_0"])[:, 0])
     assert isinstance(x, Tensor)
-    made = (guess.offset + guess.scale * x)[:, 0]
+    made = guess.found(x)[:, 0]
     return relaxed(made, family, torch.as_tensor(value).expand(count), relax, seed) if relax else made
 
 
@@ -203,4 +197,4 @@ class MultiScaleGenerator:
         blurred = x + (noise * spread)[:, None, None] * rng.fork(1).normal(*x.shape[1:])
         guess = self.model.details(family, u, blurred, noise)
         found = last(denoising(guess, (3, *x.shape[1:]), steps, rng)).x
-        return unhaar(x, guess.offset + guess.scale * found)  # type: ignore[operator]
+        return unhaar(x, guess.found(found))  # type: ignore[arg-type]

@@ -94,6 +94,10 @@ class Guess:
     scale: Tensor
     offset: Tensor
 
+    def found(self, x: Tensor) -> Tensor:
+        """What was looked for, in its own units, from the loop's."""
+        return self.offset + self.scale * x
+
 
 class FieldModel(nn.Module):
     """Networks, and the power of each family's modes per site in tables over (parameter, wave number)."""

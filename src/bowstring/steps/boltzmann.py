@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from ..diagnose import bulk_size, r_hat, tail_size, virial
-from ..energy import Energy, EnergyPotential
+from ..energy import Energy, EnergyPotential, force_of
 from ..iterate import State, Step, iterate
 from ..rng import Rng
-from .chains import force_of, hmc, mala, metropolis, started, ula
+from .chains import hmc, mala, metropolis, started, ula
 from .lattice import fits, sweeps
 
 Observable = Callable[[Tensor], Tensor]

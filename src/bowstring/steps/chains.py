@@ -9,23 +9,14 @@ Unadjusted Langevin is biased by its step size. `boltzmann.BoltzmannSampler` tun
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..energy import Energy, score
+from ..energy import Energy, Force, force_of
 from ..iterate import State, Step
 from ..rng import Rng
-
-Force = Callable[[Tensor], Tensor]
-
-
-def force_of(energy: Energy) -> Force:
-    """Minus the gradient: the energy's own closed form, or differentiation."""
-    own = getattr(energy, "score", None)
-    return own if own is not None else lambda x: score(energy, x)
 
 
 def _each(values: Tensor, x: Tensor) -> Tensor:
