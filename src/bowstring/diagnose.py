@@ -83,3 +83,14 @@ def virial(x: Tensor, score: Tensor) -> Tensor:
         x, score: `(b, ...)`, the score of the energy (not divided by kT).
     """
     return -(x * score).flatten(1).mean(1)
+
+
+def frechet(a: Tensor, b: Tensor, scale: Tensor | None = None) -> float:
+    """Frechet distance of two sets of features `(n, d)`, each feature divided by its standard deviation in
+    `scale` (b by default): |mean difference|^2 + trace(A + B - 2 (A B)^(1/2)) (Heusel et al. 2017).
+    """
+    unit = (b if scale is None else scale).std(0).clamp(min=1e-12)
+    a, b = a / unit, b / unit
+    cov_a, cov_b = torch.cov(a.T), torch.cov(b.T)
+    roots = torch.linalg.eigvals(cov_a @ cov_b).real.clamp(min=0).sqrt()
+    return float((a.mean(0) - b.mean(0)).square().sum() + cov_a.trace() + cov_b.trace() - 2 * roots.sum())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,17 @@ import torch
 from .codec.text import BODY, END, KINDS, MASK, MIDDLE, NULL, SUFFIX, TextCodec
 from .iterate import State
 from .net.network import UnifiedScoreNetwork
+from .painter import ImageFrame, ImageResult, Painter
+from .speech.narrator import Narrator, SpeechFrame, SpeechResult
+from .speech.pronounce import Pronouncer
 from .text import Sampling, fill_gap, log_likelihood, padded, write
+from .weights.codec import load_codec
 from .weights.model import Metadata, load_model
 from .weights.packed import matrices
+from .weights.speech import load_speech
 
 SHIPPED = Path(__file__).parent / "data" / "text"
+LETTERS = Path(__file__).parent / "data" / "letters"
 GAPS = (4, 8, 16, 32)  # lengths tried when that of an infill is not known
 LONGEST_GAP = 64
 CODE_WORDS = ("def ", "import ", "return ", "class ")
@@ -86,16 +93,20 @@ class ArrowEngine:
     True
     """
 
-    def __init__(self, network: UnifiedScoreNetwork, codec: TextCodec, metadata: Metadata) -> None:
-        self.network, self.codec, self.metadata = network, codec, metadata
+    def __init__(
+        self, network: UnifiedScoreNetwork, codec: TextCodec, metadata: Metadata, folder: Path | None = None
+    ) -> None:
+        """`folder` is where the codecs of other modalities lie; text needs none."""
+        self.network, self.codec, self.metadata, self.folder = network, codec, metadata, folder
 
     @classmethod
     def load(cls, folder: Path | str | None = None) -> ArrowEngine:
         """The model in `folder`, one that ships with the package by its name, or the default one."""
-        network, codec, metadata = load_model(model_folder(folder))
+        place = model_folder(folder)
+        network, codec, metadata = load_model(place)
         if matrices(network):
             torch.set_num_threads(1)  # its threads and the kernels' would wait for each other's cores
-        return cls(network, codec, metadata)
+        return cls(network, codec, metadata, place)
 
     def encode(self, text: str | Sequence[str]) -> np.ndarray:
         """Unit vectors that stand for texts, `(d,)` for a string and `(n, d)` for several: mean hidden
@@ -142,37 +153,103 @@ class ArrowEngine:
         self,
         prompt: str,
         modality: str = "text",
-        num_steps: int = 4,
-        guidance_scale: float = 1.0,
+        num_steps: int | None = None,
+        guidance_scale: float | None = None,
         memory_guided: bool = False,  # noqa: FBT001
         **how: Any,
-    ) -> Result:
-        """Diffusion of any modality this model has, with `num_steps` evaluations per block of text.
+    ) -> Result | ImageResult:
+        """Diffusion of any modality this model has.
 
         Args:
-            guidance_scale: w of classifier-free guidance, 1 = off; above 1 needs a second, unprompted
-            evaluation.
+            num_steps: evaluations per block of text, or steps of a picture.
+            guidance_scale: w of classifier-free guidance, 1 = off; text was not trained without prompts
+                and has none.
 
         Raises:
             ValueError: a modality that the model has no head for, or guidance that it cannot give.
         """
-        if modality not in self.metadata.modalities:
-            raise ValueError(NOT_YET.format(modality, self.metadata.modalities))
-        if guidance_scale != 1.0:
-            raise ValueError(
-                f"guidance_scale is {guidance_scale}; this text model was not trained without prompts, "
-                "so only 1 (off) is offered"
-            )
+        self._has(modality)
         if memory_guided:
             raise ValueError("memory_guided needs a memory, and this engine has none attached")
-        return self.generate(prompt, steps=num_steps, **how)
+        given = {} if num_steps is None else {"steps": num_steps}
+        if modality == "image":
+            return self.image(
+                prompt, **given, **({} if guidance_scale is None else {"cfg_scale": guidance_scale}), **how
+            )
+        if guidance_scale not in (None, 1, 1.0):
+            raise ValueError(
+                f"guidance_scale is {guidance_scale}; text was not trained without prompts, so only 1 "
+                "(off) is offered"
+            )
+        return self.generate(prompt, **given, **how)
+
+    def image(self, prompt: str, **how: Any) -> ImageResult:
+        """Paints what the prompt asks for.
+
+        Args:
+            how: `style` (noto, flat, fluent, twemoji; none leaves it to the network), `start` (a picture to
+                begin from) with `strength` (0..1, how much of it is made new), or with `mask` (true where it
+                is painted anew; the rest is kept to the bit), and fields of `Painting`.
+
+        Raises:
+            TypeError: an unknown option. ValueError: a value out of range, or a model without pictures.
+        """
+        *_, result = self.image_stream(prompt, **how)
+        assert isinstance(result, ImageResult)
+        return result
+
+    def image_stream(self, prompt: str, **how: Any) -> Iterator[ImageFrame | ImageResult]:
+        """As `image`, but yields an `ImageFrame` after each step and the `ImageResult` at the end."""
+        self._has("image")
+        self._prompt(prompt, "text")
+        return self.painter.stream(prompt, **how)
+
+    @cached_property
+    def painter(self) -> Painter:
+        """The part that paints; its codec is read when it is first needed."""
+        assert self.folder is not None
+        return Painter(self.network, self.codec, load_codec(self.folder / "image.parquet"))
+
+    def say(self, text: str, voice: np.ndarray | None = None, **how: Any) -> SpeechResult:
+        """Speaks a text.
+
+        Args:
+            voice: a recording `(s,)` at 24 kHz whose voice is matched, about 5 s; None is the model's own.
+            how: fields of `Speaking`: steps, speed, seed.
+
+        Raises:
+            TypeError: an unknown option. ValueError: nothing to say, a recording without speech, a value out
+            of range, or a model without speech.
+        """
+        *_, result = self.say_stream(text, voice, **how)
+        assert isinstance(result, SpeechResult)
+        return result
+
+    def say_stream(
+        self, text: str, voice: np.ndarray | None = None, **how: Any
+    ) -> Iterator[SpeechFrame | SpeechResult]:
+        """As `say`, but yields every part of the text as soon as it can be heard, and the whole at the end."""
+        self._has("audio")
+        matched = None if voice is None else self.narrator.voice_in(voice)
+        return self.narrator.stream(_string(text, "the text"), matched, **how)
+
+    @cached_property
+    def narrator(self) -> Narrator:
+        """The part that speaks; its codec and dictionary are read when they are first needed."""
+        assert self.folder is not None
+        codec, voice = load_speech(self.folder / "speech.parquet")
+        return Narrator(self.network, Pronouncer(LETTERS), codec, voice)
+
+    def _has(self, modality: str) -> None:
+        if modality not in self.metadata.modalities:
+            raise ValueError(NOT_YET.format(modality, self.metadata.modalities))
 
     def render_avatar(self, *_: Any) -> None:
         """
         Raises:
             ValueError: the model has no avatar head.
         """
-        raise ValueError(NOT_YET.format("avatar", self.metadata.modalities))
+        self._has("avatar")
 
     def infill(
         self,

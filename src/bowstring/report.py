@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import torch
 
 from . import _native
 from .engine import SHIPPED, ArrowEngine, model_folder
+from .net.codec import ImageCodec
 from .net.config import PRESETS, SHAPES, NetworkConfig
 from .net.network import UnifiedScoreNetwork
 from .weights.model import load_model, read_metadata
@@ -22,10 +23,21 @@ from .weights.parquet import WeightsFile
 from .weights.quant import shapes
 
 
-def parameters(config: NetworkConfig) -> dict[str, int]:
+def parameters(config: NetworkConfig, modalities: Iterable[str] = ("text",)) -> dict[str, int]:
     """Parameter counts of a network of this shape, counted on tensors without storage."""
     with torch.device("meta"):
-        return UnifiedScoreNetwork(config).shares()
+        return UnifiedScoreNetwork(config, modalities).shares()
+
+
+def codecs(modalities: Iterable[str]) -> dict[str, int]:
+    """Parameters of what stands between a modality's tokens and its files."""
+    with torch.device("meta"):
+        made = {"image": ImageCodec}
+        return {
+            f"{name} codec": sum(p.numel() for p in made[name]().parameters())
+            for name in modalities
+            if name in made
+        }
 
 
 def network_facts(folder: Path | None = None) -> dict[str, Any]:
@@ -33,7 +45,7 @@ def network_facts(folder: Path | None = None) -> dict[str, Any]:
     folder = model_folder(folder)
     metadata = read_metadata(folder)
     config = NetworkConfig.from_json(metadata.network)
-    shares = parameters(config)
+    shares, plumbing = parameters(config, metadata.modalities), codecs(metadata.modalities)
     total = sum(shares.values())
     facts: dict[str, Any] = {
         "model_type": metadata.model_type,
@@ -48,6 +60,8 @@ def network_facts(folder: Path | None = None) -> dict[str, Any]:
         "parameters, all": total,
         "trunk_share": shares["trunk"] / total,
     }
+    facts |= {f"parameters, {name}": count for name, count in plumbing.items()}
+    facts["total_share"] = shares["trunk"] / (total + sum(plumbing.values()))  # codecs included
     facts["file, MB"] = sum(file.stat().st_size for file in folder.iterdir()) / 1e6
     return facts | {
         f"preset {name}": f"{sum(parameters(preset).values()) / 1e6:,.0f} M parameters"

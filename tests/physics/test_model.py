@@ -7,14 +7,14 @@ import math
 import pytest
 import torch
 
-from bowstring.diagnose import virial
+from bowstring.diagnose import frechet, virial
 from bowstring.energy import phi4
 from bowstring.iterate import last
 from bowstring.net.config import NetworkConfig
 from bowstring.net.fields import FieldNetwork, Patches, UNet
 from bowstring.physics.files import load_fields, save_fields
 from bowstring.physics.generate import MultiScaleGenerator, Wishes, denoising, fields, relaxed
-from bowstring.physics.measure import divergence, frechet, spectrum, spectrum_error
+from bowstring.physics.measure import divergence, spectrum, spectrum_error
 from bowstring.physics.model import (
     FAMILIES,
     HEADS,

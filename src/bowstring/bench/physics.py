@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from ..constrain import tilted
+from ..diagnose import frechet
 from ..energy import EnergyPotential, phi4
 from ..guide import energy_guided
 from ..iterate import Denoise, State, iterate, last
@@ -31,7 +32,7 @@ from ..physics.ensemble import (
 )
 from ..physics.files import load_fields
 from ..physics.generate import MultiScaleGenerator, Wishes, fields, relaxed
-from ..physics.measure import divergence, features, frechet, spectrum_error
+from ..physics.measure import divergence, features, spectrum_error
 from ..physics.model import FieldModel
 from ..physics.solve import cahn_hilliard
 from ..process import Gaussian, karras

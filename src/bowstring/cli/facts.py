@@ -57,7 +57,7 @@ def selftest() -> None:
 
 @app.command()
 def bench(
-    topic: Annotated[str, typer.Argument(help="text or skeleton")],
+    topic: Annotated[str, typer.Argument(help="text, skeleton, physics, quality or speed")],
     quick: Annotated[bool, typer.Option(help="A fixed subset, in under ten minutes.")] = False,
     data: Annotated[Path, typer.Option(help="Folder of the corpora.")] = Path("runs/data"),
     baseline: Annotated[Path, typer.Option(help="Model folder of the autoregressive baseline.")] = Path(

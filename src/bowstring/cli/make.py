@@ -58,7 +58,11 @@ def pictures(out: Path, *, download: bool) -> None:
 @app.command()
 def train(
     recipe: Annotated[
-        str, typer.Argument(help="text, text-baseline, text-more, text-more-baseline, fields or tiny")
+        str,
+        typer.Argument(
+            help="text, text-more, text-baseline, text-more-baseline, tiny, fields, image-codec, image, "
+            "judge or letters"
+        ),
     ],
     data: Path = Path("runs/data"),
     out: Annotated[
@@ -71,6 +75,22 @@ def train(
         from ..train.fields import train_fields
 
         return train_fields(data.parent / "fields", out)
+    if recipe == "image-codec":
+        from ..train.codec import train_codec
+
+        return train_codec(data, out)
+    if recipe == "image":
+        from ..train.image import train_image
+
+        return train_image(data, out)
+    if recipe == "judge":
+        from ..train.judge import train_judge
+
+        return train_judge(data, out)
+    if recipe == "letters":
+        from ..train.letters import train_letters
+
+        return train_letters(out)
     from ..train.run import train as start
 
     start(recipe, data, out)

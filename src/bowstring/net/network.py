@@ -6,13 +6,14 @@ is noise, and the best denoiser of a masked process does not depend on t (Ou et 
 
 from __future__ import annotations
 
-from typing import cast
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
 
-from .config import MODALITIES, NetworkConfig
+from .config import CHANNELS, MODALITIES, PLACES, NetworkConfig
 from .heads import RealsHead, TextHead
+from .speech import SpeechHead
 from .trunk import Cache, Trunk
 
 
@@ -42,22 +43,36 @@ def paired(doc: Tensor, block: Tensor) -> Tensor:
 class UnifiedScoreNetwork(nn.Module):
     """The whole network. `forwards` counts every pass through the trunk."""
 
-    def __init__(self, config: NetworkConfig, channels: dict[str, int] | None = None) -> None:
-        """`channels` names the real-valued modalities and their vector sizes, for example {"image": 64}."""
+    def __init__(self, config: NetworkConfig, modalities: Iterable[str] = ("text",)) -> None:
+        """Text is always there; the other `modalities` get a head each.
+
+        Raises:
+            ValueError: a modality that does not exist.
+        """
         super().__init__()
         self.config = config
         self.trunk = Trunk(config)
         self.heads = nn.ModuleDict({"text": TextHead(config)})
-        for name, count in (channels or {}).items():
-            if name not in MODALITIES[1:]:
-                raise ValueError(f"unknown modality {name!r}; real-valued ones are {MODALITIES[1:]}")
-            self.heads[name] = RealsHead(count, config.width)
+        for name in modalities:
+            if name != "text":
+                self.add_head(name)
         self.forwards = 0
 
-    def embed(self, modality: str, x: Tensor) -> Tensor:
-        """Values of one modality as trunk tokens, its modality embedding added."""
-        head = cast(TextHead | RealsHead, self.heads[modality])
-        return head.embed(x) + self.trunk.modality.weight[MODALITIES.index(modality)]
+    def add_head(self, modality: str) -> None:
+        """A new modality is a new head; the trunk stays as it is."""
+        if modality not in CHANNELS:
+            raise ValueError(f"unknown modality {modality!r}; real-valued ones are {[*CHANNELS]}")
+        if modality == "audio":
+            self.heads[modality] = SpeechHead(CHANNELS[modality], self.config.width)
+            return
+        places = PLACES.get(modality, 0)
+        self.heads[modality] = RealsHead(CHANNELS[modality], self.config.width, places)
+
+    def embed(self, modality: str, x: Tensor, t: Tensor | None = None) -> Tensor:
+        """Values of one modality as trunk tokens, its modality embedding added; reals have a time."""
+        head = self.heads[modality]
+        own = head.embed(x) if t is None else head.embed(x, t)  # type: ignore[operator]
+        return own + self.trunk.modality.weight[MODALITIES.index(modality)]
 
     def run(
         self, x: Tensor, position: Tensor, t: Tensor | None = None, **conditions: Tensor | Cache | None
@@ -100,6 +115,62 @@ class UnifiedScoreNetwork(nn.Module):
         seen = torch.cat([cache.valid, cache.valid.new_ones(b, length)], 1)
         mask = seen[:, None, None, :].expand(b, 1, length, -1)
         return self.run(self.embed("text", tokens), position, mask=mask, cache=cache, **memory)[0]
+
+    def flow(
+        self,
+        x: Mapping[str, Tensor],
+        t: Mapping[str, Tensor],
+        position: Mapping[str, Tensor],
+        cache: Cache | None = None,
+        step_size: Mapping[str, Tensor] | None = None,
+        cond: Mapping[str, Tensor] | None = None,
+        valid: Tensor | None = None,
+        **memory: Tensor | None,
+    ) -> dict[str, Tensor]:
+        """Velocities of several real-valued modalities from one pass; all see each other and the cache.
+
+        Args:
+            x, t, position: by modality, `(b, l, c)`, `(b,)` and `(b|1, l)`; step_size as t, None is the
+                many-step limit.
+            cond: what is added to a modality's tokens, `(b, l, d)`.
+            valid: `(b, all l)`, False at padding.
+        """
+        names = [*x]
+        b, lengths = len(x[names[0]]), [x[name].shape[1] for name in names]
+        own = {name: t[name].view(b, 1) for name in names}
+        added = cond or {}
+        parts = [self.embed(name, x[name], own[name]) + added.get(name, 0) for name in names]
+        places = torch.cat([position[name].expand(b, -1) for name in names], 1)
+        sizes = None if step_size is None else {name: step_size[name].view(b, 1) for name in names}
+        hidden, _ = self.run(
+            torch.cat(parts, 1),
+            places,
+            self._spread_out(own, lengths),
+            step_size=None if sizes is None else self._spread_out(sizes, lengths),
+            mask=self._may(b, sum(lengths), cache, valid),
+            cache=cache,
+            **memory,
+        )
+        return {
+            name: self.heads[name](part, x[name], own[name])
+            for name, part in zip(names, hidden.split(lengths, 1), strict=True)
+        }
+
+    @staticmethod
+    def _may(b: int, length: int, cache: Cache | None, valid: Tensor | None) -> Tensor | None:
+        """Everyone looks at all that is real; no mask when all is."""
+        if cache is None and valid is None:
+            return None
+        fresh = torch.ones(b, length, dtype=torch.bool) if valid is None else valid
+        seen = fresh if cache is None else torch.cat([cache.valid, fresh], 1)
+        return seen[:, None, None, :].expand(b, 1, length, -1)
+
+    @staticmethod
+    def _spread_out(values: Mapping[str, Tensor], lengths: list[int]) -> Tensor:
+        """`(b, 1)` of one modality as it is; of several, each repeated over its tokens."""
+        if len(values) == 1:
+            return next(iter(values.values()))
+        return torch.cat([v.expand(-1, n) for v, n in zip(values.values(), lengths, strict=True)], 1)
 
     def pair(
         self, noisy: Tensor, clean: Tensor, doc: Tensor, block: Tensor, **memory: Tensor | None

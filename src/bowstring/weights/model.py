@@ -141,7 +141,7 @@ def load_model(folder: Path) -> tuple[UnifiedScoreNetwork, TextCodec, Metadata]:
     metadata = read_metadata(folder)
     config = NetworkConfig.from_json(metadata.network)
     with torch.device("meta"):
-        network = UnifiedScoreNetwork(config)
+        network = UnifiedScoreNetwork(config, metadata.modalities)
     arrays = WeightsFile(folder / "network.parquet")
     if bits := BITS.get(metadata.quantization):
         packed(network, lambda name, shape: matrix_of(arrays, name, shape, bits))

@@ -15,7 +15,7 @@ import random
 import re
 import subprocess
 import tarfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -28,6 +28,10 @@ STYLES = {  # name: (package, version, licence)
     "flat": ("@iconify-json/fluent-emoji-flat", "1.2.6", "MIT"),
     "fluent": ("@iconify-json/fluent-emoji", "1.2.7", "MIT"),
     "twemoji": ("@iconify-json/twemoji", "1.2.5", "CC-BY-4.0"),
+}
+JUDGES = {  # further sets that only the judge of pictures learns from
+    "emojione": ("@iconify-json/emojione", "1.2.3", "CC-BY-4.0"),
+    "streamline": ("@iconify-json/streamline-emojis", "1.2.4", "CC-BY-4.0"),
 }
 NAMES = ("emojibase-data", "17.0.0", "MIT")
 COLOURS = {
@@ -133,7 +137,7 @@ def fetch(folder: Path) -> None:
         subprocess.CalledProcessError: npm failed.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    for package, version, _ in (*STYLES.values(), NAMES):
+    for package, version, _ in (*STYLES.values(), *JUDGES.values(), NAMES):
         if not archive_of(folder, package, version).exists():
             subprocess.run(["npm", "pack", "--silent", f"{package}@{version}"], cwd=folder, check=True)
 
@@ -165,9 +169,10 @@ class Icons:
     drawings: Mapping[str, Mapping[str, str]]
 
     @classmethod
-    def load(cls, folder: Path) -> Icons:
+    def load(cls, folder: Path, styles: Iterable[str] = STYLES) -> Icons:
         drawings: dict[str, dict[str, str]] = {}
-        for style, (package, version, _) in STYLES.items():
+        for style in styles:
+            package, version, _ = (STYLES | JUDGES)[style]
             data = member(archive_of(folder, package, version), "icons.json")
             assert isinstance(data, dict)
             side = data.get("width", 16)
@@ -177,7 +182,7 @@ class Icons:
 
     def concepts(self, names: Sequence[Mapping[str, object]]) -> list[Concept]:
         """Everything that all styles draw and `names` (emojibase's compact list) tells the words of."""
-        common = set.intersection(*(set(drawn) for drawn in self.drawings.values()))
+        common = set.intersection(*(set(self.drawings[style]) for style in STYLES))
         out = []
         for row in names:
             label, tags = str(row["label"]), row.get("tags") or ()
@@ -270,9 +275,9 @@ def captions(concept: Concept, rng: random.Random) -> str:
     return rng.choice(ways)
 
 
-def load(folder: Path) -> tuple[Icons, list[Concept]]:
+def load(folder: Path, styles: Iterable[str] = STYLES) -> tuple[Icons, list[Concept]]:
     """Icons and concepts of the packages in `folder`."""
-    icons = Icons.load(folder)
+    icons = Icons.load(folder, styles)
     names = member(archive_of(folder, NAMES[0], NAMES[1]), "en/compact.json")
     assert isinstance(names, list)
     return icons, icons.concepts(names)

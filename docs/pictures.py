@@ -1,0 +1,52 @@
+"""Draws the README's pictures: a grid of concepts by styles, one picture while it denoises, and edits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from bowstring import ArrowEngine
+from bowstring.image import STYLES
+from bowstring.painter import ImageFrame
+
+HERE = Path(__file__).parent
+THINGS = ("fox", "strawberry", "rocket", "octopus", "birthday cake", "snowman", "teapot", "sunflower")
+CELL = 144
+
+
+def small(image: np.ndarray) -> Image.Image:
+    return Image.fromarray(image).resize((CELL, CELL), Image.Resampling.LANCZOS)
+
+
+def grid(engine: ArrowEngine) -> None:
+    """Every thing in every style, the seed being 0: nothing is chosen."""
+    sheet = Image.new("RGB", (60 + CELL * len(THINGS), 20 + CELL * len(STYLES)), "white")
+    pen = ImageDraw.Draw(sheet)
+    for column, thing in enumerate(THINGS):
+        pen.text((64 + column * CELL, 4), thing, fill="black")
+        for row, style in enumerate(STYLES):
+            made = engine.image(thing, style=style, steps=24, seed=0)
+            sheet.paste(small(made.image), (60 + column * CELL, 20 + row * CELL))
+    for row, style in enumerate(STYLES):
+        pen.text((4, 20 + row * CELL + CELL // 2), style, fill="black")
+    sheet.quantize(160).save(HERE / "pictures.png", optimize=True)
+
+
+def denoising(engine: ArrowEngine, prompt: str = "owl", steps: int = 16) -> None:
+    """What a picture is expected to become, at eight of its steps."""
+    frames = [
+        frame for frame in engine.image_stream(prompt, style="noto", steps=steps, seed=2) if isinstance(frame, ImageFrame)
+    ]
+    shown = [frames[i] for i in np.linspace(0, len(frames) - 1, 8).round().astype(int)]
+    strip = Image.new("RGB", (CELL * 8, CELL), "white")
+    for i, frame in enumerate(shown):
+        strip.paste(small(engine.painter.picture(frame.expected)), (i * CELL, 0))
+    strip.quantize(160).save(HERE / "denoising.png", optimize=True)
+
+
+if __name__ == "__main__":
+    engine = ArrowEngine.load("senses")
+    grid(engine)
+    denoising(engine)

@@ -1,0 +1,190 @@
+"""How good are the pictures, and what did learning them cost the text? Every judge has its floor and ceiling.
+
+Known: pairs of concept and style that were learned. Recombined: pairs that were held out, of concepts that
+are known in other styles. The judges see pictures of 256 pixels. The captions are the concepts' labels.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..diagnose import frechet
+from ..engine import ArrowEngine, model_folder
+from ..image import Painting, caption_tokens, paint
+from ..net.codec import INSIDE, ImageCodec, decibels
+from ..report import network_facts
+from ..train.codec import as_pixels, halved
+from ..train.data.gallery import SIDE, Picture, painted, plan
+from ..train.data.pictures import Concept, Icons, load
+from ..train.run import corpus_documents
+from ..weights.model import load_model
+from .judges import NameJudge, judged_scene, look
+from .likelihood import by_length, held_out, score_bound, score_causal
+
+FEW = (1, 2, 4, 8, 50)
+AXES = 64  # principal axes of the features on which Frechet distances are taken
+
+
+def drawn_pictures(
+    engine: ArrowEngine, pictures: Sequence[Picture], how: Painting, width: int = 32
+) -> Tensor:
+    """Tokens of one picture for each, asked for by its first caption and its style, `(n, 64, 64)`."""
+    out = []
+    for i in range(0, len(pictures), width):
+        some = pictures[i : i + width]
+        known = [caption_tokens(engine.codec, picture.captions[0], picture.style) for picture in some]
+        *_, state = paint(engine.network, known, how, first=i)
+        out.append(state.x)
+    return torch.cat(out)  # type: ignore[arg-type]
+
+
+@torch.no_grad()
+def small(codec: ImageCodec, tokens: Tensor) -> Tensor:
+    """Tokens as pictures of 256 pixels, `(n, 3, 256, 256)`."""
+    return torch.cat([halved(codec.decode(part)) for part in tokens.split(16)])
+
+
+def real(pictures: Sequence[Picture], source: Path, side: int = INSIDE) -> Tensor:
+    """The drawings themselves, `(n, 3, side, side)`."""
+    return as_pixels(np.stack([*painted([*pictures], source, side)]))
+
+
+def precision(judge: NameJudge, seen: Tensor, pictures: Sequence[Picture]) -> dict[str, float]:
+    """Shares whose own name is the best of 100, and among the best five."""
+    ranks = judge.ranks(seen, [picture.concept for picture in pictures])
+    return {"1": (ranks < 1).float().mean().item(), "5": (ranks < 5).float().mean().item()}
+
+
+class Pictures:
+    """The fixed subset that is judged: icons known and recombined, and scenes."""
+
+    def __init__(self, source: Path, *, quick: bool) -> None:
+        icons, concepts = load(source)
+        everything, rng = plan(concepts, 0, 300), random.Random(5)
+        alone = [picture for picture in everything if picture.scene is None]
+        count = 192 if quick else 384
+        self.known = rng.sample([p for p in alone if not p.held_out], count)
+        self.other = rng.sample([p for p in alone if not p.held_out and p not in self.known], count)
+        self.recombined = rng.sample([p for p in alone if p.held_out], count)
+        self.scenes = [p for p in everything if p.scene is not None][: 48 if quick else 128]
+        self.icons: Icons = icons
+        self.concepts: list[Concept] = concepts
+
+
+def frechet_on(axes: Tensor, a: Tensor, b: Tensor, scale: Tensor) -> float:
+    return frechet(a @ axes, b @ axes, scale @ axes)
+
+
+def measure_pictures(engine: ArrowEngine, source: Path, judge_path: Path, *, quick: bool) -> dict[str, Any]:
+    """Everything about pictures. See the keys."""
+    judge, codec, sets = NameJudge.load(judge_path), engine.painter.codec, Pictures(source, quick=quick)
+    truth = {name: real(getattr(sets, name), source) for name in ("known", "other", "recombined")}
+    seen = {name: look(pixels) for name, pixels in truth.items()}
+    whole = torch.cat([seen["known"], seen["other"]])
+    _, _, axes = torch.linalg.svd(whole - whole.mean(0), full_matrices=False)
+    axes = axes[:AXES].T
+    numbers: dict[str, Any] = {
+        "codec_db": codec_quality(codec, sets.recombined, source),
+        "fd_floor": frechet_on(axes, seen["known"], seen["other"], whole),
+    }
+    for name in ("known", "recombined"):
+        for rank, value in precision(judge, seen[name], getattr(sets, name)).items():
+            numbers[f"rprecision{rank}_{name}_real"] = value
+    numbers["rprecision5_chance"] = 0.05
+    curve: dict[int, dict[str, float]] = {}
+    for steps in FEW if not quick else (4, 50):
+        how = Painting(steps=steps)
+        made = {
+            name: look(small(codec, drawn_pictures(engine, getattr(sets, name), how)))
+            for name in ("known", "recombined")
+        }
+        curve[steps] = {"fd": frechet_on(axes, made["known"], seen["known"], whole)}
+        for name, features in made.items():
+            for rank, value in precision(judge, features, getattr(sets, name)).items():
+                curve[steps][f"rprecision{rank}_{name}"] = value
+    numbers |= curve[50]
+    numbers["curve"] = {str(steps): row for steps, row in curve.items()}
+    numbers["keep_4_of_50"] = kept(curve[4], curve[50])
+    numbers |= scene_numbers(engine, codec, judge, sets, source)
+    return numbers
+
+
+def kept(few: dict[str, float], many: dict[str, float]) -> dict[str, float]:
+    """What four steps keep of fifty, metric by metric; for a distance, the inverse ratio; and the smallest.
+    """
+    out = {
+        name: (
+            many[name] / few[name] if name == "fd" else few[name] / many[name] if many[name] else float("nan")
+        )
+        for name in many
+    }
+    return out | {"smallest": min(out.values())}
+
+
+@torch.no_grad()
+def codec_quality(codec: ImageCodec, pictures: Sequence[Picture], source: Path) -> float:
+    """PSNR of the pooled error on held-out icons, encoded at 256, compared at 512."""
+    total = torch.zeros(())
+    for i in range(0, len(pictures), 16):
+        target = real(pictures[i : i + 16], source, SIDE)
+        made = codec.decode(codec.encode(halved(target)))
+        total += (made - target).square().mean((1, 2, 3)).sum()
+    return decibels(total / len(pictures))
+
+
+def scene_numbers(
+    engine: ArrowEngine, codec: ImageCodec, judge: NameJudge, sets: Pictures, source: Path
+) -> dict[str, float]:
+    """Held-out scenes, taken apart: all right, and each of objects, colours, relations; the same of real
+    ones.
+    """
+    made = small(codec, drawn_pictures(engine, sets.scenes, Painting(steps=50)))
+    numbers = {}
+    for name, pixels in (("", made), ("_real", real(sets.scenes, source))):
+        rows = [
+            judged_scene(judge, picture.scene, (image.permute(1, 2, 0).numpy() + 1) / 2, seed=i)
+            for i, (picture, image) in enumerate(zip(sets.scenes, pixels, strict=True))
+            if picture.scene is not None
+        ]
+        numbers[f"scene_accuracy{name}"] = float(np.mean([all(row.values()) for row in rows]))
+        for part in ("objects", "colours", "relations"):
+            numbers[f"scene_{part}{name}"] = float(np.mean([row[part] for row in rows]))
+    return numbers
+
+
+def text_change(engine: ArrowEngine, before: Path, data: Path, *, quick: bool) -> dict[str, float]:
+    """Bits per byte of the same held-out texts before pictures were learned and after: in reading order, and
+    the bound with blocks of 4.
+    """
+    network, codec, metadata = load_model(before)
+    held = held_out(corpus_documents(data, "test"), codec, metadata.context, 24 if quick else 60)
+    numbers = {}
+    for name, score in (("", score_causal), ("_b4", lambda one: score_bound(one, 4, 4))):
+        old, new = (by_length(score(one), held)["all", "byte"] for one in (network, engine.network))
+        numbers |= {
+            f"text_bpb_before{name}": old,
+            f"text_bpb{name}": new,
+            f"text_bpb_change{name}": new / old - 1,
+        }
+    return numbers
+
+
+def measure(
+    quick: bool = False,
+    data: Path = Path("runs/data"),
+    baseline: Path | None = None,
+    model: Path | None = None,
+) -> dict[str, Any]:
+    """`bowstring bench quality`."""
+    engine = ArrowEngine.load(model or "senses")
+    numbers = measure_pictures(engine, data, Path("bench/judges/judge.safetensors"), quick=quick)
+    numbers |= text_change(engine, model_folder("text"), data, quick=quick)
+    facts = network_facts(model_folder(model or "senses"))
+    return numbers | {name: facts[name] for name in ("trunk_share", "total_share")}

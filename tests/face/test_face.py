@@ -1,0 +1,72 @@
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bowstring.face.animate import FALL, FRAME, JAW, LIDS, RISE, animate, blinks, closures, dominance, lag, loudness
+from bowstring.face.draw import PICTURE, drawn, strip, to_gif
+from bowstring.face.shapes import SHAPES, TABLE, VISEMES, viseme_of
+from bowstring.speech.pronounce import STRESS, SYMBOLS
+from bowstring.speech.speak import Span
+
+
+def said(text, each=0.09, start=0.2):
+    return [Span(sound, start + i * each, start + (i + 1) * each) for i, sound in enumerate(text)]
+
+
+def test_there_are_52_shapes_and_15_visemes_and_every_sound_has_one():
+    assert len(SHAPES) == len(set(SHAPES)) == 52
+    assert len(VISEMES) == 15 and TABLE.shape == (15, 52)
+    assert [s for s in SYMBOLS if s not in STRESS + "xT" and viseme_of(s) == "sil"] == []
+
+
+def test_dominance_rises_and_falls_to_a_tenth():
+    moment = np.array([0.5 - RISE, 0.5, 0.6, 0.7, 0.7 + FALL])
+    np.testing.assert_allclose(dominance(moment, 0.5, 0.7), [0.1, 1, 1, 1, 0.1])
+
+
+def test_lips_are_shut_in_every_p_b_and_m():
+    sounds = said("hɑpɑbimAbɑməpO")
+    face = animate(sounds, np.ones(120))
+    assert closures(face, sounds) == 1.0
+    assert closures(np.ones_like(face), sounds) == 0.0
+    assert np.isnan(closures(face, said("sisi")))
+
+
+def test_vowels_open_the_jaw_and_loud_ones_more():
+    sounds = said("ɑ", each=0.4)
+    middle = int(0.4 / FRAME)
+    quiet, loud = (animate(sounds, np.full(60, e))[middle, JAW] for e in (0.2, 1.0))
+    assert loud > 1.5 * quiet > 0.2
+
+
+def test_a_delay_is_measured_to_a_fraction_of_a_frame():
+    t = np.arange(400) * FRAME
+    face = lambda d: np.where(np.arange(52) == JAW, np.sin(9 * (t - d))[:, None] + np.sin(4 * (t - d))[:, None], 0)
+    assert lag(face(0.024), face(0.0)) == pytest.approx(0.024, abs=0.003)
+    assert lag(face(0.0), face(0.05)) == pytest.approx(-0.05, abs=0.003)
+
+
+def test_blinks_close_the_lids_and_depend_on_the_seed():
+    lids = blinks(600, seed=1)
+    assert lids.max() == 1.0 and (lids == 0).mean() > 0.8
+    assert (blinks(600, seed=1) == lids).all() and (blinks(600, seed=2) != lids).any()
+    assert animate([], np.zeros(600), seed=1)[:, LIDS[0]].max() == 1.0
+
+
+def test_loudness_is_between_silence_and_shouting():
+    assert loudness(np.full((8, 48), -16.0)).tolist() == [0] * 4
+    assert loudness(np.full((8, 48), 0.0)).tolist() == [1] * 4
+
+
+def test_a_face_can_be_looked_at():
+    still, talking = np.zeros(52, np.float32), np.zeros(52, np.float32)
+    talking[JAW] = 0.8
+    closed, opened = drawn(still, 96), drawn(talking, 96)
+    assert closed.shape == (96, 96, 3) and (closed != opened).any(-1).mean() > 0.005
+    motion = animate(said("hɛlO"), np.ones(50))
+    assert strip(motion, 4, 64).shape == (64, 256, 3)
+    gif = Image.open(io.BytesIO(to_gif(motion, 48)))
+    assert gif.n_frames == int(np.ceil(50 * FRAME / PICTURE))
+    assert gif.info["duration"] == 40

@@ -1,0 +1,58 @@
+import json
+
+import pytest
+import torch
+
+from bowstring.net.config import NetworkConfig
+from bowstring.net.network import UnifiedScoreNetwork
+from bowstring.train.senses import Turns, fit_turns, logit_normal
+
+
+def small():
+    torch.manual_seed(0)
+    return UnifiedScoreNetwork(NetworkConfig(width=64, depth=1, hidden=64, rank=16, vocab=64))
+
+
+def sources(seen):
+    def source(name):
+        def loss(network, turn):
+            seen.append((name, turn))
+            rng = torch.Generator().manual_seed(turn)
+            tokens = torch.randint(8, 64, (2, 6), generator=rng)
+            hidden = network.plain(tokens, torch.ones_like(tokens))
+            return network.heads["text"](hidden).float().square().mean()
+
+        return loss
+
+    return {"a": source("a"), "b": source("b")}
+
+
+def test_each_source_counts_its_own_turns_and_stopping_changes_nothing(tmp_path):
+    turns = Turns(("a", "b", "a"), steps=8, warm_up=2)
+    seen, whole = [], small()
+    losses = [loss for _, _, loss in fit_turns(turns, whole, sources(seen), tmp_path / "whole")]
+    assert seen == [(n, i) for n, i in zip("abaabaab", (0, 0, 1, 2, 1, 3, 4, 2), strict=True)]
+    part, again = small(), small()
+    stream = fit_turns(turns, part, sources([]), tmp_path / "part", every_seconds=0.0)
+    first = [next(stream)[2] for _ in range(5)]  # the fifth is not yet saved
+    stream.close()
+    rest = [loss for _, _, loss in fit_turns(turns, again, sources([]), tmp_path / "part")]
+    assert first[:4] + rest == losses
+    for name, value in whole.state_dict().items():
+        assert (value == again.state_dict()[name]).all()
+    assert json.loads((tmp_path / "part" / "checkpoint.json").read_text())["step"] == 8
+
+
+def test_the_rate_warms_up_stays_and_falls_to_zero():
+    turns = Turns(("a",), steps=100, rate=1.0, warm_up=10, constant=0.5)
+    assert turns.rate_at(0) == pytest.approx(0.1)
+    assert turns.rate_at(40) == 1.0
+    assert turns.rate_at(75) == pytest.approx(0.5)
+    assert turns.rate_at(99) == pytest.approx(0.02)
+
+
+def test_times_are_logit_normal_and_stratified():
+    t = logit_normal(4096, torch.Generator().manual_seed(0), centre=0.3, width=0.8)
+    logit = torch.logit(t)
+    assert abs(logit.mean().item() - 0.3) < 0.01
+    assert abs(logit.std().item() - 0.8) < 0.01
