@@ -37,7 +37,9 @@ def grid(engine: ArrowEngine) -> None:
 def denoising(engine: ArrowEngine, prompt: str = "owl", steps: int = 16) -> None:
     """What a picture is expected to become, at eight of its steps."""
     frames = [
-        frame for frame in engine.image_stream(prompt, style="noto", steps=steps, seed=2) if isinstance(frame, ImageFrame)
+        frame
+        for frame in engine.image_stream(prompt, style="noto", steps=steps, seed=2)
+        if isinstance(frame, ImageFrame)
     ]
     shown = [frames[i] for i in np.linspace(0, len(frames) - 1, 8).round().astype(int)]
     strip = Image.new("RGB", (CELL * 8, CELL), "white")

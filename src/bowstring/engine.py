@@ -171,7 +171,7 @@ class ArrowEngine:
         self._has(modality)
         if memory_guided:
             raise ValueError("memory_guided needs a memory, and this engine has none attached")
-        given = {} if num_steps is None else {"steps": num_steps}
+        given: dict[str, Any] = {} if num_steps is None else {"steps": num_steps}
         if modality == "image":
             return self.image(
                 prompt, **given, **({} if guidance_scale is None else {"cfg_scale": guidance_scale}), **how
@@ -228,7 +228,7 @@ class ArrowEngine:
     def say_stream(
         self, text: str, voice: np.ndarray | None = None, **how: Any
     ) -> Iterator[SpeechFrame | SpeechResult]:
-        """As `say`, but yields every part of the text as soon as it can be heard, and the whole at the end."""
+        """As `say`, but yields every part of the text as soon as it can be heard, then the whole."""
         self._has("audio")
         matched = None if voice is None else self.narrator.voice_in(voice)
         return self.narrator.stream(_string(text, "the text"), matched, **how)

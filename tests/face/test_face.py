@@ -4,7 +4,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bowstring.face.animate import FALL, FRAME, JAW, LIDS, RISE, animate, blinks, closures, dominance, lag, loudness
+from bowstring.face.animate import (
+    FALL,
+    FRAME,
+    JAW,
+    LIDS,
+    RISE,
+    animate,
+    blinks,
+    closures,
+    dominance,
+    lag,
+    loudness,
+)
 from bowstring.face.draw import PICTURE, drawn, strip, to_gif
 from bowstring.face.shapes import SHAPES, TABLE, VISEMES, viseme_of
 from bowstring.speech.pronounce import STRESS, SYMBOLS
@@ -43,7 +55,9 @@ def test_vowels_open_the_jaw_and_loud_ones_more():
 
 def test_a_delay_is_measured_to_a_fraction_of_a_frame():
     t = np.arange(400) * FRAME
-    face = lambda d: np.where(np.arange(52) == JAW, np.sin(9 * (t - d))[:, None] + np.sin(4 * (t - d))[:, None], 0)
+    face = lambda d: np.where(
+        np.arange(52) == JAW, np.sin(9 * (t - d))[:, None] + np.sin(4 * (t - d))[:, None], 0
+    )
     assert lag(face(0.024), face(0.0)) == pytest.approx(0.024, abs=0.003)
     assert lag(face(0.0), face(0.05)) == pytest.approx(-0.05, abs=0.003)
 

@@ -46,8 +46,7 @@ class NameJudge:
         return F.normalize((seen - self.shift) @ self.tower.T, dim=-1) @ self.table.T
 
     def ranks(self, seen: Tensor, asked: Sequence[str], among: int = 100, seed: int = 0) -> Tensor:
-        """How many of `among` - 1 other names, drawn at random, score higher than the one asked for, `(b,)`.
-        """
+        """How many of `among` - 1 other names, drawn at random, score above the one asked for, `(b,)`."""
         scores, out = self.scores(seen), []
         for i, name in enumerate(asked):
             own, rng = self.names.index(name), random.Random(f"{seed}-{i}")
@@ -89,8 +88,7 @@ def components(mask: np.ndarray) -> list[np.ndarray]:
 
 
 def named_colour(pixels: np.ndarray) -> str:
-    """The nearest of the colours by the direction of the mean of the more saturated half, `(n, 3)` in 0..1.
-    """
+    """The colour that is nearest to the mean of the more saturated half of `(n, 3)` in 0..1, in any shade."""
     spread = pixels.max(1) - pixels.min(1)
     strong = pixels[spread >= np.median(spread)].mean(0)
     shades = {}

@@ -117,8 +117,7 @@ def measure_pictures(engine: ArrowEngine, source: Path, judge_path: Path, *, qui
 
 
 def kept(few: dict[str, float], many: dict[str, float]) -> dict[str, float]:
-    """What four steps keep of fifty, metric by metric; for a distance, the inverse ratio; and the smallest.
-    """
+    """What four steps keep of fifty, metric by metric, a distance the other way round; and the smallest."""
     out = {
         name: (
             many[name] / few[name] if name == "fd" else few[name] / many[name] if many[name] else float("nan")
@@ -165,7 +164,7 @@ def text_change(engine: ArrowEngine, before: Path, data: Path, *, quick: bool) -
     """
     network, codec, metadata = load_model(before)
     held = held_out(corpus_documents(data, "test"), codec, metadata.context, 24 if quick else 60)
-    numbers = {}
+    numbers: dict[str, float] = {}
     for name, score in (("", score_causal), ("_b4", lambda one: score_bound(one, 4, 4))):
         old, new = (by_length(score(one), held)["all", "byte"] for one in (network, engine.network))
         numbers |= {
@@ -177,7 +176,7 @@ def text_change(engine: ArrowEngine, before: Path, data: Path, *, quick: bool) -
 
 
 def measure(
-    quick: bool = False,
+    quick: bool = False,  # noqa: FBT001
     data: Path = Path("runs/data"),
     baseline: Path | None = None,
     model: Path | None = None,

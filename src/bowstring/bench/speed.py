@@ -38,7 +38,10 @@ print(json.dumps({
 
 
 def measure(
-    quick: bool = False, data: Path | None = None, baseline: Path | None = None, model: Path | None = None
+    quick: bool = False,  # noqa: FBT001
+    data: Path | None = None,
+    baseline: Path | None = None,
+    model: Path | None = None,
 ) -> dict[str, Any]:
     """`bowstring bench speed`."""
     command = [sys.executable, "-c", PAINT, str(model or "senses")]

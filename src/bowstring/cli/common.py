@@ -15,7 +15,7 @@ app = typer.Typer(
 )
 
 Model = Annotated[
-    Path | None, typer.Option(help="Folder of a model, or text-more, text-int4, text-int2; default: text.")
+    Path | None, typer.Option(help="Folder of a model, or text-int4, text-int2; default: text.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 Seed = Annotated[int, typer.Option(help="Same seed, same output.")]

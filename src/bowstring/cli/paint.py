@@ -28,6 +28,7 @@ def image(
     """Paint a picture of 512 x 512 pixels; it is seen denoising in the terminal."""
     from ..codec.image import read_picture
     from ..engine import ArrowEngine
+    from ..painter import ImageResult
 
     engine = ArrowEngine.load(model)
     options: dict[str, Any] = {"style": style, "steps": steps, "cfg_scale": guidance_scale, "seed": seed}
@@ -36,7 +37,7 @@ def image(
     if mask is not None:
         options["mask"] = read_picture(mask)
     frames = engine.image_stream(prompt, **options)
-    result = [*frames][-1] if as_json else show_painting(frames, engine)
+    result: ImageResult = [*frames][-1] if as_json else show_painting(frames, engine)  # type: ignore[assignment]
     result.save(out)
     if as_json:
         typer.echo(

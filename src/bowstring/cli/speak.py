@@ -28,11 +28,12 @@ def say(
     """Speak; the result knows when each word and sound is heard."""
     from ..codec.speech import read_wav
     from ..engine import ArrowEngine
+    from ..speech.narrator import SpeechResult
 
     engine = ArrowEngine.load(model)
     recording = None if voice is None else read_wav(voice)
     frames = engine.say_stream(text, voice=recording, speed=speed, steps=steps, seed=seed)
-    result = [*frames][-1] if as_json else show_speaking(frames)
+    result: SpeechResult = [*frames][-1] if as_json else show_speaking(frames)  # type: ignore[assignment]
     result.save(out)
     if as_json:
         times = {name: [asdict(span) for span in getattr(result, name)] for name in ("words", "sounds")}

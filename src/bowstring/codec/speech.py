@@ -83,8 +83,7 @@ def windows(signal: np.ndarray, frames: int) -> np.ndarray:
 
 
 def minimum_phase(log_amplitude: np.ndarray) -> np.ndarray:
-    """Spectra `(f, 513)` with these log amplitudes whose energy comes as early as it can (by the cepstrum).
-    """
+    """Spectra `(f, 513)` with these log amplitudes whose energy comes as early as it can."""
     cepstrum = np.fft.irfft(log_amplitude, WINDOW)
     cepstrum[:, 1 : WINDOW // 2] *= 2
     cepstrum[:, WINDOW // 2 + 1 :] = 0

@@ -46,8 +46,7 @@ class SpeechCodec:
 
     @classmethod
     def fit(cls, rows: np.ndarray, channels: int = AUDIO_CHANNELS) -> SpeechCodec:
-        """Principal components of blocks `(n, 8, 55)`; channels are scaled by the root of their own spread.
-        """
+        """Principal components of blocks `(n, 8, 55)`, scaled by the root of their own spread."""
         flat = rows.reshape(len(rows), -1).astype(np.float64)
         mean = flat.mean(0)
         values, vectors = np.linalg.eigh(np.cov((flat - mean).T))

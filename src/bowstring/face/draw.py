@@ -6,6 +6,7 @@ Shapes: 52 numbers a frame, pictures `(side, side, 3)` bytes.
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -16,6 +17,7 @@ from .shapes import SHAPES
 SKIN, LINE, LIP, INSIDE, TEETH, TONGUE = "#f2c9a1", "#5b3a29", "#b5544a", "#5a1f22", "#ffffff", "#d9706a"
 PAPER, HAIR, IRIS = "#eef2f6", "#5b3a29", "#3d6b8e"
 PICTURE = 0.04  # seconds of one picture of a GIF
+At = Callable[[float, float], tuple[float, float]]
 FINE = 3  # pictures are drawn this much larger and then made small
 
 
@@ -25,33 +27,39 @@ def drawn(shapes: np.ndarray, side: int = 256) -> np.ndarray:
     s = side * FINE
     image = Image.new("RGB", (s, s), PAPER)
     pen = ImageDraw.Draw(image)
-    at = lambda x, y: (x * s, y * s)  # noqa: E731
+    at: At = lambda x, y: (x * s, y * s)  # noqa: E731
     jaw = value["jawOpen"]
     pen.ellipse([*at(0.16, 0.06), *at(0.84, 0.72)], fill=HAIR)
     pen.ellipse([*at(0.2, 0.12), *at(0.8, 0.9 + 0.05 * jaw)], fill=SKIN, outline=LINE, width=s // 160)
     for sign, name in ((-1, "Left"), (1, "Right")):
         _eye(pen, at, value, 0.5 + sign * 0.14, name)
-        brow = 0.335 - 0.05 * max(value["browInnerUp"], value[f"browOuterUp{name}"]) + 0.03 * value[f"browDown{name}"]
+        brow = (
+            0.335
+            - 0.05 * max(value["browInnerUp"], value[f"browOuterUp{name}"])
+            + 0.03 * value[f"browDown{name}"]
+        )
         x = 0.5 + sign * 0.14
-        pen.line([*at(x - 0.075, brow + 0.008), *at(x, brow - 0.012), *at(x + 0.075, brow + 0.008)], HAIR, s // 60)
+        pen.line(
+            [*at(x - 0.075, brow + 0.008), *at(x, brow - 0.012), *at(x + 0.075, brow + 0.008)], HAIR, s // 60
+        )
     pen.line([*at(0.5, 0.47), *at(0.475, 0.58), *at(0.51, 0.585)], LINE, s // 130)
     _mouth(pen, at, value, s)
     return np.asarray(image.resize((side, side), Image.Resampling.LANCZOS))
 
 
-def _eye(pen: ImageDraw.ImageDraw, at: object, value: dict[str, float], x: float, name: str) -> None:
+def _eye(pen: ImageDraw.ImageDraw, at: At, value: dict[str, float], x: float, name: str) -> None:
     height = 0.042 * (1 - value[f"eyeBlink{name}"]) * (1 + 0.4 * value[f"eyeWide{name}"])
     if height < 0.008:
-        pen.line([*at(x - 0.065, 0.43), *at(x + 0.065, 0.43)], LINE, 6)  # type: ignore[operator]
+        pen.line([*at(x - 0.065, 0.43), *at(x + 0.065, 0.43)], LINE, 6)
         return
-    box = [*at(x - 0.065, 0.43 - height), *at(x + 0.065, 0.43 + height)]  # type: ignore[operator]
+    box = [*at(x - 0.065, 0.43 - height), *at(x + 0.065, 0.43 + height)]
     pen.ellipse(box, fill="white", outline=LINE, width=4)
     r = min(0.03, height * 0.95)
-    pen.ellipse([*at(x - r, 0.43 - r), *at(x + r, 0.43 + r)], fill=IRIS)  # type: ignore[operator]
-    pen.ellipse([*at(x - r / 2, 0.43 - r / 2), *at(x + r / 2, 0.43 + r / 2)], fill="black")  # type: ignore[operator]
+    pen.ellipse([*at(x - r, 0.43 - r), *at(x + r, 0.43 + r)], fill=IRIS)
+    pen.ellipse([*at(x - r / 2, 0.43 - r / 2), *at(x + r / 2, 0.43 + r / 2)], fill="black")
 
 
-def _mouth(pen: ImageDraw.ImageDraw, at: object, value: dict[str, float], s: int) -> None:
+def _mouth(pen: ImageDraw.ImageDraw, at: At, value: dict[str, float], s: int) -> None:
     narrow = 0.5 * value["mouthPucker"] + 0.3 * value["mouthFunnel"]
     wide = 0.3 * value["mouthStretchLeft"] + 0.35 * value["mouthSmileLeft"]
     half = 0.115 * (1 - narrow + wide)
@@ -64,8 +72,11 @@ def _mouth(pen: ImageDraw.ImageDraw, at: object, value: dict[str, float], s: int
     across = np.linspace(-1, 1, 41)
     arch = np.sqrt(np.clip(1 - across**2, 0, 1))
     ring = lambda up, down: [  # noqa: E731
-        *[at(0.5 + half * u, y - up * a + corner * u * u) for u, a in zip(across, arch, strict=True)],  # type: ignore[operator]
-        *[at(0.5 + half * u, y + down * a + corner * u * u) for u, a in zip(across[::-1], arch[::-1], strict=True)],  # type: ignore[operator]
+        *[at(0.5 + half * u, y - up * a + corner * u * u) for u, a in zip(across, arch, strict=True)],
+        *[
+            at(0.5 + half * u, y + down * a + corner * u * u)
+            for u, a in zip(across[::-1], arch[::-1], strict=True)
+        ],
     ]
     pen.polygon(ring(upper + lip, lower + lip), fill=LIP)
     if upper + lower > 0.004:
@@ -73,9 +84,16 @@ def _mouth(pen: ImageDraw.ImageDraw, at: object, value: dict[str, float], s: int
         if upper > 0.012:
             pen.polygon(ring(upper, -max(upper - 0.014, 0)), fill=TEETH)
         if value["tongueOut"] > 0.1 or lower > 0.04:
-            pen.ellipse([*at(0.5 - half * 0.5, y + lower * 0.45), *at(0.5 + half * 0.5, y + lower * 0.98)], fill=TONGUE)  # type: ignore[operator]
+            pen.ellipse(
+                [*at(0.5 - half * 0.5, y + lower * 0.45), *at(0.5 + half * 0.5, y + lower * 0.98)],
+                fill=TONGUE,
+            )
     else:
-        pen.line([p for u, a in zip(across, arch, strict=True) for p in at(0.5 + half * u, y + corner * u * u)], INSIDE, s // 200)  # type: ignore[operator]
+        pen.line(
+            [p for u, a in zip(across, arch, strict=True) for p in at(0.5 + half * u, y + corner * u * u)],
+            INSIDE,
+            s // 200,
+        )
 
 
 def strip(face: np.ndarray, count: int = 8, side: int = 160) -> np.ndarray:
@@ -90,5 +108,7 @@ def to_gif(face: np.ndarray, side: int = 256) -> bytes:
     at = np.minimum((moments / FRAME).astype(int), len(face) - 1)
     pictures = [Image.fromarray(drawn(face[i], side)).quantize(64) for i in at]
     file = io.BytesIO()
-    pictures[0].save(file, "GIF", save_all=True, append_images=pictures[1:], duration=round(1000 * PICTURE), loop=0)
+    pictures[0].save(
+        file, "GIF", save_all=True, append_images=pictures[1:], duration=round(1000 * PICTURE), loop=0
+    )
     return file.getvalue()

@@ -16,15 +16,29 @@ INSIDE, OUTSIDE = 256, 512  # pixels along a side, encoded and decoded
 PATCH = INSIDE // GRID
 
 
+class Conv(nn.Module):
+    """A convolution that keeps the size; its kernel is a matrix `(out, in * side * side)`, so that an
+    optimiser of matrices can work on it.
+    """
+
+    def __init__(self, inputs: int, outputs: int, side: int = 1, *, zero: bool = False) -> None:
+        super().__init__()
+        self.shape = (outputs, inputs, side, side)
+        spread = 0.0 if zero else (inputs * side**2) ** -0.5
+        self.weight = nn.Parameter(torch.randn(outputs, inputs * side**2) * spread)
+        self.bias = nn.Parameter(torch.zeros(outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(x, self.weight.view(self.shape), self.bias, padding=self.shape[-1] // 2)
+
+
 class Residual(nn.Module):
     """x + two 3 x 3 convolutions, the second starting at zero."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.one = nn.Conv2d(width, width, 3, padding=1)
-        self.two = nn.Conv2d(width, width, 3, padding=1)
-        nn.init.zeros_(self.two.weight)
-        nn.init.zeros_(self.two.bias)
+        self.one = Conv(width, width, 3)
+        self.two = Conv(width, width, 3, zero=True)
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.two(F.silu(self.one(F.silu(x))))
@@ -33,44 +47,44 @@ class Residual(nn.Module):
 class ImageCodec(nn.Module):
     """Encoder and decoder. `scale` and `shift` bring tokens to the size that the flow works with."""
 
+    shift: Tensor
+    scale: Tensor
+
     def __init__(self) -> None:
         super().__init__()
         self.basis = nn.Parameter(torch.zeros(CHANNELS, 3, PATCH, PATCH))  # orthonormal when fitted
         self.mean = nn.Parameter(torch.zeros(3))
         self.encoder = nn.Sequential(
             nn.PixelUnshuffle(8),
-            nn.Conv2d(192, 96, 1),
+            Conv(192, 96),
             Residual(96),
             nn.PixelUnshuffle(2),
-            nn.Conv2d(384, 192, 1),
+            Conv(384, 192),
             Residual(192),
             nn.PixelUnshuffle(2),
-            nn.Conv2d(768, 256, 1),
+            Conv(768, 256),
             Residual(256),
-            nn.Conv2d(256, CHANNELS, 1),
+            Conv(256, CHANNELS, zero=True),
         )
         self.decoder = nn.Sequential(
-            nn.Conv2d(CHANNELS, 256, 1),
+            Conv(CHANNELS, 256),
             Residual(256),
             Residual(256),
-            nn.Conv2d(256, 768, 1),
+            Conv(256, 768),
             nn.PixelShuffle(2),
             Residual(192),
             Residual(192),
-            nn.Conv2d(192, 384, 1),
+            Conv(192, 384),
             nn.PixelShuffle(2),
             Residual(96),
             Residual(96),
-            nn.Conv2d(96, 192, 1),
+            Conv(96, 192),
             nn.PixelShuffle(2),
             Residual(48),
             Residual(48),
-            nn.Conv2d(48, 192, 3, padding=1),
+            Conv(48, 192, 3, zero=True),
             nn.PixelShuffle(8),
         )
-        for part in (self.encoder, self.decoder):
-            nn.init.zeros_(part[-1 if part is self.encoder else -2].weight)  # type: ignore[arg-type]
-            nn.init.zeros_(part[-1 if part is self.encoder else -2].bias)  # type: ignore[arg-type]
         self.register_buffer("shift", torch.zeros(CHANNELS))
         self.register_buffer("scale", torch.ones(CHANNELS))
 

@@ -43,6 +43,8 @@ class RealsHead(nn.Module):
     `places` adds a learned vector to each token, for what has a place that no clock tells.
     """
 
+    spread: Tensor
+
     def __init__(self, channels: int, width: int, places: int = 0) -> None:
         super().__init__()
         self.up = nn.Linear(channels, width)

@@ -85,7 +85,9 @@ class Narrator:
         return out
 
     @torch.no_grad()
-    def stream(self, text: str, voice: np.ndarray | None = None, **how: Any) -> Iterator[SpeechFrame | SpeechResult]:
+    def stream(
+        self, text: str, voice: np.ndarray | None = None, **how: Any
+    ) -> Iterator[SpeechFrame | SpeechResult]:
         """Yields each part as it can be heard, then the result. See `ArrowEngine.say`."""
         known = {field.name for field in fields(Speaking)}
         if unknown := set(how) - known:
@@ -94,7 +96,9 @@ class Narrator:
         own = torch.from_numpy(self.voice if voice is None else voice)[None]
         parts = self.planned(text, own, speaking.speed)
         frames: list[Frames] = []
-        words, sounds, seconds = [], [], []
+        words: list[Span] = []
+        sounds: list[Span] = []
+        seconds: list[float] = []
         begin, nfe = 0.0, 0
         for number, part in enumerate(parts):
             clock = time.perf_counter()

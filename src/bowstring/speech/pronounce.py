@@ -104,7 +104,7 @@ class Pronouncer:
             ValueError: there is nothing to say.
         """
         tokens = read_out(text)
-        out = []
+        out: list[Word] = []
         for i, token in enumerate(tokens):
             if token in MARKS:
                 if out and out[-1].text not in MARKS:

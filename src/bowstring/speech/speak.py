@@ -135,8 +135,7 @@ def speaker(
 def spoken(
     network: UnifiedScoreNetwork, utterance: Utterance, voice: Tensor, how: Speaking, number: int = 0
 ) -> Iterator[State]:
-    """States from noise to the tokens of an utterance, the noise first; `number` tells parts of a text apart.
-    """
+    """States from noise to an utterance's tokens, the noise first; `number` tells parts of a text apart."""
     rng = Rng.of(how.seed, 1, number)
     with torch.no_grad():
         denoise = speaker(network, utterance, voice)

@@ -49,7 +49,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
                 dtypes[str(value)] = np.int64 if name.endswith("num_batches_tracked") else dtype
             elif op == "BINUNICODE" and "." in str(value):
                 name = str(value)
-        out = {}
+        out: dict[str, np.ndarray] = {}
         for key in keys:
             head = file.read(8)
             if key not in names or len(head) < 8:
@@ -87,8 +87,10 @@ def convolved(
     missing = [max((-(-n // stride) - 1) * stride + kernel - n, 0) for n in x.shape[2:]]
     pads = [side for n in reversed(missing) for side in (n // 2, n - n // 2)]
     y = F.conv2d(F.pad(x, pads), weight, stride=stride, groups=groups)
-    parts = (w[f"{norm}.{part}"] for part in ("running_mean", "running_var", "weight", "bias"))
-    return F.batch_norm(y, *parts, eps=1e-3)  # type: ignore[misc]
+    mean, variance, scale, shift = (
+        w[f"{norm}.{part}"] for part in ("running_mean", "running_var", "weight", "bias")
+    )
+    return F.batch_norm(y, mean, variance, scale, shift, eps=1e-3)
 
 
 @torch.no_grad()

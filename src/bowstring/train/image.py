@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from torch import Tensor
 from ..codec.text import TextCodec
 from ..image import TOKENS, UNASKED, caption_tokens, read_captions
 from ..net.codec import INSIDE, ImageCodec
+from ..net.heads import RealsHead
 from ..net.network import UnifiedScoreNetwork
 from ..weights.codec import load_codec, save_codec
 from ..weights.model import load_model, save_model
@@ -52,7 +54,8 @@ def build_tokens(source: Path, out: Path, codec: ImageCodec) -> tuple[list[Pictu
     pictures, path = plan(concepts, SCENES, HELD_OUT_SCENES), out / "tokens.safetensors"
     if path.exists():
         return pictures, load_file(path)["tokens"].float()
-    made, batch = [], []
+    made: list[Tensor] = []
+    batch: list[np.ndarray] = []
     for picture in painted(pictures, source, INSIDE):
         batch.append(picture)
         if len(batch) == 64 or len(batch) + 64 * len(made) == len(pictures):
@@ -119,7 +122,7 @@ def train_image(data: Path, out: Path, steps: int = 3600) -> None:
     torch.manual_seed(0)
     network.add_head("image")
     learned = torch.tensor([not picture.held_out for picture in pictures])
-    network.heads["image"].spread.copy_(tokens[learned].flatten(0, 1).std(0))
+    cast(RealsHead, network.heads["image"]).spread.copy_(tokens[learned].flatten(0, 1).std(0))
     corpus = Corpus.of(corpus_documents(data, "train"), codec)
     sources = {
         "image": image_source(pictures, tokens, codec, ImageLearning()),
@@ -128,7 +131,7 @@ def train_image(data: Path, out: Path, steps: int = 3600) -> None:
     turns = Turns(("image", "image", "image", "text"), steps)
     if not run_turns(turns, network, sources, out, console):
         raise ValueError(f"{out} holds a finished training; choose another --out to train anew")
-    said = {"blocks": metadata.blocks, "context": metadata.context}
-    save_model(out / "model", network.eval(), codec, **said)
+    blocks, context = metadata.blocks, metadata.context
+    save_model(out / "model", network.eval(), codec, blocks=blocks, context=context)
     save_codec(out / "model" / "image.parquet", pixels)
     console.print(f"model written to {out / 'model'}")

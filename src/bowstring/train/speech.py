@@ -48,7 +48,7 @@ def is_held_out(warp: Warp) -> bool:
 def save_utterances(path: Path, utterances: Sequence[Utterance]) -> None:
     """All of them in one file, laid end to end."""
     frames = [u.frames for u in utterances]
-    arrays = {
+    arrays: dict[str, np.ndarray] = {
         "sounds": np.concatenate([u.sounds for u in utterances]).astype(np.int16),
         "durations": np.concatenate([u.durations for u in utterances]).astype(np.float32),
         "counts": np.array([[len(u.sounds), len(u.frames)] for u in utterances], np.int32),

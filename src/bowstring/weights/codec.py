@@ -29,4 +29,4 @@ def load_codec(path: Path) -> ImageCodec:
     with torch.device("meta"):
         codec = ImageCodec()
     fill(codec, WeightsFile(path))
-    return codec.eval().requires_grad_(requires_grad=False).to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+    return codec.eval().requires_grad_(requires_grad=False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]

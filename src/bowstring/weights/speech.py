@@ -1,4 +1,4 @@
-"""The speech codec's numbers and the voice that a model speaks with by itself, a file beside the network's."""
+"""The speech codec's numbers and a model's own voice, a file beside the network's."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from .pictures import STYLES, Concept, Icons, Scene, alone, captions, drawn, is_
 
 CURATED = {0, 3, 4, 5, 6, 7}  # smileys, animals, food, places, games, objects; people look too much alike
 SIDE = 512
-SCENES, HELD_OUT_SCENES = 2000, 300
+SCENES, HELD_OUT_SCENES = 600, 100
 
 
 @dataclass(frozen=True)
@@ -96,8 +96,8 @@ def build(source: Path, out: Path) -> list[Picture]:
     out.mkdir(parents=True, exist_ok=True)
     shape = (len(pictures), SIDE, SIDE, 3)
     pixels = np.lib.format.open_memmap(out / "gallery.npy", "w+", np.uint8, shape)
-    for i, picture in enumerate(painted(pictures, source, SIDE)):
-        pixels[i] = picture
+    for i, image in enumerate(painted(pictures, source, SIDE)):
+        pixels[i] = image
     pixels.flush()
     with (out / "gallery.jsonl").open("w") as file:
         for picture in pictures:
