@@ -1,4 +1,4 @@
-"""Draws the README's pictures: a grid of concepts by styles, one picture while it denoises, and edits."""
+"""Draws the README's pictures: concepts by styles, one picture while it denoises, and a face that speaks."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from bowstring import ArrowEngine
+from bowstring.face.draw import strip
 from bowstring.image import STYLES
 from bowstring.painter import ImageFrame
 
 HERE = Path(__file__).parent
-THINGS = ("fox", "strawberry", "rocket", "octopus", "birthday cake", "snowman", "teapot", "sunflower")
+THINGS = ("fox", "strawberry", "octopus", "birthday cake", "tulip", "penguin", "hamburger", "balloon")
 CELL = 144
 
 
@@ -48,7 +49,14 @@ def denoising(engine: ArrowEngine, prompt: str = "owl", steps: int = 16) -> None
     strip.quantize(160).save(HERE / "denoising.png", optimize=True)
 
 
+def speaking(engine: ArrowEngine) -> None:
+    """Moments of a face that says a sentence."""
+    made = engine.converse("a fox", text="My small boat is moving over the warm blue bay.", picture=False)
+    Image.fromarray(strip(made.face, count=8, side=CELL)).quantize(64).save(HERE / "face.png", optimize=True)
+
+
 if __name__ == "__main__":
     engine = ArrowEngine.load("senses")
     grid(engine)
     denoising(engine)
+    speaking(engine)

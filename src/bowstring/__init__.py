@@ -10,11 +10,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .conversation import Conversation
     from .energy import EnergyPotential
     from .engine import ArrowEngine, Frame, Result
+    from .face.draw import render_avatar
     from .net.network import UnifiedScoreNetwork
+    from .painter import ImageResult
     from .physics.generate import MultiScaleGenerator
     from .physics.model import FieldModel
+    from .speech.narrator import SpeechResult
     from .steps.boltzmann import BoltzmannSampler
     from .weights.packed import QuantLinear
     from .weights.quant import ArrowQuant
@@ -24,26 +28,34 @@ _WHERE = {
     "ArrowEngine": "engine",
     "ArrowQuant": "weights.quant",
     "BoltzmannSampler": "steps.boltzmann",
+    "Conversation": "conversation",
     "EnergyPotential": "energy",
     "FieldModel": "physics.model",
     "Frame": "engine",
+    "ImageResult": "painter",
     "MultiScaleGenerator": "physics.generate",
     "QuantLinear": "weights.packed",
     "Result": "engine",
+    "SpeechResult": "speech.narrator",
     "UnifiedScoreNetwork": "net.network",
+    "render_avatar": "face.draw",
 }
 __all__ = [
     "ArrowEngine",
     "ArrowQuant",
     "BoltzmannSampler",
+    "Conversation",
     "EnergyPotential",
     "FieldModel",
     "Frame",
+    "ImageResult",
     "MultiScaleGenerator",
     "QuantLinear",
     "Result",
+    "SpeechResult",
     "UnifiedScoreNetwork",
     "__version__",
+    "render_avatar",
 ]
 
 

@@ -13,6 +13,8 @@ import numpy as np
 import torch
 
 from .codec.text import BODY, END, KINDS, MASK, MIDDLE, NULL, SUFFIX, TextCodec
+from .conversation import Conversation, Converser
+from .image import caption_tokens
 from .iterate import State
 from .net.network import UnifiedScoreNetwork
 from .painter import ImageFrame, ImageResult, Painter
@@ -22,7 +24,7 @@ from .text import Sampling, fill_gap, log_likelihood, padded, write
 from .weights.codec import load_codec
 from .weights.model import Metadata, load_model
 from .weights.packed import matrices
-from .weights.speech import load_speech
+from .weights.senses import load_face, load_speech
 
 SHIPPED = Path(__file__).parent / "data" / "text"
 LETTERS = Path(__file__).parent / "data" / "letters"
@@ -233,6 +235,66 @@ class ArrowEngine:
         matched = None if voice is None else self.narrator.voice_in(voice)
         return self.narrator.stream(_string(text, "the text"), matched, **how)
 
+    def converse(
+        self,
+        prompt: str,
+        text: str | None = None,
+        *,
+        picture: bool = True,
+        style: str = "",
+        **how: Any,
+    ) -> Conversation:
+        """Answers with text, speech, a face and a picture, on one clock.
+
+        The text comes first; speech, face and picture are then made together, one evaluation a step for all.
+
+        Args:
+            text: what to say; by default the model writes it.
+            picture: whether to paint what the prompt asks for, in `style`.
+            how: `max_tokens` of the text, `voice` (a recording to match), `steps`, `speed`, `cfg_scale`,
+                `seed`.
+
+        Raises:
+            TypeError: an unknown option. ValueError: nothing to say, a value out of range, or a model without
+            speech or face.
+        """
+        *_, result = self.converse_stream(prompt, text, picture=picture, style=style, **how)
+        assert isinstance(result, Conversation)
+        return result
+
+    def converse_stream(
+        self,
+        prompt: str,
+        text: str | None = None,
+        *,
+        picture: bool = True,
+        style: str = "",
+        max_tokens: int = 48,
+        voice: np.ndarray | None = None,
+        **how: Any,
+    ) -> Iterator[Frame | Result | ImageFrame | Conversation]:
+        """As `converse`, but yields every step of the writing and of the picture."""
+        for modality in ("audio", "avatar", *(["image"] if picture else [])):
+            self._has(modality)
+        spoken = text
+        if spoken is None:
+            for frame in self.stream(prompt, max_tokens=max_tokens, seed=how.get("seed", 0)):
+                yield frame
+                if isinstance(frame, Result):
+                    spoken = whole_sentences(frame.text)
+        self._prompt(prompt, "text")
+        caption = caption_tokens(self.codec, prompt, style) if picture else None
+        matched = None if voice is None else self.narrator.voice_in(voice)
+        said = _string(spoken, "the text")
+        yield from self.converser.stream(said, caption, matched, prompt=prompt, style=style, **how)
+
+    @cached_property
+    def converser(self) -> Converser:
+        """The part that speaks with a face and paints meanwhile."""
+        assert self.folder is not None
+        painter = self.painter if "image" in self.network.heads else None
+        return Converser(self.narrator, painter, load_face(self.folder / "face.parquet"))
+
     @cached_property
     def narrator(self) -> Narrator:
         """The part that speaks; its codec and dictionary are read when they are first needed."""
@@ -381,6 +443,16 @@ class ArrowEngine:
                 f"the prompt leaves no room to write: {size} tokens with the least answer, the context "
                 f"holds {self.metadata.context}. Shorten it"
             )
+
+
+def whole_sentences(text: str) -> str:
+    """A text without the sentence that it breaks off in, if it has a whole one.
+
+    >>> whole_sentences("A fox ran. It was f")
+    'A fox ran.'
+    """
+    end = max(text.rfind(mark) for mark in ".!?")
+    return text[: end + 1] if end > 0 else text
 
 
 def _string(value: Any, what: str) -> str:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import math
 import os
 import platform
+import statistics
+import time
 from collections.abc import Iterable, Iterator
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -15,12 +18,15 @@ import torch
 from . import _native
 from .engine import SHIPPED, ArrowEngine, model_folder
 from .net.codec import ImageCodec
-from .net.config import PRESETS, SHAPES, NetworkConfig
+from .net.config import CHANNELS, PRESETS, SHAPES, NetworkConfig
+from .net.letters import LetterNetwork
 from .net.network import UnifiedScoreNetwork
+from .speech.pronounce import SYMBOLS
 from .weights.model import load_model, read_metadata
 from .weights.packed import linears
 from .weights.parquet import WeightsFile
 from .weights.quant import shapes
+from .weights.senses import FACE, SPEECH
 
 
 def parameters(config: NetworkConfig, modalities: Iterable[str] = ("text",)) -> dict[str, int]:
@@ -32,12 +38,41 @@ def parameters(config: NetworkConfig, modalities: Iterable[str] = ("text",)) -> 
 def codecs(modalities: Iterable[str]) -> dict[str, int]:
     """Parameters of what stands between a modality's tokens and its files."""
     with torch.device("meta"):
-        made = {"image": ImageCodec}
-        return {
-            f"{name} codec": sum(p.numel() for p in made[name]().parameters())
-            for name in modalities
-            if name in made
+        count = {
+            "image": sum(p.numel() for p in ImageCodec().parameters()),
+            "audio": sum(math.prod(shape) for shape in SPEECH.values())
+            + sum(p.numel() for p in LetterNetwork(len(SYMBOLS)).parameters()),
+            "avatar": sum(math.prod(shape) for shape in FACE.values()),
         }
+    return {f"{name} codec": count[name] for name in modalities if name in count}
+
+
+def resident_mb() -> float:
+    """The most memory that this process has held, MB."""
+    import resource  # not on every system
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+@torch.no_grad()
+def modality_costs(folder: Path | None = None, runs: int = 5) -> dict[str, float]:
+    """Milliseconds of one evaluation of 64 tokens of each modality, and what the process takes, MB."""
+    engine = ArrowEngine.load(folder)
+    network, facts = engine.network, {}
+    for name in network.heads:
+        if name == "text":
+            tokens = torch.zeros(1, 64, dtype=torch.int64)
+            evaluate = partial(network.plain, tokens, torch.ones_like(tokens))
+        else:
+            x, t, position = torch.zeros(1, 64, CHANNELS[name]), torch.ones(1), torch.arange(64.0)[None]
+            evaluate = partial(network.flow, {name: x}, {name: t}, {name: position})
+        times = []
+        for _ in range(runs + 1):
+            began = time.perf_counter()
+            evaluate()
+            times.append(time.perf_counter() - began)
+        facts[f"64 tokens of {name}, ms"] = 1000 * statistics.median(times[1:])
+    return facts | {"memory of the process, MB": resident_mb()}
 
 
 def network_facts(folder: Path | None = None) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""How good are the pictures, and what did learning them cost the text? Every judge has its floor and ceiling.
+"""How good are pictures, speech and face, and what did they cost the text? Every judge has floor and ceiling.
 
 Known: pairs of concept and style that were learned. Recombined: pairs that were held out, of concepts that
 are known in other styles. The judges see pictures of 256 pixels. The captions are the concepts' labels.
@@ -21,11 +21,12 @@ from ..image import Painting, caption_tokens, paint
 from ..net.codec import INSIDE, ImageCodec, decibels
 from ..report import network_facts
 from ..train.codec import as_pixels, halved
-from ..train.data.gallery import SIDE, Picture, painted, plan
+from ..train.data.gallery import LEARNED, SIDE, Picture, painted, plan
 from ..train.data.pictures import Concept, Icons, load
 from ..train.run import corpus_documents
 from ..weights.model import load_model
 from .judges import NameJudge, judged_scene, look
+from .speaking import measure_speech
 from .likelihood import by_length, held_out, score_bound, score_causal
 
 FEW = (1, 2, 4, 8, 50)
@@ -67,7 +68,7 @@ class Pictures:
 
     def __init__(self, source: Path, *, quick: bool) -> None:
         icons, concepts = load(source)
-        everything, rng = plan(concepts, 0, 300), random.Random(5)
+        everything, rng = plan(concepts, 0, 300, LEARNED), random.Random(5)
         alone = [picture for picture in everything if picture.scene is None]
         count = 192 if quick else 384
         self.known = rng.sample([p for p in alone if not p.held_out], count)
@@ -184,6 +185,11 @@ def measure(
     """`bowstring bench quality`."""
     engine = ArrowEngine.load(model or "senses")
     numbers = measure_pictures(engine, data, Path("bench/judges/judge.safetensors"), quick=quick)
+    if "audio" in engine.network.heads:
+        speech = measure_speech(engine, quick=quick)
+        kept_too = numbers["keep_4_of_50"] | speech["keep_4_of_50"]
+        kept_too["smallest"] = min(kept_too.values())
+        numbers |= speech | {"keep_4_of_50": kept_too}
     numbers |= text_change(engine, model_folder("text"), data, quick=quick)
     facts = network_facts(model_folder(model or "senses"))
     return numbers | {name: facts[name] for name in ("trunk_share", "total_share")}

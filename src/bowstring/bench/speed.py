@@ -37,6 +37,32 @@ print(json.dumps({
 """
 
 
+SPEAK = """
+import json, statistics, sys, time
+from bowstring.engine import ArrowEngine
+engine = ArrowEngine.load(sys.argv[1])
+text = "The old fox sat by the river and told the children a story about the moon. They laughed and went to bed."
+engine.say(text)
+engine.converse("a sleepy fox", text=text)
+said, answered = [], []
+for seed in range(5):
+    began = time.perf_counter()
+    sound = engine.say(text, seed=seed)
+    said.append((time.perf_counter() - began) / (len(sound.audio) / sound.rate))
+    began = time.perf_counter()
+    answer = engine.converse("a sleepy fox", text=text, seed=seed)
+    answered.append((time.perf_counter() - began) / (len(answer.audio) / sound.rate))
+rtf = statistics.median(said)
+print(json.dumps({
+    "rtf": rtf,
+    "speech_5s_s": 5 * rtf,
+    "spoken_s": len(sound.audio) / sound.rate,
+    "converse_s": 5 * statistics.median(answered),
+    "converse_forwards_per_step": answer.forwards / answer.steps,
+}))
+"""
+
+
 def measure(
     quick: bool = False,  # noqa: FBT001
     data: Path | None = None,
@@ -44,6 +70,8 @@ def measure(
     model: Path | None = None,
 ) -> dict[str, Any]:
     """`bowstring bench speed`."""
-    command = [sys.executable, "-c", PAINT, str(model or "senses")]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    return {"load": os.getloadavg()[0], **json.loads(done.stdout)}
+    numbers: dict[str, Any] = {"load": os.getloadavg()[0]}
+    for program in (PAINT, SPEAK):
+        command = [sys.executable, "-c", program, str(model or "senses")]
+        numbers |= json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    return numbers

@@ -15,7 +15,8 @@ app = typer.Typer(
 )
 
 Model = Annotated[
-    Path | None, typer.Option(help="Folder of a model, or text-int4, text-int2; default: text.")
+    Path | None,
+    typer.Option(help="Folder of a model, or the name of one that ships."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 Seed = Annotated[int, typer.Option(help="Same seed, same output.")]

@@ -13,10 +13,10 @@ from .common import AsJson, Model, app, table
 
 @app.command()
 def show(model: Model = None, as_json: AsJson = False) -> None:
-    """Sizes and shares of the network, and the presets."""
-    from ..report import network_facts
+    """Sizes and shares of the network, what a modality costs here, and the presets."""
+    from ..report import modality_costs, network_facts
 
-    facts = network_facts(model)
+    facts = network_facts(model) | modality_costs(model)
     typer.echo(json.dumps(facts, indent=1)) if as_json else table("network", facts)
 
 

@@ -13,7 +13,7 @@ from .common import Model, app, table
 
 @app.command()
 def data(
-    corpus: Annotated[str, typer.Argument(help="text, code or pictures")],
+    corpus: Annotated[str, typer.Argument(help="text, code, pictures or speech")],
     out: Path = Path("runs/data"),
     source: Annotated[
         Path | None,
@@ -28,6 +28,8 @@ def data(
 
     if corpus == "pictures":
         return pictures(out, download=download)
+    if corpus == "speech":
+        return speech(out)
     given = source or (Path(os.environ["BOWSTRING_DATA"]) if "BOWSTRING_DATA" in os.environ else None)
     table(f"{corpus} in {out}", build(corpus, out, given, PACKAGES if download else ()))
 
@@ -55,13 +57,25 @@ def pictures(out: Path, *, download: bool) -> None:
         typer.echo(f"{i + 1:2}. {scene.caption()} ({scene.style})")
 
 
+def speech(out: Path) -> None:
+    """Has the teacher read sentences of the text corpus aloud."""
+    from ..codec.speech import HOP, RATE
+    from ..train.run import corpus_documents
+    from ..train.teacher import build_speech
+
+    utterances = build_speech(corpus_documents(out, "train"), out / "speech.safetensors")
+    hours = sum(len(one.frames) for one in utterances) * HOP / RATE / 3600
+    facts = {"utterances": len(utterances), "hours": hours, "sounds": sum(len(u.sounds) for u in utterances)}
+    table(f"speech in {out}", facts)
+
+
 @app.command()
 def train(
     recipe: Annotated[
         str,
         typer.Argument(
-            help="text, text-more, text-baseline, text-more-baseline, tiny, fields, image-codec, image, "
-            "judge or letters"
+            help="text, text-more, text-baseline, text-more-baseline, tiny, fields, image-codec, "
+            "senses, face, judge or letters"
         ),
     ],
     data: Path = Path("runs/data"),
@@ -79,10 +93,14 @@ def train(
         from ..train.codec import train_codec
 
         return train_codec(data, out)
-    if recipe == "image":
-        from ..train.image import train_image
+    if recipe == "senses":
+        from ..train.joint import train_senses
 
-        return train_image(data, out)
+        return train_senses(data, out)
+    if recipe == "face":
+        from ..train.face import train_face
+
+        return train_face(data, out)
     if recipe == "judge":
         from ..train.judge import train_judge
 

@@ -22,8 +22,9 @@ from .speech import (
 
 STATES = 128  # pitches that are weighed against each other, equally spaced in the logarithm
 STRETCH = 720  # samples that are compared with themselves one period later
+DULL = 1200.0  # Hz
 JUMP = 4.0  # cost of an octave from one frame to the next
-VOICED = 0.55  # correlation from which a frame is voiced
+VOICED = 0.45  # correlation from which a frame is voiced
 UNVOICED_PITCH = 400.0  # sets the window where there is no pitch
 CHUNK = 2000  # frames at a time
 BIN = RATE / WINDOW
@@ -57,6 +58,12 @@ def self_similarity(signal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return out, pitches
 
 
+def dulled(signal: np.ndarray) -> np.ndarray:
+    """Without what lies above DULL: breath and hiss, which would hide the voice's period."""
+    hertz = np.fft.rfftfreq(len(signal), 1 / RATE)
+    return np.fft.irfft(np.fft.rfft(signal) * np.exp(-((hertz / DULL) ** 4)), len(signal))
+
+
 def best_path(similar: np.ndarray, pitches: np.ndarray) -> np.ndarray:
     """The pitches that are similar and do not jump, by dynamic programming: indices `(f,)`."""
     octaves = np.log2(pitches)
@@ -76,7 +83,7 @@ def best_path(similar: np.ndarray, pitches: np.ndarray) -> np.ndarray:
 
 def pitch_of(signal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Pitch in Hz, interpolated where nothing is voiced, and which frames are voiced, `(f,)` each."""
-    similar, pitches = self_similarity(signal)
+    similar, pitches = self_similarity(dulled(signal))
     path = best_path(similar, pitches)
     frames = np.arange(len(path))
     inner = np.clip(path, 1, STATES - 2)

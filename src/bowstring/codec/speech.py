@@ -170,11 +170,11 @@ def _whole_numbers(data: bytes, width: int) -> np.ndarray:
     return np.frombuffer(data, f"<i{width}").astype(np.float32) / 2 ** (8 * width - 1)
 
 
-def resampled(signal: np.ndarray, rate: int) -> np.ndarray:
-    """At 24 kHz, by cutting or extending the spectrum."""
-    if rate == RATE:
+def resampled(signal: np.ndarray, rate: int, wanted_rate: int = RATE) -> np.ndarray:
+    """At another rate, by cutting or extending the spectrum."""
+    if rate == wanted_rate:
         return signal.astype(np.float32)
-    count = max(1, round(len(signal) * RATE / rate))
+    count = max(1, round(len(signal) * wanted_rate / rate))
     spectrum = np.fft.rfft(signal)
     wanted = count // 2 + 1
     kept = np.zeros(wanted, complex)

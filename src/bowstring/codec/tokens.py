@@ -5,10 +5,9 @@ Shapes: f frames, n tokens of 64 ms, c channels.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
+from .principal import Principal
 from .speech import BANDS, FLOOR, FRAMES, HIGHEST_PITCH, LOWEST_PITCH, NOISE_BANDS, Frames
 
 ROW = 2 + BANDS + NOISE_BANDS
@@ -36,30 +35,19 @@ def frames_of(rows: np.ndarray) -> Frames:
     return Frames(pitch, (plain[:, 1] > 0.5).astype(np.float32), np.maximum(envelope, FLOOR), noise)
 
 
-@dataclass(frozen=True)
-class SpeechCodec:
-    """mean: `(8 * 55,)`. basis: `(c, 8 * 55)`, orthonormal rows. scale: `(c,)`, spread of the channels."""
-
-    mean: np.ndarray
-    basis: np.ndarray
-    scale: np.ndarray
+class SpeechCodec(Principal):
+    """Tokens on the principal components of eight frames."""
 
     @classmethod
     def fit(cls, rows: np.ndarray, channels: int = AUDIO_CHANNELS) -> SpeechCodec:
-        """Principal components of blocks `(n, 8, 55)`, scaled by the root of their own spread."""
-        flat = rows.reshape(len(rows), -1).astype(np.float64)
-        mean = flat.mean(0)
-        values, vectors = np.linalg.eigh(np.cov((flat - mean).T))
-        basis = vectors[:, ::-1][:, :channels].T
-        spread = np.sqrt(np.maximum(values[::-1][:channels], 1e-9))
-        scale = np.sqrt(spread) * np.sqrt(spread.mean())
-        return cls(*(part.astype(np.float32) for part in (mean, basis, scale)))
+        """From blocks `(n, 8, 55)` of `rows_of`."""
+        return cls.of(rows.reshape(len(rows), -1), channels)
 
     def encode(self, frames: Frames) -> np.ndarray:
         """Tokens `(n, c)`; the last frame is repeated to fill the last token."""
         rows = rows_of(frames)
         rows = np.concatenate([rows, np.repeat(rows[-1:], -len(rows) % FRAMES, 0)])
-        return (rows.reshape(-1, FRAMES * ROW) - self.mean) @ self.basis.T / self.scale
+        return self.channels(rows.reshape(-1, FRAMES * ROW))
 
     def decode(self, tokens: np.ndarray) -> Frames:
-        return frames_of(((tokens * self.scale) @ self.basis + self.mean).reshape(-1, ROW))
+        return frames_of(self.blocks(tokens).reshape(-1, ROW))

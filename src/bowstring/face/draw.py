@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -112,3 +113,21 @@ def to_gif(face: np.ndarray, side: int = 256) -> bytes:
         file, "GIF", save_all=True, append_images=pictures[1:], duration=round(1000 * PICTURE), loop=0
     )
     return file.getvalue()
+
+
+def render_avatar(face: np.ndarray, path: Path | str, side: int = 256) -> Path:
+    """Draws a motion `(f, 52)` into a file: .gif moves, .png is a strip of moments.
+
+    Raises:
+        ValueError: another ending, or an array that is no motion.
+    """
+    path = Path(path)
+    if face.ndim != 2 or face.shape[1] != len(SHAPES) or not len(face):
+        raise ValueError(f"the face has shape {face.shape}; expected (frames, {len(SHAPES)})")
+    if path.suffix not in (".gif", ".png"):
+        raise ValueError(f"cannot draw a face into {path.name}; the name should end in .gif or .png")
+    if path.suffix == ".gif":
+        path.write_bytes(to_gif(face, side))
+    else:
+        Image.fromarray(strip(face, side=side)).save(path)
+    return path

@@ -68,11 +68,17 @@ class UnifiedScoreNetwork(nn.Module):
         places = PLACES.get(modality, 0)
         self.heads[modality] = RealsHead(CHANNELS[modality], self.config.width, places)
 
-    def embed(self, modality: str, x: Tensor, t: Tensor | None = None) -> Tensor:
-        """Values of one modality as trunk tokens, its modality embedding added; reals have a time."""
-        head = self.heads[modality]
-        own = head.embed(x) if t is None else head.embed(x, t)  # type: ignore[operator]
-        return own + self.trunk.modality.weight[MODALITIES.index(modality)]
+    def embed(self, modality: str, x: Tensor, t: Tensor | None = None, kept: Tensor | None = None) -> Tensor:
+        """Values of one modality as trunk tokens, its modality embedding added; reals have a time, and
+        perhaps places `kept`.
+        """
+        head = self.head(modality)
+        own = head.embed(x) if t is None else head.embed(x, t, kept)  # type: ignore[operator]
+        return own + self.trunk.modality.weight[MODALITIES.index(modality.partition("/")[0])]
+
+    def head(self, name: str) -> nn.Module:
+        """The head of a modality; what follows a slash tells several streams of one modality apart."""
+        return self.heads[name.partition("/")[0]]
 
     def run(
         self, x: Tensor, position: Tensor, t: Tensor | None = None, **conditions: Tensor | Cache | None
@@ -125,34 +131,44 @@ class UnifiedScoreNetwork(nn.Module):
         step_size: Mapping[str, Tensor] | None = None,
         cond: Mapping[str, Tensor] | None = None,
         valid: Tensor | None = None,
+        kept: Mapping[str, Tensor] | None = None,
+        sees: Mapping[str, Tensor] | None = None,
         **memory: Tensor | None,
     ) -> dict[str, Tensor]:
         """Velocities of several real-valued modalities from one pass; all see each other and the cache.
 
         Args:
             x, t, position: by modality, `(b, l, c)`, `(b,)` and `(b|1, l)`; step_size as t, None is the
-                many-step limit.
+                many-step limit. "image/free" is a second image, handled by the head of "image".
             cond: what is added to a modality's tokens, `(b, l, d)`.
             valid: `(b, all l)`, False at padding.
+            kept: which places of a plane the tokens have, `(b, l)`, where they are not all of them.
+            sees: by modality, what its tokens may look at, `(n + all l)`, n the tokens of the cache; without
+                it, everything.
         """
         names = [*x]
         b, lengths = len(x[names[0]]), [x[name].shape[1] for name in names]
         own = {name: t[name].view(b, 1) for name in names}
         added = cond or {}
-        parts = [self.embed(name, x[name], own[name]) + added.get(name, 0) for name in names]
+        some = kept or {}
+        parts = [self.embed(name, x[name], own[name], some.get(name)) + added.get(name, 0) for name in names]
         places = torch.cat([position[name].expand(b, -1) for name in names], 1)
         sizes = None if step_size is None else {name: step_size[name].view(b, 1) for name in names}
+        mask = self._may(b, sum(lengths), cache, valid)
+        if sees is not None:
+            chosen = torch.cat([sees[name].expand(n, -1) for name, n in zip(names, lengths, strict=True)])
+            mask = chosen if mask is None else mask & chosen
         hidden, _ = self.run(
             torch.cat(parts, 1),
             places,
             self._spread_out(own, lengths),
             step_size=None if sizes is None else self._spread_out(sizes, lengths),
-            mask=self._may(b, sum(lengths), cache, valid),
+            mask=mask,
             cache=cache,
             **memory,
         )
         return {
-            name: self.heads[name](part, x[name], own[name])
+            name: self.head(name)(part, x[name], own[name])
             for name, part in zip(names, hidden.split(lengths, 1), strict=True)
         }
 

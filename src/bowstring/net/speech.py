@@ -13,22 +13,24 @@ from .heads import RealsHead
 
 SLOTS = 4  # moments within a token at which the sound is told
 SOUNDS = 64  # ids of sounds, 0 is silence
-VOICE = 104  # numbers of a voice
+VOICE = 103  # numbers of a voice
 SOUND_WIDTH = 48
 
 
 class DurationNetwork(nn.Module):
     """How long each sound lasts, from the sounds around it and the voice: log frames of 8 ms."""
 
-    def __init__(self, width: int = 128) -> None:
+    def __init__(self, width: int = 64) -> None:
         super().__init__()
         self.sound = nn.Embedding(SOUNDS, width)
         self.voice = nn.Linear(VOICE, width)
-        self.layers = nn.ModuleList(nn.Conv1d(width, 2 * width, 5, padding=2) for _ in range(4))
+        self.layers = nn.ModuleList(
+            nn.Conv1d(width, 2 * width, 3, padding=reach, dilation=reach) for reach in (1, 2, 4)
+        )
         self.out = nn.Linear(width, 1)
 
     def forward(self, sounds: Tensor, voice: Tensor) -> Tensor:
-        """`(b, p)`, `(b, 104)` -> `(b, p)`."""
+        """`(b, p)`, `(b, 103)` -> `(b, p)`."""
         x = (self.sound(sounds) + self.voice(voice)[:, None]).transpose(1, 2)
         for layer in self.layers:
             gate, value = layer(F.rms_norm(x.transpose(1, 2), x.shape[1:2]).transpose(1, 2)).chunk(2, 1)
@@ -52,7 +54,7 @@ class SpeechHead(RealsHead):
         Args:
             sounds: `(b, l, 4)` ids.
             progress: `(b, l, 4, 2)` how far into the sound, 0..1, and the logarithm of its seconds.
-            voice: `(b, 104)`.
+            voice: `(b, 103)`.
         """
         told = torch.cat([self.sound(sounds), progress], -1).flatten(2)
         return self.aligned(told) + self.voice(voice)[:, None]

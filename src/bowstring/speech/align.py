@@ -5,6 +5,8 @@ Shapes: p sounds, f frames of 8 ms, l tokens of 8 frames with 4 slots each.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from ..codec.speech import FRAMES, HOP, RATE
@@ -13,6 +15,22 @@ from .pronounce import PAUSES, SYMBOLS, Word
 
 ALPHABET = PAUSES + SYMBOLS  # sound i + 1; 0 is silence
 SECONDS = HOP / RATE
+
+
+@dataclass(frozen=True)
+class Span:
+    """A word, sound or viseme and when it is there, seconds."""
+
+    text: str
+    start: float
+    end: float
+
+
+def spans_of(sounds: np.ndarray, seconds: np.ndarray, begin: float = 0.0) -> list[Span]:
+    """Ids and their lengths `(p,)` as spans, one after the other."""
+    ends = begin + np.cumsum(seconds)
+    rows = zip(sounds.tolist(), (ends - seconds).tolist(), ends.tolist(), strict=True)
+    return [Span(ALPHABET[i - 1] if i else "", start, end) for i, start, end in rows]
 
 
 def sound_ids(words: list[Word]) -> tuple[list[int], list[int]]:

@@ -19,9 +19,9 @@ from ..codec.analysis import analyse
 from ..codec.speech import RATE, Frames, synthesise, to_wav
 from ..codec.tokens import SpeechCodec
 from ..net.network import UnifiedScoreNetwork
-from .align import SECONDS
+from .align import SECONDS, Span
 from .pronounce import Pronouncer
-from .speak import LONGEST, Span, Speaking, Utterance, clauses, joined, spoken, timed
+from .speak import LONGEST, Speaking, Utterance, clauses, joined, spoken, timed
 from .voice import voice_of
 
 LOUDEST = 0.9

@@ -20,7 +20,7 @@ from ..net.speech import SpeechHead
 from ..process import Gaussian, linear, rectified, uniform
 from ..rng import Rng
 from ..steps.gaussian import ddim, dpmpp_2m
-from .align import ALPHABET, SECONDS, sound_ids, told
+from .align import SECONDS, Span, sound_ids, spans_of, told
 from .pronounce import PAUSES, Word
 
 PROCESS = Gaussian(linear, rectified)
@@ -48,15 +48,6 @@ class Speaking:
 
 
 @dataclass(frozen=True)
-class Span:
-    """A word, sound or viseme and when it is there, seconds."""
-
-    text: str
-    start: float
-    end: float
-
-
-@dataclass(frozen=True)
 class Utterance:
     """What is about to be said: words, sounds and their durations in frames of 8 ms."""
 
@@ -71,15 +62,12 @@ class Utterance:
 
     def spans(self, begin: float) -> tuple[list[Span], list[Span]]:
         """Times of words and of sounds, the first token starting at `begin`."""
-        ends = begin + np.cumsum(self.durations) * SECONDS
-        starts = ends - self.durations * SECONDS
-        rows = zip(self.sounds.tolist(), starts.tolist(), ends.tolist(), strict=True)
-        sounds = [Span(ALPHABET[i - 1] if i else "", a, z) for i, a, z in rows]
+        sounds = spans_of(self.sounds, self.durations * SECONDS, begin)
         words = []
         for number, word in enumerate(self.words):
             here = np.flatnonzero(self.owners == number)
             if len(here) and word.text not in PAUSES:
-                words.append(Span(word.text, float(starts[here[0]]), float(ends[here[-1]])))
+                words.append(Span(word.text, sounds[here[0]].start, sounds[here[-1]].end))
         return words, sounds
 
 
@@ -91,7 +79,7 @@ def head_of(network: UnifiedScoreNetwork) -> SpeechHead:
 
 @torch.no_grad()
 def timed(network: UnifiedScoreNetwork, words: Sequence[Word], voice: Tensor, speed: float) -> Utterance:
-    """Words with the durations that the network gives their sounds; voice is `(1, 104)`."""
+    """Words with the durations that the network gives their sounds; voice is `(1, 103)`."""
     ids, owners = sound_ids([*words])
     log = head_of(network).duration(torch.tensor([ids]), voice)[0]
     durations = log.exp().clamp(min=SHORTEST).numpy().astype(np.float64) / speed
@@ -111,15 +99,18 @@ def clauses(words: Sequence[Word]) -> Iterator[list[Word]]:
         yield part
 
 
+@torch.no_grad()
+def told_of(network: UnifiedScoreNetwork, utterance: Utterance, voice: Tensor) -> Tensor:
+    """What the tokens of an utterance are told, `(1, l, d)`."""
+    ids, progress = told(utterance.sounds, utterance.durations)
+    return head_of(network).condition(torch.from_numpy(ids)[None], torch.from_numpy(progress)[None], voice)
+
+
 def speaker(
     network: UnifiedScoreNetwork, utterance: Utterance, voice: Tensor, step_size: float = 0.0
 ) -> Denoise:
     """The denoiser of the tokens of an utterance, x `(1, l, 96)`."""
-    ids, progress = told(utterance.sounds, utterance.durations)
-    with torch.no_grad():
-        cond = head_of(network).condition(
-            torch.from_numpy(ids)[None], torch.from_numpy(progress)[None], voice
-        )
+    cond = told_of(network, utterance, voice)
     position = torch.arange(float(utterance.tokens))[None]
 
     def denoise(x: Tensor, t: Tensor) -> Tensor:

@@ -12,12 +12,12 @@ import numpy as np
 
 from ..codec.speech import BANDS, NOISE_BANDS, Frames, band_centres, mel
 
-VOICE = 2 * BANDS + NOISE_BANDS + 3
+VOICE = 2 * BANDS + NOISE_BANDS + 2
 FEWEST = 40  # voiced frames from which a voice can be told
 
 
 def voice_of(frames: Frames) -> np.ndarray:
-    """`(104,)`: mean and spread of the envelope where voiced, level removed; noise; pitch; share voiced.
+    """`(103,)`: mean and spread of the envelope where voiced and loud, level removed; noise; pitch.
 
     Raises:
         ValueError: too little of the sound is voiced.
@@ -30,7 +30,7 @@ def voice_of(frames: Frames) -> np.ndarray:
         )
     envelope = frames.envelope[here]
     level = envelope.mean(1)
-    loud = level > np.quantile(level, 0.3)
+    loud = level > np.median(level)
     shape = (envelope - level[:, None])[loud]
     pitch = np.log(frames.pitch[here])
     centre = np.median(pitch)
@@ -38,8 +38,8 @@ def voice_of(frames: Frames) -> np.ndarray:
     numbers = [
         shape.mean(0) / 2,
         shape.std(0) - 1,
-        np.log(np.clip(frames.noise[here], 0.03, 1)).mean(0) + 1,
-        [(centre - 5) * 3, pitch[kept].std() * 5 - 0.7, here.mean() - 0.6],
+        np.log(np.clip(frames.noise[here][loud], 0.03, 1)).mean(0) + 1,
+        [(centre - 5) * 3, pitch[kept].std() * 5 - 0.7],
     ]
     return np.concatenate(numbers).astype(np.float32)
 

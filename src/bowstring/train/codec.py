@@ -25,6 +25,7 @@ from ..net.codec import ImageCodec, decibels
 from ..weights.codec import save_codec
 from .data import gallery
 from .fit import restore, save
+from .muon import Muon, fast_dtype
 from .run import COLUMNS
 
 PERMUTATIONS = torch.tensor([*itertools.permutations(range(3))])
@@ -32,11 +33,11 @@ PERMUTATIONS = torch.tensor([*itertools.permutations(range(3))])
 
 @dataclass(frozen=True)
 class CodecRecipe:
-    steps: int = 1500
-    rows: int = 16
-    rate: float = 2e-3
+    steps: int = 700
+    rows: int = 8
+    rate: float = 1.5e-3
     basis_rate: float = 3e-5  # its numbers are small, and good from the start
-    warm_up: int = 50
+    warm_up: int = 30
     seed: int = 0
 
     def share_at(self, step: int) -> float:
@@ -49,7 +50,7 @@ def codec_optimisers(codec: ImageCodec, recipe: CodecRecipe) -> tuple[torch.opti
     matrices = [p for n, p in codec.named_parameters() if n.endswith(("one.weight", "two.weight"))]
     taken = {id(p) for p in matrices} | {id(codec.basis)}
     rest = [p for p in codec.parameters() if id(p) not in taken]
-    muon = torch.optim.Muon(matrices, lr=recipe.rate, weight_decay=0.0, adjust_lr_fn="match_rms_adamw")
+    muon = Muon(matrices, lr=recipe.rate)
     groups = [{"params": rest, "lr": recipe.rate}, {"params": [codec.basis], "lr": recipe.basis_rate}]
     adam = torch.optim.AdamW(groups, betas=(0.9, 0.98), weight_decay=0.0)
     for one in (muon, adam):
@@ -96,7 +97,7 @@ def fit_codec(
 ) -> Iterator[tuple[int, float, ImageCodec]]:
     """Trains, yielding (step, decibels of the batch, codec); resumes from `folder`."""
     torch.manual_seed(recipe.seed)
-    codec = ImageCodec().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    codec = ImageCodec()
     some = np.random.default_rng(recipe.seed).choice(train, 768, replace=False)
     codec.fit_basis(halved(as_pixels(np.array(pixels[np.sort(some)]))))
     optimiser = codec_optimisers(codec, recipe)
@@ -106,10 +107,9 @@ def fit_codec(
         rng = torch.Generator().manual_seed(recipe.seed * 1_000_003 + step)
         chosen = train[torch.randint(len(train), (recipe.rows,), generator=rng).numpy()]
         target = varied(as_pixels(np.array(pixels[np.sort(chosen)])), rng)
-        target = target.contiguous(memory_format=torch.channels_last)
         for group in itertools.chain(*(one.param_groups for one in optimiser)):
             group["lr"] = group["full"] * recipe.share_at(step)
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast("cpu", torch.bfloat16, enabled=fast_dtype() is torch.bfloat16):
             made = codec.drawn(codec.raw(halved(target)))
         loss = (made.float() - target).square().mean()
         loss.backward()
@@ -152,8 +152,8 @@ def train_codec(data: Path, out: Path) -> None:
         task = bar.add_task("train", total=recipe.steps, phase="codec", said="")
         for step, quality, codec in fit_codec(recipe, pixels, train, out):
             row = {"step": step, "db": quality}
-            if step == 0 or (step + 1) % 250 == 0:
-                row["held_out_db"] = codec_decibels(codec, pixels, valid[::16])
+            if step == 0 or (step + 1) % 200 == 0:
+                row["held_out_db"] = codec_decibels(codec, pixels, valid[::20])
             log.write(json.dumps(row) + "\n")
             log.flush()
             bar.update(task, completed=step + 1, said=f"{quality:.2f} dB")

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from ..net.config import NetworkConfig
 from ..net.network import UnifiedScoreNetwork
+from .muon import Muon, fast_dtype
 from .objective import ar_loss, joint_loss
 from .pack import Corpus, Rows
 
@@ -96,7 +97,7 @@ def optimisers(network: nn.Module, rate: float) -> tuple[torch.optim.Optimizer, 
     ]
     taken = {id(p) for p in matrices}
     rest = [p for p in network.parameters() if id(p) not in taken]
-    muon = torch.optim.Muon(matrices, lr=rate, weight_decay=0.05, adjust_lr_fn="match_rms_adamw")
+    muon = Muon(matrices, lr=rate, weight_decay=0.05)
     return muon, torch.optim.AdamW(rest, lr=rate, betas=(0.9, 0.98), weight_decay=0.0)
 
 
@@ -205,7 +206,7 @@ def fit(
         for one in optimiser:
             for group in one.param_groups:
                 group["lr"] = recipe.rate_at(step)
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast("cpu", torch.bfloat16, enabled=fast_dtype() is torch.bfloat16):
             total, ar, diffusion = losses(network, recipe, rows, step)
         total.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)

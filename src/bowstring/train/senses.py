@@ -19,6 +19,7 @@ from torch import Tensor
 
 from ..net.network import UnifiedScoreNetwork
 from .fit import Recipe, batches, optimisers, restore, save
+from .muon import fast_dtype
 from .objective import joint_loss
 from .pack import Corpus
 from .run import COLUMNS
@@ -91,7 +92,7 @@ def fit_turns(
         for one in optimiser:
             for group in one.param_groups:
                 group["lr"] = turns.rate_at(step)
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast("cpu", torch.bfloat16, enabled=fast_dtype() is torch.bfloat16):
             loss = sources[name](network, turn)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)

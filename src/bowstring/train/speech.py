@@ -144,7 +144,7 @@ def speech_loss(network: UnifiedScoreNetwork, batch: Batch, rng: torch.Generator
 
 
 def speech_source(
-    utterances: Sequence[Utterance], codec: SpeechCodec, rows: int = 32, seed: int = 0
+    utterances: Sequence[Utterance], codec: SpeechCodec, rows: int = 24, seed: int = 0
 ) -> Source:
     """Utterances by pseudo-speakers; a third keep the teacher's own voice."""
 

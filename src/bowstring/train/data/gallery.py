@@ -20,6 +20,7 @@ import numpy as np
 from .pictures import STYLES, Concept, Icons, Scene, alone, captions, drawn, is_held_out, load, scenes
 
 CURATED = {0, 3, 4, 5, 6, 7}  # smileys, animals, food, places, games, objects; people look too much alike
+LEARNED = {3, 4, 6}  # what the trunk learns to paint: animals and plants, food, games and feasts
 SIDE = 512
 SCENES, HELD_OUT_SCENES = 600, 100
 
@@ -35,8 +36,8 @@ class Picture:
     scene: Scene | None = None
 
 
-def curated(concepts: list[Concept]) -> list[Concept]:
-    return [concept for concept in concepts if concept.group in CURATED]
+def curated(concepts: list[Concept], groups: set[int] = CURATED) -> list[Concept]:
+    return [concept for concept in concepts if concept.group in groups]
 
 
 def ways(concept: Concept) -> tuple[str, ...]:
@@ -46,11 +47,17 @@ def ways(concept: Concept) -> tuple[str, ...]:
     return (concept.label, *sorted(drawn_ways)[:7])
 
 
-def plan(concepts: list[Concept], count: int = SCENES, held_out: int = HELD_OUT_SCENES) -> list[Picture]:
-    """Every picture of a gallery, in order."""
+def plan(
+    concepts: list[Concept],
+    count: int = SCENES,
+    held_out: int = HELD_OUT_SCENES,
+    groups: set[int] = CURATED,
+) -> list[Picture]:
+    """Every picture of a gallery, in order: icons of these groups, then scenes of them."""
+    concepts = curated(concepts, groups)
     icons = [
         Picture(ways(concept), style, concept.name, is_held_out(concept.name, style))
-        for concept in curated(concepts)
+        for concept in concepts
         for style in STYLES
     ]
     made = [

@@ -1,0 +1,109 @@
+"""Speech, face and picture at once: one evaluation a step for all of them, on one clock.
+
+What each part of the network's one pass may look at: speech at speech, the face at both, the picture at its
+caption, its unguided twin at no caption. So every stream is what it would be alone, and the pass is shared.
+Shapes: l tokens of 64 ms; pictures have 64 tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .codec.tokens import AUDIO_CHANNELS
+from .image import TOKENS, UNASKED, read_captions
+from .iterate import Denoise, State, iterate
+from .net.config import CHANNELS
+from .net.network import UnifiedScoreNetwork
+from .net.trunk import Cache
+from .process import uniform
+from .rng import Rng
+from .speech.speak import PROCESS, Utterance, told_of
+from .steps.gaussian import dpmpp_2m_update, joint
+
+
+@dataclass(frozen=True)
+class Senses:
+    """What is to be made together: an utterance in a voice, with a face, perhaps a picture with a caption.
+
+    caption: tokens of the picture's prompt; none makes no picture.
+    """
+
+    utterance: Utterance
+    voice: Tensor
+    face: bool = True
+    caption: Sequence[int] | None = None
+
+
+def captions(network: UnifiedScoreNetwork, caption: Sequence[int]) -> tuple[Cache, int, int]:
+    """A cache of one row that holds the caption and, after it, no caption; the tokens of each."""
+    asked, _ = read_captions(network, [list(caption)])
+    free, _ = read_captions(network, [UNASKED])
+    layers = tuple(
+        (torch.cat([k, k_free], 2), torch.cat([v, v_free], 2))
+        for (k, v), (k_free, v_free) in zip(asked.layers, free.layers, strict=True)
+    )
+    return Cache(layers, torch.cat([asked.valid, free.valid], 1)), asked.length, free.length
+
+
+def lookers(lengths: dict[str, int], asked: int, free: int) -> dict[str, Tensor]:
+    """Who looks at what, by stream: `(asked + free + all tokens)`."""
+    owner = ["asked"] * asked + ["free"] * free + [name for name, n in lengths.items() for _ in range(n)]
+    may = {
+        "audio": {"audio"},
+        "avatar": {"audio", "avatar"},
+        "image": {"asked", "image"},
+        "image/free": {"free", "image/free"},
+    }
+    return {name: torch.tensor([one in may[name] for one in owner]) for name in lengths}
+
+
+def together(network: UnifiedScoreNetwork, what: Senses, cfg_scale: float) -> Denoise:
+    """The denoiser of a dict of "audio" `(1, l, 96)`, "avatar" and "image", as far as they are there."""
+    length = what.utterance.tokens
+    lengths = {"audio": length} | ({"avatar": length} if what.face else {})
+    clock = torch.arange(float(length))[None]
+    with torch.no_grad():
+        known = told_of(network, what.utterance, what.voice)
+        cache, asked, free = None, 0, 0
+        if what.caption is not None:
+            cache, asked, free = captions(network, what.caption)
+            lengths |= {"image": TOKENS, "image/free": TOKENS}
+    cond = {name: known for name in lengths if name in ("audio", "avatar")}
+    places = {name: clock for name in cond}
+    for name, after in (("image", asked), ("image/free", free)):
+        places[name] = torch.full((1, TOKENS), float(after))
+    places = {name: places[name] for name in lengths}
+    sees = lookers(lengths, asked, free)
+
+    def denoise(x: dict[str, Tensor], t: dict[str, Tensor]) -> dict[str, Tensor]:
+        noisy = {name: x[name.partition("/")[0]] for name in lengths}
+        times = {name: t[name.partition("/")[0]] for name in lengths}
+        velocity = network.flow(noisy, times, places, cache, cond=cond, sees=sees)
+        if "image" in velocity:
+            empty = velocity.pop("image/free")
+            velocity["image"] = empty + cfg_scale * (velocity["image"] - empty)
+        return {name: x[name] - t[name][:, None, None] * v for name, v in velocity.items()}
+
+    return denoise
+
+
+def made_together(
+    network: UnifiedScoreNetwork, what: Senses, steps: int, cfg_scale: float, seed: int, number: int = 0
+) -> Iterator[State]:
+    """States from noise to clean, the noise first; a stream's noise is what it would have alone."""
+    length = what.utterance.tokens
+    shapes = {"audio": (length, AUDIO_CHANNELS)}
+    shapes |= {"avatar": (length, CHANNELS["avatar"])} if what.face else {}
+    shapes |= {"image": (TOKENS, CHANNELS["image"])} if what.caption is not None else {}
+    rng = Rng.of(seed, 1, number)
+    forks = {"audio": rng.fork(2), "avatar": rng.fork(3), "image": Rng.of(seed, 1, 0).fork(1)}
+    begin = State.begin({name: PROCESS.prior(forks[name], *shape) for name, shape in shapes.items()})
+    yield begin
+    with torch.no_grad():
+        update = dpmpp_2m_update(PROCESS)
+        step = joint(together(network, what, cfg_scale), dict.fromkeys(shapes, update))
+        yield from iterate(step, begin, uniform(steps), rng)

@@ -1,0 +1,125 @@
+"""The avatar head: a new modality learned with the trunk frozen, from what is said and when.
+
+Its targets are the motions that `face.animate` makes of the teacher's exact times. The tokens of the face lie
+on the clock of speech and look at its noisy tokens; speech does not look at the face, so nothing that was
+learned before can change. Shapes: b utterances, l tokens.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..codec.face import FaceCodec
+from ..codec.speech import HOP, RATE
+from ..codec.tokens import SpeechCodec
+from ..face.animate import animate, loudness
+from ..net.heads import RealsHead
+from ..net.network import UnifiedScoreNetwork
+from ..net.speech import SpeechHead
+from ..speech.align import spans_of
+from ..speech.voice import voice_of
+from ..weights.model import load_model, save_model
+from ..weights.senses import load_speech, save_face
+from .joint import MUTE
+from .senses import Source, Turns, draw, logit_normal, run_turns
+from .speech import Utterance, batch_of, load_utterances
+
+ROWS = 24
+
+
+def moved(utterance: Utterance, seed: int) -> np.ndarray:
+    """The face that says an utterance, `(f, 52)`."""
+    seconds = np.asarray(utterance.durations) * HOP / RATE
+    return animate(spans_of(utterance.sounds, seconds), loudness(utterance.frames.envelope), seed)
+
+
+def face_loss(
+    network: UnifiedScoreNetwork,
+    utterances: Sequence[Utterance],
+    faces: Sequence[Tensor],
+    voices: Sequence[np.ndarray],
+    codec: SpeechCodec,
+    rng: torch.Generator,
+) -> Tensor:
+    """Error of the face's velocity, speech being as noisy as the face."""
+    head = network.heads["audio"]
+    assert isinstance(head, SpeechHead)
+    batch = batch_of(utterances, voices, codec)
+    b, length, _ = batch.x_0.shape
+    fit = lambda x: F.pad(x[:length], (0, 0, 0, max(0, length - len(x))))  # noqa: E731
+    x_0 = {"audio": batch.x_0, "avatar": torch.stack([fit(face) for face in faces])}
+    t = logit_normal(b, rng)
+    eps = {name: torch.randn(x.shape, generator=rng) for name, x in x_0.items()}
+    x_t = {name: (1 - t[:, None, None]) * x + t[:, None, None] * eps[name] for name, x in x_0.items()}
+    position = torch.arange(float(length))[None]
+    told_here = head.condition(batch.slots, batch.progress, batch.voice)
+    velocity = network.flow(
+        x_t,
+        dict.fromkeys(x_t, t),
+        dict.fromkeys(x_t, position),
+        cond=dict.fromkeys(x_t, told_here),
+        valid=batch.valid.repeat(1, 2),
+        sees=who_sees(length),
+    )["avatar"]
+    error = (velocity.float() - (eps["avatar"] - x_0["avatar"])).square().mean(-1)
+    return (error * batch.valid).sum() / batch.valid.sum()
+
+
+def who_sees(length: int) -> dict[str, Tensor]:
+    """Speech looks at speech, the face at both."""
+    return {
+        "audio": torch.arange(2 * length) < length,
+        "avatar": torch.ones(2 * length, dtype=torch.bool),
+    }
+
+
+def face_source(
+    utterances: Sequence[Utterance], faces: Sequence[Tensor], codec: SpeechCodec, seed: int = 3
+) -> Source:
+    """Random utterances in the teacher's voice."""
+    voices = [voice_of(one.frames) for one in utterances]
+
+    def loss(network: UnifiedScoreNetwork, step: int) -> Tensor:
+        index = np.random.default_rng([seed, step]).integers(len(utterances), size=ROWS)
+        some = [[rows[i] for i in index] for rows in (utterances, faces, voices)]
+        return face_loss(network, *some, codec, draw(seed + 5, step))
+
+    return loss
+
+
+def train_face(data: Path, out: Path, steps: int = 160) -> None:
+    """`bowstring train face`: goes on from the result of `bowstring train senses`."""
+    console, before = Console(), out.parent / "senses" / "model"
+    network, words, metadata = load_model(before)
+    speech, _ = load_speech(before / "speech.parquet")
+    utterances = [
+        one
+        for one in load_utterances(data / "speech.safetensors")[:-MUTE]
+        if (one.frames.voiced > 0.5).sum() > 80
+    ]
+    motions = [moved(one, seed) for seed, one in enumerate(utterances)]
+    codec = FaceCodec.fit(motions)
+    faces = [torch.from_numpy(codec.encode(face)) for face in motions]
+    torch.manual_seed(2)
+    network.add_head("avatar")
+    head = network.heads["avatar"]
+    assert isinstance(head, RealsHead)
+    head.spread.copy_(torch.cat(faces).std(0))
+    network.requires_grad_(requires_grad=False)
+    head.requires_grad_()
+    sources = {"face": face_source(utterances, faces, speech)}
+    if not run_turns(Turns(("face",), steps, rate=4e-3, warm_up=20), network, sources, out, console):
+        raise ValueError(f"{out} holds a finished training; choose another --out to train anew")
+    save_model(out / "model", network.eval(), words, blocks=metadata.blocks, context=metadata.context)
+    for name in ("image.parquet", "speech.parquet"):
+        shutil.copy(before / name, out / "model" / name)
+    save_face(out / "model" / "face.parquet", codec)
+    console.print(f"model written to {out / 'model'}")

@@ -1,0 +1,67 @@
+"""Pictures and speech on one trunk, by turns: goes on from the text model, text being replayed."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import torch
+from rich.console import Console
+
+from ..codec.tokens import SpeechCodec
+from ..net.heads import RealsHead
+from ..speech.voice import voice_of
+from ..weights.codec import load_codec
+from ..weights.model import load_model, save_model
+from ..weights.senses import load_speech, save_speech
+from .image import ImageLearning, build_tokens, image_source, picture_spread, replay
+from .senses import Turns, run_turns
+from .speech import Utterance, fit_codec, load_utterances, speech_source
+
+CYCLE = ("image", "audio", "image", "audio", "image", "text")
+TEXT = Path(__file__).parents[1] / "data" / "text"
+MUTE = 40  # the last utterances are not learned from
+
+
+def own_voice(utterances: list[Utterance]) -> np.ndarray:
+    """What the teacher's voice is on average, `(103,)`."""
+    return np.mean([voice_of(one.frames) for one in utterances if (one.frames.voiced > 0.5).sum() > 80], 0)
+
+
+def speech_codec(utterances: list[Utterance], path: Path) -> tuple[SpeechCodec, np.ndarray]:
+    """Codec and own voice, fitted once and then read from `path`."""
+    if not path.exists():
+        save_speech(path, fit_codec(utterances), own_voice(utterances))
+    return load_speech(path)
+
+
+def train_senses(data: Path, out: Path, steps: int = 1260) -> None:
+    """`bowstring train senses`: after `bowstring data speech` and `bowstring train image-codec`."""
+    console, image_codec = Console(), out.parent / "image-codec" / "model" / "image.parquet"
+    network, codec, metadata = load_model(TEXT)
+    network.train().requires_grad_()
+    utterances = load_utterances(data / "speech.safetensors")[:-MUTE]
+    out.mkdir(parents=True, exist_ok=True)
+    speech, _ = speech_codec(utterances, out / "speech.parquet")
+    console.print("drawing pictures and encoding them; the first time takes some minutes")
+    pictures, tokens = build_tokens(data, out.parent / "image-tokens", load_codec(image_codec))
+    torch.manual_seed(1)
+    blocks = [torch.from_numpy(speech.encode(one.frames)) for one in utterances[:400]]
+    for name, spread in (("image", picture_spread(pictures, tokens)), ("audio", torch.cat(blocks).std(0))):
+        network.add_head(name)
+        cast(RealsHead, network.heads[name]).spread.copy_(spread)
+    turns = Turns(CYCLE, steps, constant=0.35)
+    count = steps * CYCLE.count("image") // len(CYCLE)
+    sources = {
+        "audio": speech_source(utterances, speech),
+        "image": image_source(pictures, tokens, codec, ImageLearning(), count),
+        "text": replay(data, codec),
+    }
+    if not run_turns(turns, network, sources, out, console):
+        raise ValueError(f"{out} holds a finished training; choose another --out to train anew")
+    save_model(out / "model", network.eval(), codec, blocks=metadata.blocks, context=metadata.context)
+    for path in (image_codec, out / "speech.parquet"):
+        shutil.copy(path, out / "model" / path.name)
+    console.print(f"model written to {out / 'model'}")

@@ -1,0 +1,125 @@
+"""Speech, face and picture made together: one pass a step, and every stream as it would be alone."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from bowstring.codec.face import AVATAR_CHANNELS, SHAPE_COUNT, TOKEN_FRAMES, FaceCodec
+from bowstring.codec.tokens import AUDIO_CHANNELS, ROW, SpeechCodec
+from bowstring.conversation import visemes_of
+from bowstring.converse import Senses, made_together
+from bowstring.engine import ArrowEngine, whole_sentences
+from bowstring.image import Painting, caption_tokens, paint
+from bowstring.net.codec import ImageCodec
+from bowstring.net.speech import VOICE
+from bowstring.speech.align import Span
+from bowstring.speech.pronounce import Word
+from bowstring.speech.speak import Speaking, spoken, timed
+from bowstring.weights.codec import save_codec
+from bowstring.weights.model import save_model
+from bowstring.weights.senses import save_face, save_speech
+
+from .conftest import build_network
+
+CLOSE = {"atol": 2e-4, "rtol": 2e-4}
+
+
+@pytest.fixture(scope="module")
+def network():
+    return build_network(modalities=["text", "image", "audio", "avatar"])
+
+
+@pytest.fixture(scope="module")
+def voice():
+    return torch.zeros(1, VOICE)
+
+
+@pytest.fixture(scope="module")
+def utterance(network, voice):
+    return timed(network, [Word("fox", "fˈɑks"), Word(".", ".")], voice, 1.0)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, network, codec):
+    rng = np.random.default_rng(0)
+    basis = lambda c, m: np.linalg.qr(rng.normal(size=(m, c)))[0].T.astype(np.float32)
+    ones = lambda n: np.ones(n, np.float32)
+    folder = tmp_path_factory.mktemp("senses")
+    save_model(folder, network, codec, blocks=[4], context=128)
+    pixels = ImageCodec()
+    pixels.fit_basis(torch.rand(2, 3, 256, 256) * 2 - 1)
+    save_codec(folder / "image.parquet", pixels)
+    mean = np.tile(np.concatenate([[8 * np.log(150), 2.5], np.full(ROW - 2, -5.0)]), 8).astype(np.float32)
+    speech = SpeechCodec(mean, basis(AUDIO_CHANNELS, 8 * ROW), 0.1 * ones(AUDIO_CHANNELS))
+    save_speech(folder / "speech.parquet", speech, np.zeros(VOICE, np.float32))
+    size = TOKEN_FRAMES * SHAPE_COUNT
+    face = FaceCodec(0.3 * ones(size), basis(AVATAR_CHANNELS, size), 0.1 * ones(AVATAR_CHANNELS))
+    save_face(folder / "face.parquet", face)
+    return folder
+
+
+def test_one_pass_a_step_for_everything(network, utterance, voice, codec):
+    what = Senses(utterance, voice, caption=caption_tokens(codec, "a fox"))
+    before = network.forwards
+    states = [*made_together(network, what, 5, 3.0, seed=1)]
+    assert network.forwards - before == 5 + 2  # and two that read the caption and no caption
+    assert set(states[-1].x) == {"audio", "avatar", "image"}
+    assert states[-1].nfe.tolist() == [5]
+
+
+def test_every_stream_is_what_it_is_alone(network, utterance, voice, codec):
+    caption = caption_tokens(codec, "a red fox", "noto")
+    *_, both = made_together(network, Senses(utterance, voice, caption=caption), 8, 2.0, seed=4)
+    *_, picture = paint(network, [caption], Painting(steps=8, cfg_scale=2.0, seed=4))
+    *_, sound = spoken(network, utterance, voice, Speaking(steps=8, seed=4))
+    torch.testing.assert_close(both.x["image"], picture.x, **CLOSE)
+    torch.testing.assert_close(both.x["audio"], sound.x, **CLOSE)
+    *_, faceless = made_together(network, Senses(utterance, voice, face=False), 8, 2.0, seed=4)
+    torch.testing.assert_close(both.x["audio"], faceless.x["audio"], **CLOSE)
+
+
+def test_a_face_follows_what_is_said(network, utterance, voice):
+    *_, one = made_together(network, Senses(utterance, voice), 4, 1.0, seed=4)
+    other = timed(network, [Word("me", "mˈi"), Word(".", ".")], voice, 1.0)
+    *_, two = made_together(network, Senses(other, voice), 4, 1.0, seed=4)
+    length = min(one.x["avatar"].shape[1], two.x["avatar"].shape[1])
+    assert (one.x["avatar"][:, :length] - two.x["avatar"][:, :length]).abs().max() > 1e-3
+
+
+def test_times_of_everything_share_one_clock(folder, tmp_path):
+    engine = ArrowEngine.load(folder)
+    result = engine.converse("a fox", text="A fox sat. It ran.", steps=3, seed=2, style="noto")
+    length = len(result.audio) / 24_000
+    assert [span.text for span in result.words] == ["A", "fox", "sat", "It", "ran"]
+    assert result.words[-1].end <= length + 0.005
+    assert abs(len(result.face) * 0.016 - length) <= 0.016 * 2  # one frame a part at most
+    assert result.steps == result.forwards == 6  # two sentences of three steps
+    starts = [span.start for span in result.visemes]
+    assert starts == sorted(starts) and result.visemes[-1].end == pytest.approx(result.sounds[-1].end)
+    files = result.save(tmp_path / "out")
+    assert {file.name for file in files} >= {"speech.wav", "face.gif", "face.png", "picture.png", "text.txt"}
+    told = json.loads((tmp_path / "out" / "face.json").read_text())
+    assert len(told["frames"]) == len(result.face) and len(told["shapes"]) == 52
+    again = engine.converse("a fox", text="A fox sat. It ran.", steps=3, seed=2, style="noto")
+    assert (again.audio == result.audio).all() and (again.image == result.image).all()
+
+
+def test_mistakes_are_told(folder, network, codec, tmp_path):
+    engine = ArrowEngine.load(folder)
+    with pytest.raises(TypeError, match="unexpected keyword"):
+        engine.converse("a fox", text="A fox.", loudness=3)
+    save_model(tmp_path, build_network(modalities=["text", "image"]), codec, blocks=[4], context=128)
+    with pytest.raises(ValueError, match="no audio head"):
+        ArrowEngine.load(tmp_path).converse("a fox", text="A fox.")
+
+
+def test_visemes_join_equal_neighbours():
+    spans = [Span("m", 0.0, 0.1), Span("ˈ", 0.1, 0.11), Span("b", 0.11, 0.2), Span("i", 0.2, 0.3)]
+    assert visemes_of(spans) == [Span("PP", 0.0, 0.2), Span("I", 0.2, 0.3)]
+
+
+def test_whole_sentences():
+    assert whole_sentences("Yes. No! And th") == "Yes. No!"
+    assert whole_sentences("never ends") == "never ends"

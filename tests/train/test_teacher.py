@@ -1,0 +1,78 @@
+"""What is learned of speech and faces: exact times, and heads that leave the rest alone."""
+
+import numpy as np
+import pytest
+import torch
+
+from bowstring.codec.face import FaceCodec
+from bowstring.codec.speech import BANDS, FRAMES, HOP, NOISE_BANDS, RATE, Frames
+from bowstring.face.animate import closures
+from bowstring.net.speech import VOICE
+from bowstring.speech.align import ALPHABET, spans_of
+from bowstring.speech.voice import Warp
+from bowstring.train.face import face_loss, moved
+from bowstring.train.speech import Utterance, as_warped, batch_of, fit_codec, speech_loss
+from bowstring.train.teacher import aligned
+from tests.conftest import build_network
+
+
+def utterance(seed=0, symbols="mˈɑmɑ bˈi."):
+    rng = np.random.default_rng(seed)
+    ids = np.array([0, *(ALPHABET.index(c) + 1 for c in symbols if c in ALPHABET), 0])
+    durations = rng.uniform(8, 20, len(ids))
+    count = round(durations.sum())
+    slow = lambda n: np.cumsum(rng.normal(size=(count, n)), 0) * 0.1  # noqa: E731
+    frames = Frames(
+        160 * np.exp(0.1 * slow(1)[:, 0]),
+        np.ones(count, np.float32),
+        slow(BANDS) - 4,
+        np.full((count, NOISE_BANDS), 0.3),
+    )
+    return Utterance(ids, durations * count / durations.sum(), frames)
+
+
+def test_times_of_what_is_not_written_go_to_the_sound_before():
+    ids, durations = aligned(
+        "hˈI ðˈɛɹ.", np.array([0.2, 0.05, 0.01, 0.15, 0.03, 0.06, 0.01, 0.1, 0.1, 0.2, 0.1])
+    )
+    assert [ALPHABET[i - 1] for i in ids[1:-1]] == list("hˈIðˈɛɹ.")
+    seconds = durations * HOP / RATE
+    assert seconds.sum() == pytest.approx(1.01)
+    assert seconds[3] == pytest.approx(0.15 + 0.03)  # the gap between the words
+
+
+def test_a_pseudo_speaker_is_as_much_slower_as_asked():
+    one = utterance()
+    slow = as_warped(one, Warp(speed=0.8))
+    assert len(slow.frames) == round(len(one.frames) / 0.8)
+    assert slow.durations.sum() == pytest.approx(len(slow.frames))
+
+
+def test_a_face_fits_into_its_tokens():
+    faces = [moved(utterance(seed), seed) for seed in range(12)]
+    codec = FaceCodec.fit(faces)
+    one = utterance(3)
+    spans = spans_of(one.sounds, one.durations * HOP / RATE)
+    again = codec.decode(codec.encode(faces[3]))
+    assert again.shape[1] == 52 and len(again) - len(faces[3]) < 4
+    assert np.abs(again[: len(faces[3])] - faces[3]).mean() < 0.01
+    assert closures(again, spans) == closures(faces[3], spans) == 1.0
+
+
+def test_losses_reach_their_heads_and_the_face_leaves_speech_alone():
+    network = build_network(modalities=["text", "audio", "avatar"])
+    some = [utterance(seed) for seed in range(3)]
+    codec = fit_codec(some)
+    voices = [np.zeros(VOICE, np.float32)] * 3
+    rng = torch.Generator().manual_seed(0)
+    speech_loss(network, batch_of(some, voices, codec), rng).backward()
+    head = network.heads["audio"]
+    assert all(p.grad is not None for p in head.parameters())
+    network.zero_grad(set_to_none=True)
+    network.requires_grad_(requires_grad=False)
+    network.heads["avatar"].requires_grad_()
+    faces = [torch.zeros(-(-len(one.frames) // FRAMES), 40) for one in some]
+    loss = face_loss(network, some, faces, voices, codec, rng)
+    loss.backward()
+    touched = {name for name, p in network.named_parameters() if p.grad is not None}
+    assert touched and all(name.startswith("heads.avatar.") for name in touched)
