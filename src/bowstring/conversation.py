@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import groupby
 from pathlib import Path
@@ -19,11 +19,12 @@ from torch import Tensor
 
 from .codec.face import TOKEN_FRAMES, FaceCodec
 from .codec.image import to_png
-from .codec.speech import FRAMES, Frames, synthesise, to_wav
+from .codec.speech import FRAMES, Frames, calmed, synthesise, to_wav
 from .converse import Senses, made_together
 from .face.animate import FRAME
 from .face.draw import strip, to_gif
 from .face.shapes import SHAPES, viseme_of
+from .iterate import State
 from .painter import ImageFrame, Painter
 from .speech.align import SECONDS, Span
 from .speech.narrator import Narrator, limited
@@ -56,9 +57,9 @@ class Conversation:
         folder.mkdir(parents=True, exist_ok=True)
         files: dict[str, bytes] = {
             "text.txt": (self.text + "\n").encode(),
-            "speech.wav": to_wav(self.audio),
+            "speech.wav": to_wav(self.audio, said=self.settings),
             "face.json": json.dumps(self.times()).encode(),
-            "face.gif": to_gif(self.face),
+            "face.gif": to_gif(self.face, said=self.settings),
             "face.png": to_png(strip(self.face), self.settings),
         }
         if self.image is not None:
@@ -127,14 +128,12 @@ class Converser:
             last = None
             for state in made_together(network, what, steps, cfg_scale, seed, number):
                 if last is not None and wanted is not None:
-                    (t,), (s,) = last.t.tolist(), state.t.tolist()
-                    slope = (state.x["image"][0] - last.x["image"][0]) / (s - t)
-                    yield ImageFrame(state.x["image"][0] - s * slope, int(state.nfe[0]), 1 - s)
+                    yield expected(last, state)
                 last = state
             assert last is not None
-            x, count = last.x, round(utterance.durations.sum())
+            x, count = streams(last), round(utterance.durations.sum())
             taken += int(last.nfe[0])
-            frames.append(cut(self.narrator.codec.decode(x["audio"][0].numpy()), count))
+            frames.append(cut(calmed(self.narrator.codec.decode(x["audio"][0].numpy())), count))
             if self.codec is not None:
                 faces.append(self.codec.decode(x["avatar"][0].numpy())[: -(-count * TOKEN_FRAMES // FRAMES)])
             for target, spans in zip((words, sounds), utterance.spans(begin), strict=True):
@@ -163,6 +162,20 @@ class Converser:
             seconds,
             settings,
         )
+
+
+def streams(state: State) -> Mapping[str, Tensor]:
+    """The tokens of each modality."""
+    assert isinstance(state.x, Mapping)
+    return state.x
+
+
+def expected(before: State, after: State) -> ImageFrame:
+    """What the picture is expected to become, from its last step."""
+    (t,), (s,) = before.t.tolist(), after.t.tolist()
+    now = streams(after)["image"][0]
+    slope = (now - streams(before)["image"][0]) / (s - t)
+    return ImageFrame(now - s * slope, int(after.nfe[0]), 1 - s)
 
 
 def cut(frames: Frames, count: int) -> Frames:

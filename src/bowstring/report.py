@@ -7,7 +7,7 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -59,6 +59,7 @@ def modality_costs(folder: Path | None = None, runs: int = 5) -> dict[str, float
     """Milliseconds of one evaluation of 64 tokens of each modality, and what the process takes, MB."""
     engine = ArrowEngine.load(folder)
     network, facts = engine.network, {}
+    evaluate: Callable[[], Any]
     for name in network.heads:
         if name == "text":
             tokens = torch.zeros(1, 64, dtype=torch.int64)

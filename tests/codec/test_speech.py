@@ -16,6 +16,7 @@ from bowstring.codec.speech import (
     minimum_phase,
     pulses,
     read_wav,
+    read_wav_facts,
     resampled,
     synthesise,
     to_wav,
@@ -116,6 +117,17 @@ def test_wav_files_come_back(tmp_path):
         out.writeframes(raw)
     (tmp_path / "b.wav").write_bytes(file.getvalue())
     assert len(read_wav(tmp_path / "b.wav")) == 4800
+
+
+def test_a_wav_file_carries_what_it_is_told_and_stays_readable(tmp_path):
+    signal = np.sin(np.arange(2401) / 9).astype(np.float32) * 0.5
+    told = {"text": "an owl \u2014 hoo", "seed": 3}
+    data = to_wav(signal, said=told)
+    (tmp_path / "a.wav").write_bytes(data)
+    assert read_wav_facts(data) == told and read_wav_facts(to_wav(signal)) == {}
+    np.testing.assert_allclose(read_wav(tmp_path / "a.wav"), signal, atol=1e-4)
+    assert len(read_wav(tmp_path / "a.wav")) == 2401
+    assert int.from_bytes(data[4:8], "little") == len(data) - 8 and len(data) % 2 == 0
 
 
 def test_what_is_no_wav_is_refused(tmp_path):

@@ -17,7 +17,7 @@ from bowstring.face.animate import (
     lag,
     loudness,
 )
-from bowstring.face.draw import PICTURE, drawn, strip, to_gif
+from bowstring.face.draw import PICTURE, drawn, render_avatar, strip, to_gif
 from bowstring.face.shapes import SHAPES, TABLE, VISEMES, viseme_of
 from bowstring.speech.align import Span
 from bowstring.speech.pronounce import STRESS, SYMBOLS
@@ -84,3 +84,13 @@ def test_a_face_can_be_looked_at():
     gif = Image.open(io.BytesIO(to_gif(motion, 48)))
     assert gif.n_frames == int(np.ceil(50 * FRAME / PICTURE))
     assert gif.info["duration"] == 40
+
+
+def test_an_avatar_is_drawn_into_the_file_that_its_name_asks_for(tmp_path):
+    face = np.zeros((20, 52), np.float32)
+    assert Image.open(render_avatar(face, tmp_path / "a.gif", 32)).n_frames > 1
+    assert Image.open(render_avatar(face, tmp_path / "a.png", 32)).size == (8 * 32, 32)
+    with pytest.raises(ValueError, match=r"end in \.gif or \.png"):
+        render_avatar(face, tmp_path / "a.mp4")
+    with pytest.raises(ValueError, match="frames, 52"):
+        render_avatar(np.zeros((20, 51)), tmp_path / "a.gif")

@@ -21,7 +21,7 @@ def utterance(seed=0, symbols="mˈɑmɑ bˈi."):
     ids = np.array([0, *(ALPHABET.index(c) + 1 for c in symbols if c in ALPHABET), 0])
     durations = rng.uniform(8, 20, len(ids))
     count = round(durations.sum())
-    slow = lambda n: np.cumsum(rng.normal(size=(count, n)), 0) * 0.1  # noqa: E731
+    slow = lambda n: np.cumsum(rng.normal(size=(count, n)), 0) * 0.1
     frames = Frames(
         160 * np.exp(0.1 * slow(1)[:, 0]),
         np.ones(count, np.float32),

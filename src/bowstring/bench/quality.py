@@ -26,8 +26,8 @@ from ..train.data.pictures import Concept, Icons, load
 from ..train.run import corpus_documents
 from ..weights.model import load_model
 from .judges import NameJudge, judged_scene, look
-from .speaking import measure_speech
 from .likelihood import by_length, held_out, score_bound, score_causal
+from .speaking import measure_speech
 
 FEW = (1, 2, 4, 8, 50)
 AXES = 64  # principal axes of the features on which Frechet distances are taken

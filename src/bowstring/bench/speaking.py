@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..codec.analysis import analyse
-from ..codec.speech import synthesise
+from ..codec.speech import calmed, synthesise
 from ..engine import ArrowEngine
 from ..face.animate import animate, closures, lag, loudness
 from ..speech.narrator import limited
@@ -42,7 +42,7 @@ def measure_speech(engine: ArrowEngine, *, quick: bool) -> dict[str, Any]:
     numbers |= {"wer_teacher": theirs["wer"], "dnsmos_teacher": theirs["dnsmos_ovrl"]}
     coder = engine.narrator.codec
     coded = [
-        limited(synthesise(coder.decode(coder.encode(reading.taken_apart())))) for reading in readings
+        limited(synthesise(calmed(coder.decode(coder.encode(reading.taken_apart()))))) for reading in readings
     ]
     numbers |= {f"{name}_codec": value for name, value in judged(texts, coded).items()}
     curve = {}
@@ -62,11 +62,10 @@ def similarity(engine: ArrowEngine, teacher: Teacher) -> dict[str, float]:
     ours after hearing a few seconds; all of voices that were held out, and through one codec.
     """
     warps = (Warp(), *HELD_OUT_WARPS)
-    read = [
-        [as_utterance(next(teacher.read(text))) for text in some] for some in (REFERENCES, OTHERS)
-    ]
+    read = [[as_utterance(next(teacher.read(text))) for text in some] for some in (REFERENCES, OTHERS)]
     said = [
-        [[limited(synthesise(as_warped(one, warp).frames)) for one in some] for some in read] for warp in warps
+        [[limited(synthesise(calmed(as_warped(one, warp).frames))) for one in some] for some in read]
+        for warp in warps
     ]
     told = [np.concatenate(references) for references, _ in said]
     vectors = [[voice_vector(np.concatenate(some)) for some in pair] for pair in said]

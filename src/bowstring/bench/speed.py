@@ -41,7 +41,8 @@ SPEAK = """
 import json, statistics, sys, time
 from bowstring.engine import ArrowEngine
 engine = ArrowEngine.load(sys.argv[1])
-text = "The old fox sat by the river and told the children a story about the moon. They laughed and went to bed."
+text = "The old fox sat by the river and told a story about the moon. " \
+    "The children laughed, and then all of them went to bed."
 engine.say(text)
 engine.converse("a sleepy fox", text=text)
 said, answered = [], []

@@ -6,8 +6,10 @@ Shapes: 52 numbers a frame, pictures `(side, side, 3)` bytes.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -103,14 +105,22 @@ def strip(face: np.ndarray, count: int = 8, side: int = 160) -> np.ndarray:
     return np.concatenate([drawn(face[i], side) for i in at], 1)
 
 
-def to_gif(face: np.ndarray, side: int = 256) -> bytes:
-    """A motion as a GIF of 25 pictures a second, the nearest rate that the format can say exactly."""
+def to_gif(face: np.ndarray, side: int = 256, said: Mapping[str, Any] | None = None) -> bytes:
+    """A motion as a GIF of 25 pictures a second, the nearest rate that the format can say exactly; `said` is
+    JSON in its comment.
+    """
     moments = np.arange(0, len(face) * FRAME, PICTURE)
     at = np.minimum((moments / FRAME).astype(int), len(face) - 1)
     pictures = [Image.fromarray(drawn(face[i], side)).quantize(64) for i in at]
     file = io.BytesIO()
     pictures[0].save(
-        file, "GIF", save_all=True, append_images=pictures[1:], duration=round(1000 * PICTURE), loop=0
+        file,
+        "GIF",
+        save_all=True,
+        append_images=pictures[1:],
+        duration=round(1000 * PICTURE),
+        loop=0,
+        comment=json.dumps(dict(said or {}), sort_keys=True),
     )
     return file.getvalue()
 

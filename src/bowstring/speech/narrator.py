@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ..codec.analysis import analyse
-from ..codec.speech import RATE, Frames, synthesise, to_wav
+from ..codec.speech import RATE, Frames, calmed, synthesise, to_wav
 from ..codec.tokens import SpeechCodec
 from ..net.network import UnifiedScoreNetwork
 from .align import SECONDS, Span
@@ -41,8 +41,8 @@ class SpeechResult:
     rate: int = RATE
 
     def save(self, path: Path | str) -> None:
-        """Writes a WAV file of 16 bits."""
-        Path(path).write_bytes(to_wav(self.audio, self.rate))
+        """Writes a WAV file of 16 bits that carries text, seed and settings."""
+        Path(path).write_bytes(to_wav(self.audio, self.rate, self.settings))
 
     def __rich__(self) -> str:
         length = len(self.audio) / self.rate
@@ -103,7 +103,7 @@ class Narrator:
         for number, part in enumerate(parts):
             clock = time.perf_counter()
             *_, state = spoken(self.network, part, own, speaking, number)
-            made = self.codec.decode(state.x[0].numpy())  # type: ignore[index]
+            made = calmed(self.codec.decode(state.x[0].numpy()))  # type: ignore[index]
             count = round(part.durations.sum())
             made = Frames(*(getattr(made, name)[:count] for name in ("pitch", "voiced", "envelope", "noise")))
             for target, spans in zip((words, sounds), part.spans(begin), strict=True):

@@ -89,8 +89,8 @@ def face_source(
 
     def loss(network: UnifiedScoreNetwork, step: int) -> Tensor:
         index = np.random.default_rng([seed, step]).integers(len(utterances), size=ROWS)
-        some = [[rows[i] for i in index] for rows in (utterances, faces, voices)]
-        return face_loss(network, *some, codec, draw(seed + 5, step))
+        said, seen = [utterances[i] for i in index], [faces[i] for i in index]
+        return face_loss(network, said, seen, [voices[i] for i in index], codec, draw(seed + 5, step))
 
     return loss
 

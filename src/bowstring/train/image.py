@@ -37,13 +37,13 @@ class ImageLearning:
     looked at, at random (Zheng et al. 2023, arXiv 2306.09305): half the cost of a picture.
     """
 
-    rows: int = 48
+    rows: int = 40
     draws: int = 2
     alone: float = 0.75
     unasked: float = 0.1
     unstyled: float = 0.15
     kept: int = 32
-    sparse: float = 0.75
+    sparse: float = 0.85
     seed: int = 0
 
 
@@ -132,5 +132,5 @@ def picture_spread(pictures: list[Picture], tokens: Tensor) -> Tensor:
 def replay(data: Path, codec: TextCodec) -> Source:
     """The text that was learned, so that it is not forgotten."""
     return text_source(
-        Corpus.of(corpus_documents(data, "train"), codec), replace(text_more(), rows=4, seed=2)
+        Corpus.of(corpus_documents(data, "train"), codec), replace(text_more(), rows=8, seed=2)
     )

@@ -37,7 +37,7 @@ def speech_codec(utterances: list[Utterance], path: Path) -> tuple[SpeechCodec, 
     return load_speech(path)
 
 
-def train_senses(data: Path, out: Path, steps: int = 1260) -> None:
+def train_senses(data: Path, out: Path, steps: int = 780) -> None:
     """`bowstring train senses`: after `bowstring data speech` and `bowstring train image-codec`."""
     console, image_codec = Console(), out.parent / "image-codec" / "model" / "image.parquet"
     network, codec, metadata = load_model(TEXT)
@@ -52,7 +52,7 @@ def train_senses(data: Path, out: Path, steps: int = 1260) -> None:
     for name, spread in (("image", picture_spread(pictures, tokens)), ("audio", torch.cat(blocks).std(0))):
         network.add_head(name)
         cast(RealsHead, network.heads[name]).spread.copy_(spread)
-    turns = Turns(CYCLE, steps, constant=0.35)
+    turns = Turns(CYCLE, steps, rate=9e-4, constant=0.0, weights=(("text", 3.0),))
     count = steps * CYCLE.count("image") // len(CYCLE)
     sources = {
         "audio": speech_source(utterances, speech),

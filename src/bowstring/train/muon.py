@@ -41,9 +41,12 @@ def orthogonal(matrix: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     x = x.T if matrix.shape[0] > matrix.shape[1] else x
     x = x / x.norm().clamp(min=1e-7)
     a, b, c = QUINTIC
-    for _ in range(ITERATIONS):
-        gram = x @ x.T
-        x = a * x + (b * gram + c * gram @ gram) @ x
+    gram, turned = x @ x.T, torch.eye(len(x), dtype=dtype)
+    for _ in range(ITERATIONS):  # every factor is a polynomial of the first gram, so they commute
+        factor = b * gram + c * gram @ gram
+        factor.diagonal().add_(a)
+        turned, gram = factor @ turned, factor @ (factor @ gram)
+    x = turned @ x
     return x.T if matrix.shape[0] > matrix.shape[1] else x
 
 

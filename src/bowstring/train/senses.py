@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from rich.console import Console
 from rich.progress import Progress
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..net.network import UnifiedScoreNetwork
 from .fit import Recipe, batches, optimisers, restore, save
@@ -29,13 +29,16 @@ Source = Callable[[UnifiedScoreNetwork, int], Tensor]
 
 @dataclass(frozen=True)
 class Turns:
-    """Which source each step improves: the cycle over and over; and how fast."""
+    """Which source each step improves: the cycle over and over; how fast; and how much a source's gradient
+    counts: before momentum mixes them, each is brought to this norm (1 where nothing is said).
+    """
 
     cycle: tuple[str, ...]
     steps: int
     rate: float = 1.5e-3
     warm_up: int = 60
     constant: float = 0.4  # share of the steps before the rate falls
+    weights: tuple[tuple[str, float], ...] = ()
     seed: int = 0
 
     def rate_at(self, step: int) -> float:
@@ -73,6 +76,14 @@ def text_source(corpus: Corpus, recipe: Recipe, first: int = 0) -> Source:
     return loss
 
 
+def scale_gradients(network: nn.Module, norm: float) -> None:
+    """Brings all gradients together to this norm."""
+    found = [p.grad for p in network.parameters() if p.grad is not None]
+    scale = norm / (float(torch.nn.utils.get_total_norm(found)) + 1e-12)
+    for gradient in found:
+        gradient.mul_(scale)
+
+
 def fit_turns(
     turns: Turns,
     network: UnifiedScoreNetwork,
@@ -95,7 +106,7 @@ def fit_turns(
         with torch.autocast("cpu", torch.bfloat16, enabled=fast_dtype() is torch.bfloat16):
             loss = sources[name](network, turn)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        scale_gradients(network, dict(turns.weights).get(name, 1.0))
         for one in optimiser:
             one.step()
             one.zero_grad(set_to_none=True)

@@ -146,15 +146,18 @@ def speech_loss(network: UnifiedScoreNetwork, batch: Batch, rng: torch.Generator
 def speech_source(
     utterances: Sequence[Utterance], codec: SpeechCodec, rows: int = 24, seed: int = 0
 ) -> Source:
-    """Utterances by pseudo-speakers; a third keep the teacher's own voice."""
+    """Utterances of about one length by pseudo-speakers; a third keep the teacher's own voice."""
+    by_length = sorted(utterances, key=lambda one: len(one.frames))
+    near = min(4 * rows, len(by_length))
 
     def loss(network: UnifiedScoreNetwork, step: int) -> Tensor:
         rng = np.random.default_rng([seed, step])
         chosen, voices = [], []
-        for i in rng.integers(len(utterances), size=rows):
+        first = rng.integers(len(by_length) - near + 1)
+        for i in first + rng.integers(near, size=rows):
             warp = draw_warp(rng)
             warp = Warp() if rng.random() < 0.33 or is_held_out(warp) else warp
-            said = as_warped(utterances[i], warp)
+            said = as_warped(by_length[i], warp)
             other = as_warped(utterances[int(rng.integers(len(utterances)))], warp)
             try:
                 voices.append(voice_of(other.frames))  # told by what the same voice says elsewhere
