@@ -1,5 +1,6 @@
 """Speech, face and picture made together: one pass a step, and every stream as it would be alone."""
 
+import copy
 import json
 
 import numpy as np
@@ -19,6 +20,8 @@ from bowstring.speech.pronounce import Word
 from bowstring.speech.speak import Speaking, spoken, timed
 from bowstring.weights.codec import save_codec
 from bowstring.weights.model import save_model
+from bowstring.weights.packed import packed
+from bowstring.weights.quant import ArrowQuant
 from bowstring.weights.senses import save_face, save_speech
 
 from .conftest import build_network
@@ -78,6 +81,18 @@ def test_every_stream_is_what_it_is_alone(network, utterance, voice, codec):
     torch.testing.assert_close(both.x["audio"], sound.x, **CLOSE)
     *_, faceless = made_together(network, Senses(utterance, voice, face=False), 8, 2.0, seed=4)
     torch.testing.assert_close(both.x["audio"], faceless.x["audio"], **CLOSE)
+
+
+@pytest.mark.parametrize("picture", [False, True])
+def test_few_bits_make_the_same_together(network, utterance, voice, codec, picture):
+    weights = {name: value.numpy() for name, value in network.state_dict().items()}
+    small = packed(copy.deepcopy(network), lambda name, _: ArrowQuant.quantise(weights[name], 4))
+    what = Senses(utterance, voice, caption=caption_tokens(codec, "a fox") if picture else None)
+    *_, one = made_together(network, what, 2, 1.0, seed=3)
+    *_, two = made_together(small, what, 2, 1.0, seed=3)
+    for name, x in one.x.items():
+        off = (two.x[name] - x).norm() / x.norm()
+        assert off < 0.2, (name, off)
 
 
 def test_a_face_follows_what_is_said(network, utterance, voice):

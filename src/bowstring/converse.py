@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from .codec.tokens import AUDIO_CHANNELS
-from .image import TOKENS, UNASKED, read_captions
+from .image import TOKENS, UNASKED, places_after, read_captions
 from .iterate import Denoise, State, iterate
 from .net.config import CHANNELS
 from .net.network import UnifiedScoreNetwork
@@ -75,7 +75,7 @@ def together(network: UnifiedScoreNetwork, what: Senses, cfg_scale: float) -> De
     cond = {name: known for name in lengths if name in ("audio", "avatar")}
     places = {name: clock for name in cond}
     for name, after in (("image", asked), ("image/free", free)):
-        places[name] = torch.full((1, TOKENS), float(after))
+        places[name] = places_after(torch.full((1, 1), float(after)))
     places = {name: places[name] for name in lengths}
     sees = lookers(lengths, asked, free)
 

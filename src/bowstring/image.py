@@ -65,13 +65,20 @@ def read_captions(network: UnifiedScoreNetwork, known: Sequence[list[int]]) -> t
     return network.read(tokens, position, valid)[1], position[:, -1:] + 1
 
 
+def places_after(after: Tensor, kept: Tensor | None = None) -> Tensor:
+    """Positions of a picture's tokens on the clock of its caption, row by row: `(b, 1)` -> `(b, 64)`, or
+    only of those `kept` `(b, k)`.
+    """
+    return after + (torch.arange(TOKENS)[None] if kept is None else kept)
+
+
 def painter(
     network: UnifiedScoreNetwork, known: Sequence[list[int]], cfg_scale: float, step_size: float = 0.0
 ) -> Denoise:
     """The denoiser of pictures with these captions, guided by w = `cfg_scale`; one pass per evaluation."""
     guided = cfg_scale != 1
     cache, after = read_captions(network, [*known, *([UNASKED] * len(known) if guided else [])])
-    place = after.expand(-1, TOKENS)
+    place = places_after(after)
 
     def denoise(x: Tensor, t: Tensor) -> Tensor:
         twice = (torch.cat([x, x]), torch.cat([t, t])) if guided else (x, t)

@@ -30,7 +30,7 @@ from .likelihood import by_length, held_out, score_bound, score_causal
 from .speaking import measure_speech
 
 FEW = (1, 2, 4, 8, 50)
-AXES = 64  # principal axes of the features on which Frechet distances are taken
+AXES = 32  # principal axes of the features on which Frechet distances are taken
 
 
 def drawn_pictures(
@@ -70,11 +70,12 @@ class Pictures:
         icons, concepts = load(source)
         everything, rng = plan(concepts, 0, 300, LEARNED), random.Random(5)
         alone = [picture for picture in everything if picture.scene is None]
-        count = 192 if quick else 384
+        count = 96 if quick else 384
         self.known = rng.sample([p for p in alone if not p.held_out], count)
         self.other = rng.sample([p for p in alone if not p.held_out and p not in self.known], count)
-        self.recombined = rng.sample([p for p in alone if p.held_out], count)
-        self.scenes = [p for p in everything if p.scene is not None][: 48 if quick else 128]
+        held_out = [p for p in alone if p.held_out]
+        self.recombined = rng.sample(held_out, min(count, len(held_out)))
+        self.scenes = [p for p in everything if p.scene is not None][: 32 if quick else 128]
         self.icons: Icons = icons
         self.concepts: list[Concept] = concepts
 

@@ -37,13 +37,14 @@ def read_png_facts(data: bytes) -> dict[str, Any]:
     return json.loads(facts[KEY]) if KEY in facts else {}
 
 
-def read_picture(path: Path) -> np.ndarray:
+def read_picture(path: Path | str) -> np.ndarray:
     """A picture file as an array; transparency becomes white. The size is checked before pixels are read.
 
     Raises:
         FileNotFoundError: there is none.
         ValueError: no picture, or one that is too large.
     """
+    path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"there is no picture {path}")
     if path.stat().st_size > LARGEST_FILE:

@@ -167,13 +167,14 @@ def read_wav_facts(data: bytes) -> dict[str, Any]:
     return {} if at < 0 else json.loads(data[at + 12 :].rstrip(b"\0"))
 
 
-def read_wav(path: Path) -> np.ndarray:
+def read_wav(path: Path | str) -> np.ndarray:
     """A WAV file of 8 to 32 bits, any rate and channels, as samples in -1..1 at 24 kHz.
 
     Raises:
         FileNotFoundError: there is none.
         ValueError: it is no WAV file of whole numbers, or longer than ten minutes.
     """
+    path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"there is no sound {path}")
     try:

@@ -5,6 +5,8 @@ A new modality is a new head; the trunk does not change.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -34,13 +36,30 @@ class TextHead(nn.Module):
         return F.linear(self.down(hidden), self.table, self.bias)
 
 
+def plane(places: int, width: int) -> Tensor:
+    """Waves along both axes of a square of tokens, `(places, width)`: half a wave a side to one every two
+    tokens, as large as a token's own embedding.
+
+    Raises:
+        ValueError: the places are no square.
+    """
+    side = math.isqrt(places)
+    if side**2 != places:
+        raise ValueError(f"{places} places are no square; expected 16, 64, ...")
+    count = width // 4
+    rates = math.pi / side * side ** (torch.arange(count) / count)
+    rows, columns = (torch.arange(side).repeat_interleave(side), torch.arange(side).repeat(side))
+    angles = [axis[:, None] * rates for axis in (rows, columns)]
+    return 0.7 * torch.cat([wave(angle) for angle in angles for wave in (torch.sin, torch.cos)], 1)
+
+
 class RealsHead(nn.Module):
     """Noisy vectors in, their velocity eps - x_0 out, `(b, l, c) -> (b, l, d) -> (b, l, c)`.
 
     Around the network lies the best linear estimate of independent channels with variances `spread` squared;
     the network sees inputs of unit size and adds what is beyond, starting at nothing. Preconditioning as in
     Karras et al. 2022, arXiv 2206.00364, section 5, written for straight lines x_t = (1 - t) x_0 + t eps.
-    `places` adds a learned vector to each token, for what has a place that no clock tells.
+    `places` adds a learned vector to each token of a square plane, waves along both axes at first.
     """
 
     spread: Tensor
@@ -49,7 +68,7 @@ class RealsHead(nn.Module):
         super().__init__()
         self.up = nn.Linear(channels, width)
         self.down = nn.Linear(width, channels)
-        self.place = nn.Parameter(0.02 * torch.randn(places, width)) if places else None
+        self.place = nn.Parameter(plane(places, width)) if places else None
         self.register_buffer("spread", torch.ones(channels))
         nn.init.zeros_(self.down.weight)
         nn.init.zeros_(self.down.bias)

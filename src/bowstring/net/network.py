@@ -157,6 +157,7 @@ class UnifiedScoreNetwork(nn.Module):
         mask = self._may(b, sum(lengths), cache, valid)
         if sees is not None:
             chosen = torch.cat([sees[name].expand(n, -1) for name, n in zip(names, lengths, strict=True)])
+            chosen = chosen[None, None]
             mask = chosen if mask is None else mask & chosen
         hidden, _ = self.run(
             torch.cat(parts, 1),

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ..codec.text import TextCodec
-from ..image import TOKENS, UNASKED, caption_tokens, read_captions
+from ..image import TOKENS, UNASKED, caption_tokens, places_after, read_captions
 from ..net.codec import INSIDE, ImageCodec
 from ..net.network import UnifiedScoreNetwork
 from .codec import as_pixels
@@ -37,13 +37,13 @@ class ImageLearning:
     looked at, at random (Zheng et al. 2023, arXiv 2306.09305): half the cost of a picture.
     """
 
-    rows: int = 40
+    rows: int = 26
     draws: int = 2
     alone: float = 0.75
     unasked: float = 0.1
     unstyled: float = 0.15
     kept: int = 32
-    sparse: float = 0.85
+    sparse: float = 0.0
     seed: int = 0
 
 
@@ -118,7 +118,7 @@ def flow_loss(
     eps = torch.randn(x_0.shape, generator=rng)
     x_t = (1 - t[:, None, None]) * x_0 + t[:, None, None] * eps
     velocity = network.flow(
-        {"image": x_t}, {"image": t}, {"image": after.expand(-1, kept)}, cache, kept={"image": where}
+        {"image": x_t}, {"image": t}, {"image": places_after(after, where)}, cache, kept={"image": where}
     )["image"]
     return (velocity.float() - (eps - x_0)).square().mean()
 

@@ -20,7 +20,7 @@ from .image import ImageLearning, build_tokens, image_source, picture_spread, re
 from .senses import Turns, run_turns
 from .speech import Utterance, fit_codec, load_utterances, speech_source
 
-CYCLE = ("image", "audio", "image", "audio", "image", "text")
+CYCLE = ("image", "image", "audio", "image", "image", "text")
 TEXT = Path(__file__).parents[1] / "data" / "text"
 MUTE = 40  # the last utterances are not learned from
 
@@ -37,7 +37,7 @@ def speech_codec(utterances: list[Utterance], path: Path) -> tuple[SpeechCodec, 
     return load_speech(path)
 
 
-def train_senses(data: Path, out: Path, steps: int = 780) -> None:
+def train_senses(data: Path, out: Path, steps: int = 360) -> None:
     """`bowstring train senses`: after `bowstring data speech` and `bowstring train image-codec`."""
     console, image_codec = Console(), out.parent / "image-codec" / "model" / "image.parquet"
     network, codec, metadata = load_model(TEXT)
@@ -52,7 +52,7 @@ def train_senses(data: Path, out: Path, steps: int = 780) -> None:
     for name, spread in (("image", picture_spread(pictures, tokens)), ("audio", torch.cat(blocks).std(0))):
         network.add_head(name)
         cast(RealsHead, network.heads[name]).spread.copy_(spread)
-    turns = Turns(CYCLE, steps, rate=9e-4, constant=0.0, weights=(("text", 3.0),))
+    turns = Turns(CYCLE, steps, rate=8e-4, constant=0.0, weights=(("text", 3.0),))
     count = steps * CYCLE.count("image") // len(CYCLE)
     sources = {
         "audio": speech_source(utterances, speech),
