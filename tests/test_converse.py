@@ -14,7 +14,7 @@ from bowstring.converse import Senses, made_together
 from bowstring.engine import ArrowEngine, whole_sentences
 from bowstring.image import Painting, caption_tokens, paint
 from bowstring.net.codec import ImageCodec
-from bowstring.net.speech import VOICE
+from bowstring.net.speech import EXPECTED_FEATURES, VOICE
 from bowstring.speech.align import Span
 from bowstring.speech.pronounce import Word
 from bowstring.speech.speak import Speaking, spoken, timed
@@ -56,7 +56,8 @@ def folder(tmp_path_factory, network, codec):
     save_codec(folder / "image.parquet", pixels)
     mean = np.tile(np.concatenate([[8 * np.log(150), 2.5], np.full(ROW - 2, -5.0)]), 8).astype(np.float32)
     speech = SpeechCodec(mean, basis(AUDIO_CHANNELS, 8 * ROW), 0.1 * ones(AUDIO_CHANNELS))
-    save_speech(folder / "speech.parquet", speech, np.zeros(VOICE, np.float32))
+    table = np.zeros((EXPECTED_FEATURES, AUDIO_CHANNELS), np.float32)
+    save_speech(folder / "speech.parquet", speech, table, np.zeros(VOICE, np.float32))
     size = TOKEN_FRAMES * SHAPE_COUNT
     face = FaceCodec(0.3 * ones(size), basis(AVATAR_CHANNELS, size), 0.1 * ones(AVATAR_CHANNELS))
     save_face(folder / "face.parquet", face)

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from .codec.face import TOKEN_FRAMES, FaceCodec
 from .codec.image import to_png
-from .codec.speech import FRAMES, Frames, calmed, synthesise, to_wav
+from .codec.speech import FRAMES, Frames, synthesise, to_wav
 from .converse import Senses, made_together
 from .face.animate import FRAME
 from .face.draw import strip, to_gif
@@ -133,7 +133,7 @@ class Converser:
             assert last is not None
             x, count = streams(last), round(utterance.durations.sum())
             taken += int(last.nfe[0])
-            frames.append(cut(calmed(self.narrator.codec.decode(x["audio"][0].numpy())), count))
+            frames.append(self.narrator.frames(x["audio"][0], utterance, own))
             if self.codec is not None:
                 faces.append(self.codec.decode(x["avatar"][0].numpy())[: -(-count * TOKEN_FRAMES // FRAMES)])
             for target, spans in zip((words, sounds), utterance.spans(begin), strict=True):
@@ -176,8 +176,3 @@ def expected(before: State, after: State) -> ImageFrame:
     now = streams(after)["image"][0]
     slope = (now - streams(before)["image"][0]) / (s - t)
     return ImageFrame(now - s * slope, int(after.nfe[0]), 1 - s)
-
-
-def cut(frames: Frames, count: int) -> Frames:
-    """The first `count` frames."""
-    return Frames(*(getattr(frames, name)[:count] for name in ("pitch", "voiced", "envelope", "noise")))

@@ -18,6 +18,7 @@ from .image import caption_tokens
 from .iterate import State
 from .net.network import UnifiedScoreNetwork
 from .painter import ImageFrame, ImageResult, Painter
+from .speech.expected import SpeechCoder
 from .speech.narrator import Narrator, SpeechFrame, SpeechResult
 from .speech.pronounce import Pronouncer
 from .text import Sampling, fill_gap, log_likelihood, padded, write
@@ -299,8 +300,8 @@ class ArrowEngine:
     def narrator(self) -> Narrator:
         """The part that speaks; its codec and dictionary are read when they are first needed."""
         assert self.folder is not None
-        codec, voice = load_speech(self.folder / "speech.parquet")
-        return Narrator(self.network, Pronouncer(LETTERS), codec, voice)
+        codec, table, voice = load_speech(self.folder / "speech.parquet")
+        return Narrator(self.network, Pronouncer(LETTERS), SpeechCoder(codec, table), voice)
 
     def _has(self, modality: str) -> None:
         if modality not in self.metadata.modalities:

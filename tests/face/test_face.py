@@ -88,8 +88,10 @@ def test_a_face_can_be_looked_at():
 
 def test_an_avatar_is_drawn_into_the_file_that_its_name_asks_for(tmp_path):
     face = np.zeros((20, 52), np.float32)
-    assert Image.open(render_avatar(face, tmp_path / "a.gif", 32)).n_frames > 1
-    assert Image.open(render_avatar(face, tmp_path / "a.png", 32)).size == (8 * 32, 32)
+    with Image.open(render_avatar(face, tmp_path / "a.gif", 32)) as gif:
+        assert gif.n_frames > 1
+    with Image.open(render_avatar(face, tmp_path / "a.png", 32)) as strip_of_moments:
+        assert strip_of_moments.size == (8 * 32, 32)
     with pytest.raises(ValueError, match=r"end in \.gif or \.png"):
         render_avatar(face, tmp_path / "a.mp4")
     with pytest.raises(ValueError, match="frames, 52"):

@@ -6,12 +6,14 @@ import torch
 
 from bowstring.codec.face import FaceCodec
 from bowstring.codec.speech import BANDS, FRAMES, HOP, NOISE_BANDS, RATE, Frames
+from bowstring.codec.tokens import AUDIO_CHANNELS
 from bowstring.face.animate import closures
-from bowstring.net.speech import VOICE
+from bowstring.net.speech import EXPECTED_FEATURES, VOICE
 from bowstring.speech.align import ALPHABET, spans_of
-from bowstring.speech.voice import Warp
+from bowstring.speech.expected import SpeechCoder, features
+from bowstring.speech.voice import Warp, voice_of
 from bowstring.train.face import face_loss, moved
-from bowstring.train.speech import Utterance, as_warped, batch_of, fit_codec, speech_loss
+from bowstring.train.speech import Utterance, as_warped, batch_of, fit_coder, speech_loss
 from bowstring.train.teacher import aligned
 from tests.conftest import build_network
 
@@ -62,17 +64,47 @@ def test_a_face_fits_into_its_tokens():
 def test_losses_reach_their_heads_and_the_face_leaves_speech_alone():
     network = build_network(modalities=["text", "audio", "avatar"])
     some = [utterance(seed) for seed in range(3)]
-    codec = fit_codec(some)
+    coder = fit_coder(some)
     voices = [np.zeros(VOICE, np.float32)] * 3
     rng = torch.Generator().manual_seed(0)
-    speech_loss(network, batch_of(some, voices, codec), rng).backward()
+    speech_loss(network, batch_of(some, voices, coder), rng).backward()
     head = network.heads["audio"]
     assert all(p.grad is not None for p in head.parameters())
     network.zero_grad(set_to_none=True)
     network.requires_grad_(requires_grad=False)
     network.heads["avatar"].requires_grad_()
     faces = [torch.zeros(-(-len(one.frames) // FRAMES), 40) for one in some]
-    loss = face_loss(network, some, faces, voices, codec, rng)
+    loss = face_loss(network, some, faces, voices, coder, rng)
     loss.backward()
     touched = {name for name, p in network.named_parameters() if p.grad is not None}
     assert touched and all(name.startswith("heads.avatar.") for name in touched)
+
+
+def test_what_is_expected_is_the_mean_given_the_sounds_and_comes_back():
+    some = [utterance(seed, "mˈɑbˈi."[: 3 + seed % 5]) for seed in range(30)]
+    coder = fit_coder(some)
+    one, voice = some[4], voice_of(some[4].frames)
+    known = (one.sounds, one.durations, voice)
+    left = coder.encode(one.frames, *known)
+    again = coder.codec.encode(coder.decode(left, *known))
+    np.testing.assert_allclose(again, coder.codec.encode(one.frames)[: len(left)], atol=1e-2)
+    tokens = coder.codec.encode(one.frames)
+    assert np.square(left).mean() < np.square(tokens - tokens.mean(0)).mean()
+
+
+def test_a_token_that_is_a_sum_of_its_sounds_is_expected_exactly():
+    rng = np.random.default_rng(0)
+    truth = rng.normal(size=(EXPECTED_FEATURES, AUDIO_CHANNELS)).astype(np.float32)
+
+    class Given:
+        """A codec whose tokens are linear in the features, for which the regression has an exact answer."""
+
+        def encode(self, frames):
+            return frames
+
+    cases = [(utterance(seed), rng.normal(size=VOICE).astype(np.float32)) for seed in range(12)]
+    told = [(features(u.sounds, u.durations, v) @ truth, u.sounds, u.durations, v) for u, v in cases]
+    coder = SpeechCoder.fit(Given(), told)
+    for tokens, *known in told:
+        error = np.square(coder.expected(*known) - tokens).mean() / tokens.var()
+        assert error < 0.02  # the ridge's

@@ -40,7 +40,7 @@ def measure_speech(engine: ArrowEngine, *, quick: bool) -> dict[str, Any]:
     readings = [next(teacher.read(text)) for text in texts]
     theirs = judged(texts, [limited(reading.signal) for reading in readings])
     numbers |= {"wer_teacher": theirs["wer"], "dnsmos_teacher": theirs["dnsmos_ovrl"]}
-    coder = engine.narrator.codec
+    coder = engine.narrator.coder.codec
     coded = [
         limited(synthesise(calmed(coder.decode(coder.encode(reading.taken_apart()))))) for reading in readings
     ]

@@ -71,9 +71,17 @@ def measure(
     baseline: Path | None = None,
     model: Path | None = None,
 ) -> dict[str, Any]:
-    """`bowstring bench speed`."""
+    """`bowstring bench speed` of a model with all heads.
+
+    Raises:
+        ValueError: none is given.
+    """
+    if model is None:
+        raise ValueError(
+            "no model with all heads ships; give one with --model, as `bowstring train face` writes it"
+        )
     numbers: dict[str, Any] = {"load": os.getloadavg()[0]}
     for program in (PAINT, SPEAK):
-        command = [sys.executable, "-c", program, str(model or "senses")]
+        command = [sys.executable, "-c", program, str(model)]
         numbers |= json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     return numbers

@@ -31,7 +31,7 @@ def converse(
     from ..conversation import Conversation
     from ..engine import ArrowEngine
 
-    engine = ArrowEngine.load(model or Path("senses"))
+    engine = ArrowEngine.load(model or Path("runs/face/model"))
     recording = None if voice is None else read_wav(voice)
     frames = engine.converse_stream(
         prompt, text, picture=picture, style=style, voice=recording, steps=steps, seed=seed

@@ -30,7 +30,7 @@ def image(
     from ..engine import ArrowEngine
     from ..painter import ImageResult
 
-    engine = ArrowEngine.load(model or Path("senses"))
+    engine = ArrowEngine.load(model or Path("runs/face/model"))
     options: dict[str, Any] = {"style": style, "steps": steps, "cfg_scale": guidance_scale, "seed": seed}
     if start is not None:
         options |= {"start": read_picture(start), "strength": strength}

@@ -30,7 +30,7 @@ def say(
     from ..engine import ArrowEngine
     from ..speech.narrator import SpeechResult
 
-    engine = ArrowEngine.load(model or Path("senses"))
+    engine = ArrowEngine.load(model or Path("runs/face/model"))
     recording = None if voice is None else read_wav(voice)
     frames = engine.say_stream(text, voice=recording, speed=speed, steps=steps, seed=seed)
     result: SpeechResult = [*frames][-1] if as_json else show_speaking(frames)  # type: ignore[assignment]

@@ -15,6 +15,7 @@ SLOTS = 4  # moments within a token at which the sound is told
 SOUNDS = 64  # ids of sounds, 0 is silence
 VOICE = 103  # numbers of a voice
 SOUND_WIDTH = 48
+EXPECTED_FEATURES = 3 * SLOTS * 3 * SOUNDS + VOICE + 1  # of what a token is expected to be
 
 
 class DurationNetwork(nn.Module):

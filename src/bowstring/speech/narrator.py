@@ -17,9 +17,9 @@ from torch import Tensor
 
 from ..codec.analysis import analyse
 from ..codec.speech import RATE, Frames, calmed, synthesise, to_wav
-from ..codec.tokens import SpeechCodec
 from ..net.network import UnifiedScoreNetwork
 from .align import SECONDS, Span
+from .expected import SpeechCoder
 from .pronounce import Pronouncer
 from .speak import LONGEST, Speaking, Utterance, clauses, joined, spoken, timed
 from .voice import voice_of
@@ -62,14 +62,21 @@ class Narrator:
     """Speaks with a network that has an audio head."""
 
     def __init__(
-        self, network: UnifiedScoreNetwork, pronouncer: Pronouncer, codec: SpeechCodec, voice: np.ndarray
+        self, network: UnifiedScoreNetwork, pronouncer: Pronouncer, coder: SpeechCoder, voice: np.ndarray
     ) -> None:
         """`voice` is the one that is spoken with when none is given."""
-        self.network, self.pronouncer, self.codec, self.voice = network, pronouncer, codec, voice
+        self.network, self.pronouncer, self.coder, self.voice = network, pronouncer, coder, voice
 
     def voice_in(self, recording: np.ndarray) -> np.ndarray:
         """The voice in a recording at 24 kHz."""
         return voice_of(analyse(recording))
+
+    def frames(self, tokens: Tensor, utterance: Utterance, voice: Tensor) -> Frames:
+        """What the tokens `(l, 96)` of an utterance sound like; voice is `(1, 103)`."""
+        known = (utterance.sounds, utterance.durations, voice[0].numpy())
+        made = calmed(self.coder.decode(tokens.numpy(), *known))
+        count = round(utterance.durations.sum())
+        return Frames(*(getattr(made, name)[:count] for name in ("pitch", "voiced", "envelope", "noise")))
 
     def planned(self, text: str, voice: Tensor, speed: float) -> list[Utterance]:
         """Parts of a text with their durations, none longer than is spoken at once."""
@@ -103,9 +110,7 @@ class Narrator:
         for number, part in enumerate(parts):
             clock = time.perf_counter()
             *_, state = spoken(self.network, part, own, speaking, number)
-            made = calmed(self.codec.decode(state.x[0].numpy()))  # type: ignore[index]
-            count = round(part.durations.sum())
-            made = Frames(*(getattr(made, name)[:count] for name in ("pitch", "voiced", "envelope", "noise")))
+            made = self.frames(state.x[0], part, own)  # type: ignore[index]
             for target, spans in zip((words, sounds), part.spans(begin), strict=True):
                 target += spans
             frames.append(made)

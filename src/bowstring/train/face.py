@@ -19,12 +19,12 @@ from torch.nn import functional as F
 
 from ..codec.face import FaceCodec
 from ..codec.speech import HOP, RATE
-from ..codec.tokens import SpeechCodec
 from ..face.animate import animate, loudness
 from ..net.heads import RealsHead
 from ..net.network import UnifiedScoreNetwork
 from ..net.speech import SpeechHead
 from ..speech.align import spans_of
+from ..speech.expected import SpeechCoder
 from ..speech.voice import voice_of
 from ..weights.model import load_model, save_model
 from ..weights.senses import load_speech, save_face
@@ -32,7 +32,7 @@ from .joint import MUTE
 from .senses import Source, Turns, draw, logit_normal, run_turns
 from .speech import Utterance, batch_of, load_utterances
 
-ROWS = 24
+ROWS = 16
 
 
 def moved(utterance: Utterance, seed: int) -> np.ndarray:
@@ -46,13 +46,13 @@ def face_loss(
     utterances: Sequence[Utterance],
     faces: Sequence[Tensor],
     voices: Sequence[np.ndarray],
-    codec: SpeechCodec,
+    coder: SpeechCoder,
     rng: torch.Generator,
 ) -> Tensor:
     """Error of the face's velocity, speech being as noisy as the face."""
     head = network.heads["audio"]
     assert isinstance(head, SpeechHead)
-    batch = batch_of(utterances, voices, codec)
+    batch = batch_of(utterances, voices, coder)
     b, length, _ = batch.x_0.shape
     fit = lambda x: F.pad(x[:length], (0, 0, 0, max(0, length - len(x))))  # noqa: E731
     x_0 = {"audio": batch.x_0, "avatar": torch.stack([fit(face) for face in faces])}
@@ -82,7 +82,7 @@ def who_sees(length: int) -> dict[str, Tensor]:
 
 
 def face_source(
-    utterances: Sequence[Utterance], faces: Sequence[Tensor], codec: SpeechCodec, seed: int = 3
+    utterances: Sequence[Utterance], faces: Sequence[Tensor], coder: SpeechCoder, seed: int = 3
 ) -> Source:
     """Random utterances in the teacher's voice."""
     voices = [voice_of(one.frames) for one in utterances]
@@ -90,16 +90,16 @@ def face_source(
     def loss(network: UnifiedScoreNetwork, step: int) -> Tensor:
         index = np.random.default_rng([seed, step]).integers(len(utterances), size=ROWS)
         said, seen = [utterances[i] for i in index], [faces[i] for i in index]
-        return face_loss(network, said, seen, [voices[i] for i in index], codec, draw(seed + 5, step))
+        return face_loss(network, said, seen, [voices[i] for i in index], coder, draw(seed + 5, step))
 
     return loss
 
 
-def train_face(data: Path, out: Path, steps: int = 160) -> None:
+def train_face(data: Path, out: Path, steps: int = 120) -> None:
     """`bowstring train face`: goes on from the result of `bowstring train senses`."""
     console, before = Console(), out.parent / "senses" / "model"
     network, words, metadata = load_model(before)
-    speech, _ = load_speech(before / "speech.parquet")
+    speech, table, _ = load_speech(before / "speech.parquet")
     utterances = [
         one
         for one in load_utterances(data / "speech.safetensors")[:-MUTE]
@@ -115,7 +115,7 @@ def train_face(data: Path, out: Path, steps: int = 160) -> None:
     head.spread.copy_(torch.cat(faces).std(0))
     network.requires_grad_(requires_grad=False)
     head.requires_grad_()
-    sources = {"face": face_source(utterances, faces, speech)}
+    sources = {"face": face_source(utterances, faces, SpeechCoder(speech, table))}
     if not run_turns(Turns(("face",), steps, rate=4e-3, warm_up=20), network, sources, out, console):
         raise ValueError(f"{out} holds a finished training; choose another --out to train anew")
     save_model(out / "model", network.eval(), words, blocks=metadata.blocks, context=metadata.context)

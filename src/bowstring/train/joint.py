@@ -10,15 +10,15 @@ import numpy as np
 import torch
 from rich.console import Console
 
-from ..codec.tokens import SpeechCodec
 from ..net.heads import RealsHead
+from ..speech.expected import SpeechCoder
 from ..speech.voice import voice_of
 from ..weights.codec import load_codec
 from ..weights.model import load_model, save_model
 from ..weights.senses import load_speech, save_speech
 from .image import ImageLearning, build_tokens, image_source, picture_spread, replay
 from .senses import Turns, run_turns
-from .speech import Utterance, fit_codec, load_utterances, speech_source
+from .speech import Utterance, examples, fit_coder, load_utterances, speech_source
 
 CYCLE = ("image", "image", "audio", "image", "image", "text")
 TEXT = Path(__file__).parents[1] / "data" / "text"
@@ -30,32 +30,41 @@ def own_voice(utterances: list[Utterance]) -> np.ndarray:
     return np.mean([voice_of(one.frames) for one in utterances if (one.frames.voiced > 0.5).sum() > 80], 0)
 
 
-def speech_codec(utterances: list[Utterance], path: Path) -> tuple[SpeechCodec, np.ndarray]:
-    """Codec and own voice, fitted once and then read from `path`."""
+def speech_coder(utterances: list[Utterance], path: Path) -> SpeechCoder:
+    """The coder, fitted once with the teacher's own voice and then read from `path`."""
     if not path.exists():
-        save_speech(path, fit_codec(utterances), own_voice(utterances))
-    return load_speech(path)
+        coder = fit_coder(utterances)
+        save_speech(path, coder.codec, coder.table, own_voice(utterances))
+    codec, table, _ = load_speech(path)
+    return SpeechCoder(codec, table)
+
+
+def left_over(utterances: list[Utterance], coder: SpeechCoder) -> torch.Tensor:
+    """Standard deviation of every channel of what the flow has to learn."""
+    rows = [coder.encode(*one) for one in examples(utterances[:400], 5)]
+    return torch.from_numpy(np.concatenate(rows)).std(0)
 
 
 def train_senses(data: Path, out: Path, steps: int = 360) -> None:
-    """`bowstring train senses`: after `bowstring data speech` and `bowstring train image-codec`."""
-    console, image_codec = Console(), out.parent / "image-codec" / "model" / "image.parquet"
+    """`bowstring train senses`: after `bowstring data speech`; with the shipped picture codec or your own."""
+    console, own = Console(), out.parent / "image-codec" / "model" / "image.parquet"
+    image_codec = own if own.exists() else TEXT.parent / "image-codec" / "image.parquet"
     network, codec, metadata = load_model(TEXT)
     network.train().requires_grad_()
     utterances = load_utterances(data / "speech.safetensors")[:-MUTE]
     out.mkdir(parents=True, exist_ok=True)
-    speech, _ = speech_codec(utterances, out / "speech.parquet")
+    coder = speech_coder(utterances, out / "speech.parquet")
     console.print("drawing pictures and encoding them; the first time takes some minutes")
     pictures, tokens = build_tokens(data, out.parent / "image-tokens", load_codec(image_codec))
     torch.manual_seed(1)
-    blocks = [torch.from_numpy(speech.encode(one.frames)) for one in utterances[:400]]
-    for name, spread in (("image", picture_spread(pictures, tokens)), ("audio", torch.cat(blocks).std(0))):
+    spreads = {"image": picture_spread(pictures, tokens), "audio": left_over(utterances, coder)}
+    for name, spread in spreads.items():
         network.add_head(name)
         cast(RealsHead, network.heads[name]).spread.copy_(spread)
     turns = Turns(CYCLE, steps, rate=8e-4, constant=0.0, weights=(("text", 3.0),))
     count = steps * CYCLE.count("image") // len(CYCLE)
     sources = {
-        "audio": speech_source(utterances, speech),
+        "audio": speech_source(utterances, coder),
         "image": image_source(pictures, tokens, codec, ImageLearning(), count),
         "text": replay(data, codec),
     }

@@ -87,7 +87,7 @@ def errors(network: LetterNetwork, rows: list[tuple[str, str]]) -> dict[str, flo
     return {"sound_errors": wrong / sounds, "word_errors": words / len(rows)}
 
 
-def train_letters(out: Path, steps: int = 5000) -> None:
+def train_letters(out: Path, steps: int = 1500) -> None:
     """`bowstring train letters`: writes dictionary.xz and letters.parquet."""
     import hibari
 

@@ -5,7 +5,7 @@ Shapes: b utterances, p sounds, l tokens.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +20,8 @@ from ..codec.tokens import ROW, SpeechCodec, rows_of
 from ..net.network import UnifiedScoreNetwork
 from ..net.speech import SpeechHead
 from ..speech.align import told
-from ..speech.voice import Warp, draw_warp, voice_of, warped
+from ..speech.expected import SpeechCoder, Told
+from ..speech.voice import FEWEST, Warp, draw_warp, voice_of, warped
 from .senses import Source, draw, logit_normal
 
 LONGEST = 96  # tokens of an utterance: 6.1 s
@@ -101,9 +102,12 @@ class Batch:
     log_duration: Tensor
 
 
-def batch_of(utterances: Sequence[Utterance], voices: Sequence[np.ndarray], codec: SpeechCodec) -> Batch:
+def batch_of(utterances: Sequence[Utterance], voices: Sequence[np.ndarray], coder: SpeechCoder) -> Batch:
     """Utterances side by side, padded with silence that does not count."""
-    tokens = [torch.from_numpy(codec.encode(u.frames))[:LONGEST] for u in utterances]
+    tokens = [
+        torch.from_numpy(coder.encode(u.frames, u.sounds, u.durations, voice))[:LONGEST]
+        for u, voice in zip(utterances, voices, strict=True)
+    ]
     tell = [told(u.sounds, u.durations) for u in utterances]
     length = max(map(len, tokens))
     pad = lambda x: F.pad(x[:length], (0, 0) * (x.ndim - 1) + (0, length - len(x[:length])))  # noqa: E731
@@ -144,7 +148,7 @@ def speech_loss(network: UnifiedScoreNetwork, batch: Batch, rng: torch.Generator
 
 
 def speech_source(
-    utterances: Sequence[Utterance], codec: SpeechCodec, rows: int = 24, seed: int = 0
+    utterances: Sequence[Utterance], coder: SpeechCoder, rows: int = 24, seed: int = 0
 ) -> Source:
     """Utterances of about one length by pseudo-speakers; a third keep the teacher's own voice."""
     by_length = sorted(utterances, key=lambda one: len(one.frames))
@@ -164,16 +168,26 @@ def speech_source(
             except ValueError:
                 voices.append(voice_of(said.frames))
             chosen.append(said)
-        return speech_loss(network, batch_of(chosen, voices, codec), draw(seed + 31, step))
+        return speech_loss(network, batch_of(chosen, voices, coder), draw(seed + 31, step))
 
     return loss
 
 
-def fit_codec(utterances: Sequence[Utterance], seed: int = 0) -> SpeechCodec:
-    """Principal components of the utterances and of pseudo-speakers."""
-    rng, blocks = np.random.default_rng(seed), []
-    for utterance in utterances[:600]:
-        rows = rows_of(as_warped(utterance, draw_warp(rng)).frames)
-        rows = rows[: len(rows) // FRAMES * FRAMES]
-        blocks.append(rows.reshape(-1, FRAMES, ROW))
-    return SpeechCodec.fit(np.concatenate(blocks))
+def examples(utterances: Sequence[Utterance], seed: int = 0) -> Iterator[Told]:
+    """Every utterance by a pseudo-speaker, a third by the teacher, with the numbers of that voice."""
+    rng = np.random.default_rng(seed)
+    for utterance in utterances:
+        warp = draw_warp(rng)
+        one = as_warped(utterance, Warp() if rng.random() < 0.33 or is_held_out(warp) else warp)
+        if (one.frames.voiced > 0.5).sum() > FEWEST:
+            yield one.frames, one.sounds, one.durations, voice_of(one.frames)
+
+
+def fit_coder(utterances: Sequence[Utterance], seed: int = 0) -> SpeechCoder:
+    """Principal components of utterances and pseudo-speakers, and what their tokens are expected to be."""
+    blocks = []
+    for frames, *_ in examples(utterances[:600], seed):
+        rows = rows_of(frames)
+        blocks.append(rows[: len(rows) // FRAMES * FRAMES].reshape(-1, FRAMES, ROW))
+    codec = SpeechCodec.fit(np.concatenate(blocks))
+    return SpeechCoder.fit(codec, examples(utterances, seed + 1))

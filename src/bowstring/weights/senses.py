@@ -10,7 +10,7 @@ import numpy as np
 from ..codec.face import AVATAR_CHANNELS, SHAPE_COUNT, TOKEN_FRAMES, FaceCodec
 from ..codec.speech import FRAMES
 from ..codec.tokens import AUDIO_CHANNELS, ROW, SpeechCodec
-from ..net.speech import VOICE
+from ..net.speech import EXPECTED_FEATURES, VOICE
 from .parquet import Tensor, WeightsFile, write
 
 SPEECH = {
@@ -18,6 +18,7 @@ SPEECH = {
     "basis": (AUDIO_CHANNELS, FRAMES * ROW),
     "scale": (AUDIO_CHANNELS,),
     "voice": (VOICE,),
+    "expected": (EXPECTED_FEATURES, AUDIO_CHANNELS),
 }
 FACE = {
     "mean": (TOKEN_FRAMES * SHAPE_COUNT,),
@@ -47,15 +48,16 @@ def load(path: Path, shapes: Mapping[str, tuple[int, ...]], without: str) -> dic
     return {name: np.array(file[name], np.float32) for name in shapes}
 
 
-def save_speech(path: Path, codec: SpeechCodec, voice: np.ndarray) -> None:
-    """Writes codec and voice."""
-    save(path, {"mean": codec.mean, "basis": codec.basis, "scale": codec.scale, "voice": voice})
+def save_speech(path: Path, codec: SpeechCodec, expected: np.ndarray, voice: np.ndarray) -> None:
+    """Writes the codec, the table of what is expected, and the model's own voice."""
+    arrays = {"mean": codec.mean, "basis": codec.basis, "scale": codec.scale}
+    save(path, arrays | {"voice": voice, "expected": expected})
 
 
-def load_speech(path: Path) -> tuple[SpeechCodec, np.ndarray]:
-    """Codec and voice; see `load`."""
+def load_speech(path: Path) -> tuple[SpeechCodec, np.ndarray, np.ndarray]:
+    """Codec, table and voice; see `load`."""
     a = load(path, SPEECH, "cannot be heard")
-    return SpeechCodec(a["mean"], a["basis"], a["scale"]), a["voice"]
+    return SpeechCodec(a["mean"], a["basis"], a["scale"]), a["expected"], a["voice"]
 
 
 def save_face(path: Path, codec: FaceCodec) -> None:

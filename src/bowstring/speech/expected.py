@@ -1,0 +1,74 @@
+"""What a token of speech is on average, given the sounds that are due around it and the voice.
+
+A linear map, fitted in closed form, says it; the flow learns what is left. Shapes: l tokens of 96 channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+
+from ..codec.speech import Frames
+from ..codec.tokens import AUDIO_CHANNELS, SpeechCodec
+from ..net.speech import EXPECTED_FEATURES, SLOTS, SOUNDS
+from .align import told
+
+RIDGE = 10.0
+
+Told = tuple[Frames, np.ndarray, np.ndarray, np.ndarray]  # frames, sounds, durations, voice
+
+
+def features(sounds: np.ndarray, durations: np.ndarray, voice: np.ndarray) -> np.ndarray:
+    """For every token, which sounds are due in it and in its neighbours, how far they are and how long;
+    the voice; and one, `(l, 2408)`.
+    """
+    ids, progress = told(sounds, durations)
+    one = np.zeros((len(ids), SLOTS, SOUNDS), np.float32)
+    np.put_along_axis(one, ids[..., None], 1.0, 2)
+    here = np.concatenate([one, one * progress[..., :1], one * progress[..., 1:] / 2], -1).reshape(
+        len(ids), -1
+    )
+    wide = np.pad(here, ((1, 1), (0, 0)))
+    rest = np.broadcast_to(np.append(voice, 1.0).astype(np.float32), (len(ids), len(voice) + 1))
+    return np.concatenate([wide[:-2], wide[1:-1], wide[2:], rest], 1)
+
+
+@dataclass(frozen=True)
+class SpeechCoder:
+    """Frames to tokens, the expected part taken off, and back. table: `(2408, 96)`."""
+
+    codec: SpeechCodec
+    table: np.ndarray
+
+    @classmethod
+    def fit(cls, codec: SpeechCodec, examples: Iterable[Told]) -> Self:
+        """Ridge regression of tokens on `features`."""
+        gram = RIDGE * np.eye(EXPECTED_FEATURES)
+        cross = np.zeros((EXPECTED_FEATURES, AUDIO_CHANNELS))
+        for frames, sounds, durations, voice in examples:
+            seen, tokens = features(sounds, durations, voice), codec.encode(frames)
+            count = min(len(seen), len(tokens))
+            gram += seen[:count].T @ seen[:count]
+            cross += seen[:count].T @ tokens[:count]
+        return cls(codec, np.linalg.solve(gram, cross).astype(np.float32))
+
+    def expected(self, sounds: np.ndarray, durations: np.ndarray, voice: np.ndarray) -> np.ndarray:
+        """`(l, 96)`."""
+        return features(sounds, durations, voice) @ self.table
+
+    def encode(
+        self, frames: Frames, sounds: np.ndarray, durations: np.ndarray, voice: np.ndarray
+    ) -> np.ndarray:
+        """What is left of the tokens, `(l, 96)`."""
+        tokens, mean = self.codec.encode(frames), self.expected(sounds, durations, voice)
+        count = min(len(tokens), len(mean))
+        return tokens[:count] - mean[:count]
+
+    def decode(
+        self, left: np.ndarray, sounds: np.ndarray, durations: np.ndarray, voice: np.ndarray
+    ) -> Frames:
+        """The way back."""
+        return self.codec.decode(left + self.expected(sounds, durations, voice)[: len(left)])
