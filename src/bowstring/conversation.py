@@ -109,9 +109,11 @@ class Converser:
         speed: float = 1.0,
         cfg_scale: float = 3.0,
         seed: int = 0,
-        **settings: Any,
+        asked: Mapping[str, Any] | None = None,
     ) -> Iterator[ImageFrame | Conversation]:
-        """Yields the picture as it is expected to become, after each step; then the whole."""
+        """Yields the picture as it is expected to become, after each step; then the whole. `asked` is kept
+        with the result's settings.
+        """
         network, before = self.narrator.network, self.narrator.network.forwards
         own = torch.from_numpy(self.narrator.voice if voice is None else voice)[None]
         frames: list[Frames] = []
@@ -147,7 +149,8 @@ class Converser:
         clock = time.perf_counter()
         image = None if picture is None or self.painter is None else self.painter.picture(picture)
         seconds["picture"] = time.perf_counter() - clock
-        settings |= {"text": text, "steps": steps, "speed": speed, "cfg_scale": cfg_scale, "seed": seed}
+        settings = {"text": text, "steps": steps, "speed": speed, "cfg_scale": cfg_scale, "seed": seed}
+        settings |= dict(asked or {})
         settings["voice"] = "own" if voice is None else "matched"
         yield Conversation(
             text,

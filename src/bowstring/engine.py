@@ -287,7 +287,9 @@ class ArrowEngine:
         caption = caption_tokens(self.codec, prompt, style) if picture else None
         matched = None if voice is None else self.narrator.voice_in(voice)
         said = _string(spoken, "the text")
-        yield from self.converser.stream(said, caption, matched, prompt=prompt, style=style, **how)
+        yield from self.converser.stream(
+            said, caption, matched, asked={"prompt": prompt, "style": style}, **how
+        )
 
     @cached_property
     def converser(self) -> Converser:

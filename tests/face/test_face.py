@@ -87,7 +87,7 @@ def test_a_face_can_be_looked_at():
 
 
 def test_an_avatar_is_drawn_into_the_file_that_its_name_asks_for(tmp_path):
-    face = np.zeros((20, 52), np.float32)
+    face = np.tile(np.linspace(0, 1, 20, dtype=np.float32)[:, None], (1, 52))
     with Image.open(render_avatar(face, tmp_path / "a.gif", 32)) as gif:
         assert gif.n_frames > 1
     with Image.open(render_avatar(face, tmp_path / "a.png", 32)) as strip_of_moments:

@@ -80,7 +80,7 @@ def test_losses_reach_their_heads_and_the_face_leaves_speech_alone():
     assert touched and all(name.startswith("heads.avatar.") for name in touched)
 
 
-def test_what_is_expected_is_the_mean_given_the_sounds_and_comes_back():
+def test_what_is_taken_off_comes_back():
     some = [utterance(seed, "mˈɑbˈi."[: 3 + seed % 5]) for seed in range(30)]
     coder = fit_coder(some)
     one, voice = some[4], voice_of(some[4].frames)
@@ -88,8 +88,6 @@ def test_what_is_expected_is_the_mean_given_the_sounds_and_comes_back():
     left = coder.encode(one.frames, *known)
     again = coder.codec.encode(coder.decode(left, *known))
     np.testing.assert_allclose(again, coder.codec.encode(one.frames)[: len(left)], atol=1e-2)
-    tokens = coder.codec.encode(one.frames)
-    assert np.square(left).mean() < np.square(tokens - tokens.mean(0)).mean()
 
 
 def test_a_token_that_is_a_sum_of_its_sounds_is_expected_exactly():
