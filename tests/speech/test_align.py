@@ -4,6 +4,7 @@ from bowstring.codec.speech import BANDS, Frames
 from bowstring.codec.tokens import SpeechCodec, frames_of, rows_of
 from bowstring.speech.align import ALPHABET, sound_ids, told
 from bowstring.speech.pronounce import Word
+from bowstring.speech.speak import Utterance
 from bowstring.speech.voice import VOICE, Warp, voice_of, warped
 
 
@@ -69,3 +70,12 @@ def test_a_voice_is_told_by_pitch_and_resonances_and_not_by_loudness():
     )
     moved = warped(peak, Warp(formants=1.2)).envelope[0].argmax()
     assert moved > 20
+
+
+def test_counts_agree_where_rounding_decides():
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        parts = rng.uniform(0.5, 20, 37)
+        durations = parts * (8 * 40) / parts.sum()  # a whole number of tokens but for rounding
+        utterance = Utterance((), np.zeros(37, np.int64), np.full(37, -1), durations)
+        assert len(told(utterance.sounds, durations)[0]) == utterance.tokens

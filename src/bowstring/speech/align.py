@@ -46,6 +46,11 @@ def sound_ids(words: list[Word]) -> tuple[list[int], list[int]]:
     return [*ids, 0], [*owners, -1]
 
 
+def token_count(durations: np.ndarray) -> int:
+    """Tokens that sounds of these lengths take, frames; one sum for all who ask, for rounding may decide."""
+    return max(1, int(np.ceil(np.cumsum(durations)[-1] / FRAMES)))
+
+
 def told(sounds: np.ndarray, durations: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """What the network is told at every slot: ids `(l, 4)`, and progress `(l, 4, 2)`: how far into the
     sound, 0..1, and the logarithm of its seconds, centred.
@@ -54,7 +59,7 @@ def told(sounds: np.ndarray, durations: np.ndarray) -> tuple[np.ndarray, np.ndar
         sounds: `(p,)` ids. durations: `(p,)` in frames, real-valued.
     """
     ends = np.cumsum(durations)
-    tokens = max(1, int(np.ceil(ends[-1] / FRAMES)))
+    tokens = token_count(durations)
     width = FRAMES / SLOTS
     moment = (np.arange(tokens * SLOTS) + 0.5) * width
     index = np.minimum(np.searchsorted(ends, moment, side="right"), len(sounds) - 1)

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..codec.speech import FRAMES, Frames
+from ..codec.speech import Frames
 from ..codec.tokens import AUDIO_CHANNELS
 from ..iterate import Denoise, State, iterate
 from ..net.network import UnifiedScoreNetwork
@@ -20,7 +20,7 @@ from ..net.speech import SpeechHead
 from ..process import Gaussian, linear, rectified, uniform
 from ..rng import Rng
 from ..steps.gaussian import ddim, dpmpp_2m
-from .align import SECONDS, Span, sound_ids, spans_of, told
+from .align import SECONDS, Span, sound_ids, spans_of, token_count, told
 from .pronounce import PAUSES, Word
 
 PROCESS = Gaussian(linear, rectified)
@@ -58,7 +58,7 @@ class Utterance:
 
     @property
     def tokens(self) -> int:
-        return max(1, int(np.ceil(self.durations.sum() / FRAMES)))
+        return token_count(self.durations)
 
     def spans(self, begin: float) -> tuple[list[Span], list[Span]]:
         """Times of words and of sounds, the first token starting at `begin`."""
