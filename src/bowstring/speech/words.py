@@ -264,6 +264,7 @@ def _abbreviation(match: re.Match[str]) -> str:
 
 _units = "|".join(re.escape(unit) for unit in sorted(UNITS, key=len, reverse=True))
 _short = "|".join(sorted(ABBREVIATIONS, key=len, reverse=True))
+HALF = r"(?:\.[Mm]\.(?=[,;:!?]|\s+[a-z])|\.?[Mm]\b)"  # of the day; its last point may end the sentence, too
 RULES: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], str]], ...] = (
     (re.compile(r"\be\.g\.,?"), lambda _: "for example,"),
     (re.compile(r"\bi\.e\.,?"), lambda _: "that is,"),
@@ -271,8 +272,8 @@ RULES: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], str]], ...] = (
     (re.compile(rf"\b({_short})\.", re.IGNORECASE), _abbreviation),
     (re.compile(r"\b(\d{4})-(\d{2})-(\d{2})\b"), _date),
     (re.compile(rf"([$€£])({NUMBER})(?:\s({LARGE})\b)?"), _money),
-    (re.compile(r"\b(\d{1,2}):(\d{2})(?:\s?([AaPp])\.?[Mm]\b\.?)?"), _time),
-    (re.compile(r"\b(\d{1,2})\s?([AaPp])\.?[Mm]\b\.?"), lambda m: f"{cardinal(int(m[1]))} {m[2].lower()} m"),
+    (re.compile(rf"\b(\d{{1,2}}):(\d{{2}})(?:\s?([AaPp]){HALF})?"), _time),
+    (re.compile(rf"\b(\d{{1,2}})\s?([AaPp]){HALF}"), lambda m: f"{cardinal(int(m[1]))} {m[2].lower()} m"),
     (re.compile(r"\b(\d{3}0)s\b"), _decade),
     (re.compile(r"(?<![\w.])[-−](?=\d)"), lambda _: "minus "),
     (re.compile(rf"(?<![\w.])({NUMBER})\s?({_units})(?![\w])"), _unit),
