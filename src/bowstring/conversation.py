@@ -25,7 +25,7 @@ from .face.animate import FRAME
 from .face.draw import strip, to_gif
 from .face.shapes import SHAPES, viseme_of
 from .iterate import State
-from .painter import ImageFrame, Painter
+from .painter import ImageFrame, Painter, expected
 from .speech.align import SECONDS, Span
 from .speech.narrator import Narrator, limited
 from .speech.speak import joined
@@ -130,7 +130,7 @@ class Converser:
             last = None
             for state in made_together(network, what, steps, cfg_scale, seed, number):
                 if last is not None and wanted is not None:
-                    yield expected(last, state)
+                    yield expected(last, state, 1 - state.t.item())
                 last = state
             assert last is not None
             x, count = streams(last), round(utterance.durations.sum())
@@ -171,11 +171,3 @@ def streams(state: State) -> Mapping[str, Tensor]:
     """The tokens of each modality."""
     assert isinstance(state.x, Mapping)
     return state.x
-
-
-def expected(before: State, after: State) -> ImageFrame:
-    """What the picture is expected to become, from its last step."""
-    (t,), (s,) = before.t.tolist(), after.t.tolist()
-    now = streams(after)["image"][0]
-    slope = (now - streams(before)["image"][0]) / (s - t)
-    return ImageFrame(now - s * slope, int(after.nfe[0]), 1 - s)

@@ -49,7 +49,7 @@ def captions(network: UnifiedScoreNetwork, caption: Sequence[int]) -> tuple[Cach
     return Cache(layers, torch.cat([asked.valid, free.valid], 1)), asked.length, free.length
 
 
-def lookers(lengths: dict[str, int], asked: int, free: int) -> dict[str, Tensor]:
+def lookers(lengths: dict[str, int], asked: int = 0, free: int = 0) -> dict[str, Tensor]:
     """Who looks at what, by stream: `(asked + free + all tokens)`."""
     owner = ["asked"] * asked + ["free"] * free + [name for name, n in lengths.items() for _ in range(n)]
     may = {

@@ -6,7 +6,7 @@ Pictures are `(512, 512, 3)` bytes.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from torch import Tensor
 from .codec.image import squared, to_png
 from .codec.text import TextCodec
 from .image import STYLES, Painting, caption_tokens, paint
+from .iterate import State
 from .net.codec import GRID, INSIDE, OUTSIDE, ImageCodec
 from .net.network import UnifiedScoreNetwork
 
@@ -49,6 +50,13 @@ class ImageFrame:
     expected: Tensor
     nfe: int
     share: float
+
+
+def expected(before: State, after: State, share: float) -> ImageFrame:
+    """What the picture is expected to become: the line of its last step, drawn to the end."""
+    old, now = (s.x["image"] if isinstance(s.x, Mapping) else s.x for s in (before, after))
+    (t,), (s,) = before.t.tolist(), after.t.tolist()
+    return ImageFrame(now[0] - s * (now[0] - old[0]) / (s - t), int(after.nfe[0]), share)
 
 
 def as_tensor(image: np.ndarray) -> Tensor:
@@ -110,9 +118,7 @@ class Painter:
         for state in states:
             if before is not None:
                 seconds.append(time.perf_counter() - clock)
-                (t,), (s,) = before.t.tolist(), state.t.tolist()
-                slope = (state.x[0] - before.x[0]) / (s - t)
-                yield ImageFrame(state.x[0] - s * slope, int(state.nfe[0]), len(seconds) / total)
+                yield expected(before, state, len(seconds) / total)
             before, clock = state, time.perf_counter()
         assert before is not None
         image = self.picture(before.x[0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,6 +21,27 @@ Model = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 Seed = Annotated[int, typer.Option(help="Same seed, same output.")]
+
+
+SENSES = Path("runs/face/model")  # what `bowstring train face` writes: the default where all heads are needed
+
+
+def recording(voice: Path | None) -> Any:
+    """The sound in a WAV file, if one is given."""
+    from ..codec.speech import read_wav
+
+    return None if voice is None else read_wav(voice)
+
+
+def finish(result: Any, out: Path, facts: dict[str, Any] | None) -> None:
+    """Says what was made and where it lies: `facts` as JSON, or the result itself."""
+    if facts is not None:
+        typer.echo(json.dumps(facts))
+        return
+    from rich import print as rich_print
+
+    rich_print(result)
+    rich_print(f"written to {out}")
 
 
 def table(title: str, facts: Any) -> None:

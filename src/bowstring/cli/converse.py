@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from .common import AsJson, Model, Seed, app
+from .common import SENSES, AsJson, Model, Seed, app, finish, recording
 
 
 @app.command()
@@ -27,25 +26,18 @@ def converse(
     as_json: AsJson = False,
 ) -> None:
     """Answer with text, speech, a moving face and a picture, made together on one clock."""
-    from ..codec.speech import read_wav
     from ..conversation import Conversation
     from ..engine import ArrowEngine
 
-    engine = ArrowEngine.load(model or Path("runs/face/model"))
-    recording = None if voice is None else read_wav(voice)
+    engine = ArrowEngine.load(model or SENSES)
     frames = engine.converse_stream(
-        prompt, text, picture=picture, style=style, voice=recording, steps=steps, seed=seed
+        prompt, text, picture=picture, style=style, voice=recording(voice), steps=steps, seed=seed
     )
     result: Conversation = [*frames][-1] if as_json else show_answer(frames, engine)  # type: ignore[assignment]
     files = [str(file) for file in result.save(out)]
-    if as_json:
-        facts = {"files": files, "text": result.text, "steps": result.steps, "forwards": result.forwards}
-        typer.echo(json.dumps(facts | {"seconds": result.seconds, **result.settings}))
-    else:
-        from rich import print as rich_print
-
-        rich_print(result)
-        rich_print(f"written to {out}")
+    facts = {"files": files, "text": result.text, "steps": result.steps, "forwards": result.forwards}
+    facts |= {"seconds": result.seconds, **result.settings}
+    finish(result, out, facts if as_json else None)
 
 
 def show_answer(frames: Any, engine: Any) -> Any:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from .common import AsJson, Model, Seed, app
+from .common import SENSES, AsJson, Model, Seed, app, finish
 
 
 @app.command()
@@ -30,7 +29,7 @@ def image(
     from ..engine import ArrowEngine
     from ..painter import ImageResult
 
-    engine = ArrowEngine.load(model or Path("runs/face/model"))
+    engine = ArrowEngine.load(model or SENSES)
     options: dict[str, Any] = {"style": style, "steps": steps, "cfg_scale": guidance_scale, "seed": seed}
     if start is not None:
         options |= {"start": read_picture(start), "strength": strength}
@@ -39,15 +38,8 @@ def image(
     frames = engine.image_stream(prompt, **options)
     result: ImageResult = [*frames][-1] if as_json else show_painting(frames, engine)  # type: ignore[assignment]
     result.save(out)
-    if as_json:
-        typer.echo(
-            json.dumps({"file": str(out), "nfe": result.nfe, "seconds": result.seconds, **result.settings})
-        )
-    else:
-        from rich import print as rich_print
-
-        rich_print(result)
-        rich_print(f"written to {out}")
+    facts = {"file": str(out), "nfe": result.nfe, "seconds": result.seconds, **result.settings}
+    finish(result, out, facts if as_json else None)
 
 
 def show_painting(frames: Any, engine: Any) -> Any:

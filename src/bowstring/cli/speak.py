@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from .common import AsJson, Model, Seed, app
+from .common import SENSES, AsJson, Model, Seed, app, finish, recording
 
 
 @app.command()
@@ -26,24 +25,16 @@ def say(
     as_json: AsJson = False,
 ) -> None:
     """Speak; the result knows when each word and sound is heard."""
-    from ..codec.speech import read_wav
     from ..engine import ArrowEngine
     from ..speech.narrator import SpeechResult
 
-    engine = ArrowEngine.load(model or Path("runs/face/model"))
-    recording = None if voice is None else read_wav(voice)
-    frames = engine.say_stream(text, voice=recording, speed=speed, steps=steps, seed=seed)
+    engine = ArrowEngine.load(model or SENSES)
+    frames = engine.say_stream(text, voice=recording(voice), speed=speed, steps=steps, seed=seed)
     result: SpeechResult = [*frames][-1] if as_json else show_speaking(frames)  # type: ignore[assignment]
     result.save(out)
-    if as_json:
-        times = {name: [asdict(span) for span in getattr(result, name)] for name in ("words", "sounds")}
-        facts = {"file": str(out), "nfe": result.nfe, "seconds": result.seconds, **result.settings}
-        typer.echo(json.dumps(facts | times))
-    else:
-        from rich import print as rich_print
-
-        rich_print(result)
-        rich_print(f"written to {out}")
+    times = {name: [asdict(span) for span in getattr(result, name)] for name in ("words", "sounds")}
+    facts = {"file": str(out), "nfe": result.nfe, "seconds": result.seconds, **result.settings}
+    finish(result, out, facts | times if as_json else None)
 
 
 def show_speaking(frames: Any) -> Any:

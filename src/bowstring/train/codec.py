@@ -25,7 +25,7 @@ from ..net.codec import ImageCodec, decibels
 from ..weights.codec import save_codec
 from .data import gallery
 from .fit import restore, save
-from .muon import Muon, fast_dtype
+from .muon import Muon, mixed
 from .run import COLUMNS
 
 PERMUTATIONS = torch.tensor([*itertools.permutations(range(3))])
@@ -109,7 +109,7 @@ def fit_codec(
         target = varied(as_pixels(np.array(pixels[np.sort(chosen)])), rng)
         for group in itertools.chain(*(one.param_groups for one in optimiser)):
             group["lr"] = group["full"] * recipe.share_at(step)
-        with torch.autocast("cpu", torch.bfloat16, enabled=fast_dtype() is torch.bfloat16):
+        with mixed():
             made = codec.drawn(codec.raw(halved(target)))
         loss = (made.float() - target).square().mean()
         loss.backward()

@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 from ..codec.face import FaceCodec
 from ..codec.speech import HOP, RATE
+from ..converse import lookers
 from ..face.animate import animate, loudness
 from ..net.heads import RealsHead
 from ..net.network import UnifiedScoreNetwork
@@ -28,7 +29,7 @@ from ..speech.expected import SpeechCoder
 from ..speech.voice import voice_of
 from ..weights.model import load_model, save_model
 from ..weights.senses import load_speech, save_face
-from .joint import MUTE
+from .joint import MUTE, well_voiced
 from .senses import Source, Turns, draw, logit_normal, run_turns
 from .speech import Utterance, batch_of, load_utterances
 
@@ -67,18 +68,10 @@ def face_loss(
         dict.fromkeys(x_t, position),
         cond=dict.fromkeys(x_t, told_here),
         valid=batch.valid.repeat(1, 2),
-        sees=who_sees(length),
+        sees=lookers(dict.fromkeys(x_t, length)),
     )["avatar"]
     error = (velocity.float() - (eps["avatar"] - x_0["avatar"])).square().mean(-1)
     return (error * batch.valid).sum() / batch.valid.sum()
-
-
-def who_sees(length: int) -> dict[str, Tensor]:
-    """Speech looks at speech, the face at both."""
-    return {
-        "audio": torch.arange(2 * length) < length,
-        "avatar": torch.ones(2 * length, dtype=torch.bool),
-    }
 
 
 def face_source(
@@ -100,11 +93,7 @@ def train_face(data: Path, out: Path, steps: int = 120) -> None:
     console, before = Console(), out.parent / "senses" / "model"
     network, words, metadata = load_model(before)
     speech, table, _ = load_speech(before / "speech.parquet")
-    utterances = [
-        one
-        for one in load_utterances(data / "speech.safetensors")[:-MUTE]
-        if (one.frames.voiced > 0.5).sum() > 80
-    ]
+    utterances = well_voiced(load_utterances(data / "speech.safetensors")[:-MUTE])
     motions = [moved(one, seed) for seed, one in enumerate(utterances)]
     codec = FaceCodec.fit(motions)
     faces = [torch.from_numpy(codec.encode(face)) for face in motions]

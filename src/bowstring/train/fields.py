@@ -28,7 +28,7 @@ from ..physics.solve import cahn_hilliard, heat
 from ..rng import Rng
 from ..steps.lattice import sweeps
 from .fit import optimisers, restore, save
-from .muon import fast_dtype
+from .muon import mixed
 from .run import COLUMNS
 
 Fields = dict[str, tuple[Tensor, Tensor, Tensor]]  # name -> fields, parameter, second condition
@@ -235,7 +235,7 @@ def training_step(
             for group in one.param_groups:
                 group["lr"] = recipe.rate_at(step)
         rng = torch.Generator().manual_seed(recipe.seed * 1_000_003 + step)
-        with torch.autocast("cpu", torch.bfloat16, enabled=fast_dtype() is torch.bfloat16):
+        with mixed():
             mse, vlb = errors(model, name, batch, rng, centred=recipe.objective == "mse")
         loss = (mse if recipe.objective == "mse" else vlb).mean()
         loss.backward()

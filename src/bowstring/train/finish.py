@@ -24,7 +24,7 @@ from ..net.network import UnifiedScoreNetwork
 from ..weights.packed import linears, packed
 from ..weights.quant import GROUP, ArrowQuant, best_scales, grouped
 from .fit import CANVAS, Recipe, batches, restore, save
-from .muon import fast_dtype
+from .muon import mixed
 from .objective import blocks_of, draw_noise
 from .pack import Corpus, Rows
 
@@ -168,7 +168,7 @@ def finish(
         rng = torch.Generator().manual_seed(recipe.seed * 1_000_003 + step)
         whole = torch.rand(1, generator=rng).item() < recipe.canvas
         size = CANVAS if whole else recipe.blocks[int(torch.randint(len(recipe.blocks), (1,), generator=rng))]
-        with torch.autocast("cpu", torch.bfloat16, enabled=fast_dtype() is torch.bfloat16):
+        with mixed():
             loss = distillation(teacher, student, next(stream), size, rng)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(student.parameters(), 1.0)

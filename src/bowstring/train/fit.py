@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from ..net.config import NetworkConfig
 from ..net.network import UnifiedScoreNetwork
-from .muon import Muon, fast_dtype
+from .muon import Muon, mixed
 from .objective import ar_loss, joint_loss
 from .pack import Corpus, Rows
 
@@ -206,7 +206,7 @@ def fit(
         for one in optimiser:
             for group in one.param_groups:
                 group["lr"] = recipe.rate_at(step)
-        with torch.autocast("cpu", torch.bfloat16, enabled=fast_dtype() is torch.bfloat16):
+        with mixed():
             total, ar, diffusion = losses(network, recipe, rows, step)
         total.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from ..net.heads import RealsHead
 from ..speech.expected import SpeechCoder
-from ..speech.voice import voice_of
+from ..speech.voice import FEWEST, voice_of
 from ..weights.codec import load_codec
 from ..weights.model import load_model, save_model
 from ..weights.senses import load_speech, save_speech
@@ -25,9 +25,14 @@ TEXT = Path(__file__).parents[1] / "data" / "text"
 MUTE = 40  # the last utterances are not learned from
 
 
+def well_voiced(utterances: list[Utterance]) -> list[Utterance]:
+    """Those from which a voice can be told with room to spare."""
+    return [one for one in utterances if (one.frames.voiced > 0.5).sum() > 2 * FEWEST]
+
+
 def own_voice(utterances: list[Utterance]) -> np.ndarray:
     """What the teacher's voice is on average, `(103,)`."""
-    return np.mean([voice_of(one.frames) for one in utterances if (one.frames.voiced > 0.5).sum() > 80], 0)
+    return np.mean([voice_of(one.frames) for one in well_voiced(utterances)], 0)
 
 
 def speech_coder(utterances: list[Utterance], path: Path) -> SpeechCoder:

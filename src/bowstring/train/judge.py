@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .codec import as_pixels
-from .data.gallery import LEARNED
+from .data.gallery import LEARNED, curated
 from .data.pictures import (
     COLOURS,
     GROUNDS,
@@ -88,7 +88,7 @@ def fit_names(seen: Tensor, names: Tensor, count: int, steps: int = 600, seed: i
 def train_judge(data: Path, out: Path) -> None:
     """`bowstring train judge`: writes `judge.safetensors`, which the bench reads."""
     icons, everything = load(data, (*STYLES, *JUDGES))
-    concepts = [concept for concept in everything if concept.group in LEARNED]
+    concepts = curated(everything, LEARNED)
     seen, numbers = [], []
     pairs, rng = [*drawings(concepts, icons)], random.Random(0)
     for i in track(range(0, len(pairs), 16), "looking"):

@@ -10,6 +10,7 @@ import hashlib
 import json
 import lzma
 import random
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -66,8 +67,8 @@ def fit_letters(rows: list[tuple[str, str]], steps: int, seed: int = 0) -> Lette
     return network.eval()
 
 
-def distance(a: str, b: str) -> int:
-    """Insertions, deletions and replacements between two strings (Levenshtein)."""
+def distance(a: Sequence[str], b: Sequence[str]) -> int:
+    """Insertions, deletions and replacements between letters or words (Levenshtein)."""
     row = [*range(len(b) + 1)]
     for i, x in enumerate(a, 1):
         last, row[0] = row[0], i

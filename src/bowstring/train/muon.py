@@ -35,6 +35,11 @@ def fast_dtype() -> torch.dtype:
     return torch.bfloat16 if seconds(torch.bfloat16) < seconds(torch.float32) else torch.float32
 
 
+def mixed() -> torch.autocast:
+    """The context of a forward pass in training: brain floats where they are the faster ones."""
+    return torch.autocast("cpu", torch.bfloat16, enabled=fast_dtype() is torch.bfloat16)
+
+
 def orthogonal(matrix: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     """Near to the matrix, but with singular values of about 1 (0.7 to 1.2): Newton and Schulz's iteration."""
     x = matrix.to(dtype)
@@ -63,7 +68,9 @@ class Muon(torch.optim.Optimizer):
             for p in group["params"]:
                 if p.grad is None:
                     continue
-                momentum = self.state[p].setdefault("momentum_buffer", torch.zeros_like(p))
+                if "momentum_buffer" not in self.state[p]:
+                    self.state[p]["momentum_buffer"] = torch.zeros_like(p)
+                momentum = self.state[p]["momentum_buffer"]
                 momentum.lerp_(p.grad, 1 - MOMENTUM)
                 update = orthogonal(p.grad.lerp(momentum, MOMENTUM), dtype)
                 p.mul_(1 - group["lr"] * group["weight_decay"])

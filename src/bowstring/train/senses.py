@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from ..net.network import UnifiedScoreNetwork
 from .fit import Recipe, batches, optimisers, restore, save
-from .muon import fast_dtype
+from .muon import mixed
 from .objective import joint_loss
 from .pack import Corpus
 from .run import COLUMNS
@@ -103,7 +103,7 @@ def fit_turns(
         for one in optimiser:
             for group in one.param_groups:
                 group["lr"] = turns.rate_at(step)
-        with torch.autocast("cpu", torch.bfloat16, enabled=fast_dtype() is torch.bfloat16):
+        with mixed():
             loss = sources[name](network, turn)
         loss.backward()
         scale_gradients(network, dict(turns.weights).get(name, 1.0))
