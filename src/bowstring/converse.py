@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from .codec.tokens import AUDIO_CHANNELS
-from .image import TOKENS, UNASKED, places_after, read_captions
+from .image import TOKENS, UNASKED, Caption, places_after, read_captions
 from .iterate import Denoise, State, iterate
 from .net.config import CHANNELS
 from .net.network import UnifiedScoreNetwork
@@ -38,15 +39,16 @@ class Senses:
     caption: Sequence[int] | None = None
 
 
-def captions(network: UnifiedScoreNetwork, caption: Sequence[int]) -> tuple[Cache, int, int]:
-    """A cache of one row that holds the caption and, after it, no caption; the tokens of each."""
-    asked, _ = read_captions(network, [list(caption)])
-    free, _ = read_captions(network, [UNASKED])
+def captions(network: UnifiedScoreNetwork, caption: Sequence[int]) -> tuple[Caption, int, int]:
+    """One row that holds the caption and, after it, no caption; the tokens of each."""
+    asked, free = (read_captions(network, [tokens]) for tokens in ([*caption], UNASKED))
     layers = tuple(
         (torch.cat([k, k_free], 2), torch.cat([v, v_free], 2))
-        for (k, v), (k_free, v_free) in zip(asked.layers, free.layers, strict=True)
+        for (k, v), (k_free, v_free) in zip(asked.cache.layers, free.cache.layers, strict=True)
     )
-    return Cache(layers, torch.cat([asked.valid, free.valid], 1)), asked.length, free.length
+    valid = torch.cat([asked.cache.valid, free.cache.valid], 1)
+    said = Caption(Cache(layers, valid), asked.after, torch.cat([asked.memory, free.memory], 1))
+    return said, asked.cache.length, free.cache.length
 
 
 def lookers(lengths: dict[str, int], asked: int = 0, free: int = 0) -> dict[str, Tensor]:
@@ -68,9 +70,9 @@ def together(network: UnifiedScoreNetwork, what: Senses, cfg_scale: float) -> De
     clock = torch.arange(float(length))[None]
     with torch.no_grad():
         known = told_of(network, what.utterance, what.voice)
-        cache, asked, free = None, 0, 0
+        said, asked, free = None, 0, 0
         if what.caption is not None:
-            cache, asked, free = captions(network, what.caption)
+            said, asked, free = captions(network, what.caption)
             lengths |= {"image": TOKENS, "image/free": TOKENS}
     cond = {name: known for name in lengths if name in ("audio", "avatar")}
     places = {name: clock for name in cond}
@@ -78,11 +80,15 @@ def together(network: UnifiedScoreNetwork, what: Senses, cfg_scale: float) -> De
         places[name] = places_after(torch.full((1, 1), float(after)))
     places = {name: places[name] for name in lengths}
     sees = lookers(lengths, asked, free)
+    cache, slot = None, dict[str, Any]()
+    if said is not None:
+        may = torch.cat([sees[name][: asked + free].expand(n, -1) for name, n in lengths.items()])
+        cache, slot = said.cache, said.slot | {"memory_mask": may[None]}
 
     def denoise(x: dict[str, Tensor], t: dict[str, Tensor]) -> dict[str, Tensor]:
         noisy = {name: x[name.partition("/")[0]] for name in lengths}
         times = {name: t[name.partition("/")[0]] for name in lengths}
-        velocity = network.flow(noisy, times, places, cache, cond=cond, sees=sees)
+        velocity = network.flow(noisy, times, places, cache, cond=cond, sees=sees, **slot)
         if "image" in velocity:
             empty = velocity.pop("image/free")
             velocity["image"] = empty + cfg_scale * (velocity["image"] - empty)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -58,11 +59,31 @@ def caption_tokens(codec: TextCodec, caption: str, style: str = "") -> list[int]
     return [KINDS["text"], *codec.encode(asked), BODY]
 
 
-def read_captions(network: UnifiedScoreNetwork, known: Sequence[list[int]]) -> tuple[Cache, Tensor]:
-    """The cache of captions, and the position of what comes after each, `(b, 1)`."""
+class Caption(NamedTuple):
+    """Captions that were read: the cache, the position of what comes after each, `(b, 1)`, and their hidden
+    states `(b, m, d)`, which the cross-attention slot looks at.
+    """
+
+    cache: Cache
+    after: Tensor
+    memory: Tensor
+
+    def rows(self, index: Tensor) -> Caption:
+        """Some of them, perhaps more than once."""
+        return Caption(self.cache.rows(index), self.after[index], self.memory[index])
+
+    @property
+    def slot(self) -> dict[str, Any]:
+        """What the cross-attention slot is given."""
+        return {"memory": self.memory, "memory_mask": self.cache.valid}
+
+
+def read_captions(network: UnifiedScoreNetwork, known: Sequence[list[int]]) -> Caption:
+    """Captions as both ways into the trunk know them: earlier tokens of the stream, and the slot's memory."""
     tokens, valid = padded(known)
     position = (valid.cumsum(1) - 1).clamp(min=0).float()
-    return network.read(tokens, position, valid)[1], position[:, -1:] + 1
+    hidden, cache = network.read(tokens, position, valid)
+    return Caption(cache, position[:, -1:] + 1, hidden)
 
 
 def places_after(after: Tensor, kept: Tensor | None = None) -> Tensor:
@@ -77,15 +98,15 @@ def painter(
 ) -> Denoise:
     """The denoiser of pictures with these captions, guided by w = `cfg_scale`; one pass per evaluation."""
     guided = cfg_scale != 1
-    cache, after = read_captions(network, [*known, *([UNASKED] * len(known) if guided else [])])
-    place = places_after(after)
+    said = read_captions(network, [*known, *([UNASKED] * len(known) if guided else [])])
+    place = places_after(said.after)
 
     def denoise(x: Tensor, t: Tensor) -> Tensor:
         twice = (torch.cat([x, x]), torch.cat([t, t])) if guided else (x, t)
         sizes = {"image": torch.full_like(twice[1], step_size)} if step_size else None
-        velocity = network.flow({"image": twice[0]}, {"image": twice[1]}, {"image": place}, cache, sizes)[
-            "image"
-        ]
+        velocity = network.flow(
+            {"image": twice[0]}, {"image": twice[1]}, {"image": place}, said.cache, sizes, **said.slot
+        )["image"]
         if guided:
             asked, free = velocity.chunk(2)
             velocity = free + cfg_scale * (asked - free)

@@ -126,11 +126,15 @@ class CrossAttention(nn.Module):
         self.gate = nn.Parameter(torch.zeros(width))
 
     def forward(self, x: Tensor, memory: Tensor, mask: Tensor | None) -> Tensor:
+        """mask: `(b, m)`, or `(b, l, m)` where tokens differ; who may look at nothing gets nothing."""
         q = self.q(F.rms_norm(x, x.shape[-1:])).unflatten(-1, (self.heads, HEAD)).transpose(1, 2)
         k, v = self.kv(memory).unflatten(-1, (2, self.heads, HEAD)).permute(2, 0, 3, 1, 4)
-        y = F.scaled_dot_product_attention(
-            q, k, v, attn_mask=None if mask is None else mask[:, None, None, :]
-        )
+        if mask is None:
+            y = F.scaled_dot_product_attention(q, k, v)
+        else:
+            may = (mask if mask.ndim == 3 else mask[:, None])[:, None]
+            none = ~may.any(-1, keepdim=True)
+            y = F.scaled_dot_product_attention(q, k, v, attn_mask=may | none).masked_fill(none, 0.0)
         return torch.tanh(self.gate) * self.out(y.transpose(1, 2).flatten(2))
 
 
@@ -220,7 +224,8 @@ class Trunk(nn.Module):
             t: noise level of each token, `(b|1, l|1)`, 0 clean, 1 noise.
             step_size: size of the step this evaluation stands for, as `t`; None is the many-step limit 0.
             mask: True where a query may look, `(b|1, 1, l, n + l)`, n cached tokens first.
-            memory: condition tokens `(b, m, d)` with `memory_mask` `(b, m)` True where real.
+            memory: condition tokens `(b, m, d)` with `memory_mask` `(b, m)` True where real, or `(b, l, m)`
+                True where a token may look.
         """
         cos, sin = rotations(position)
         modulation = self.modulation(t, torch.zeros_like(t) if step_size is None else step_size)

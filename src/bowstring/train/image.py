@@ -109,16 +109,20 @@ def flow_loss(
     kept: int = TOKENS,
 ) -> Tensor:
     """Mean squared error of the velocity at times that are logit-normal, on `kept` tokens of each picture."""
-    cache, after = read_captions(network, known)
     rows = torch.arange(len(x_0)).repeat(draws)
-    cache, after, x_0 = cache.rows(rows), after[rows], x_0[rows]
+    said, x_0 = read_captions(network, known).rows(rows), x_0[rows]
     where = torch.rand(x_0.shape[:2], generator=rng).argsort(1)[:, :kept]
     x_0 = x_0.gather(1, where[..., None].expand(-1, -1, x_0.shape[2]))
     t = logit_normal(len(x_0), rng)
     eps = torch.randn(x_0.shape, generator=rng)
     x_t = (1 - t[:, None, None]) * x_0 + t[:, None, None] * eps
     velocity = network.flow(
-        {"image": x_t}, {"image": t}, {"image": places_after(after, where)}, cache, kept={"image": where}
+        {"image": x_t},
+        {"image": t},
+        {"image": places_after(said.after, where)},
+        said.cache,
+        kept={"image": where},
+        **said.slot,
     )["image"]
     return (velocity.float() - (eps - x_0)).square().mean()
 
