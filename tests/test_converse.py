@@ -12,6 +12,8 @@ from bowstring.codec.tokens import AUDIO_CHANNELS, ROW, SpeechCodec
 from bowstring.conversation import visemes_of
 from bowstring.converse import Senses, made_together
 from bowstring.engine import ArrowEngine, whole_sentences
+from bowstring.face.animate import JAW, PRESS, closures
+from bowstring.face.shapes import SHAPES
 from bowstring.image import Painting, caption_tokens, paint
 from bowstring.net.codec import ImageCodec
 from bowstring.net.speech import EXPECTED_FEATURES, VOICE
@@ -60,7 +62,7 @@ def folder(tmp_path_factory, network, codec):
     save_speech(folder / "speech.parquet", speech, table, np.zeros(VOICE, np.float32))
     size = TOKEN_FRAMES * SHAPE_COUNT
     face = FaceCodec(0.3 * ones(size), basis(AVATAR_CHANNELS, size), 0.1 * ones(AVATAR_CHANNELS))
-    save_face(folder / "face.parquet", face)
+    save_face(folder / "face.parquet", face, np.zeros((EXPECTED_FEATURES, AVATAR_CHANNELS), np.float32))
     return folder
 
 
@@ -139,3 +141,15 @@ def test_visemes_join_equal_neighbours():
 def test_whole_sentences():
     assert whole_sentences("Yes. No! And th") == "Yes. No!"
     assert whole_sentences("never ends") == "never ends"
+
+
+def test_lips_meet_exactly_where_they_must(folder):
+    engine = ArrowEngine.load(folder)
+    how = {"text": "Bob may pop up.", "steps": 2, "picture": False}
+    shut, free = (engine.converse("a face", closing=closing, **how) for closing in (True, False))
+    assert closures(free.face, free.sounds) < 1.0  # a fresh network does not know
+    assert closures(shut.face, shut.sounds) == 1.0
+    same = np.ones(len(SHAPES), bool)
+    same[[JAW, *PRESS]] = False
+    np.testing.assert_array_equal(shut.face[:, same], free.face[:, same])
+    assert (shut.face[:, JAW] <= free.face[:, JAW]).all()

@@ -17,16 +17,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .codec.face import TOKEN_FRAMES, FaceCodec
+from .codec.face import TOKEN_FRAMES
 from .codec.image import to_png
 from .codec.speech import FRAMES, Frames, synthesise, to_wav
 from .converse import Senses, made_together
-from .face.animate import FRAME
+from .face.animate import FRAME, shut
 from .face.draw import strip, to_gif
 from .face.shapes import SHAPES, viseme_of
 from .iterate import State
 from .painter import ImageFrame, Painter, expected
 from .speech.align import SECONDS, Span
+from .speech.expected import Coder
 from .speech.narrator import Narrator, limited
 from .speech.speak import joined
 
@@ -95,9 +96,9 @@ def visemes_of(sounds: Sequence[Span]) -> list[Span]:
 class Converser:
     """Speaks with a face, and paints meanwhile."""
 
-    def __init__(self, narrator: Narrator, painter: Painter | None, codec: FaceCodec | None) -> None:
-        """Without a painter there are no pictures, without a codec no faces."""
-        self.narrator, self.painter, self.codec = narrator, painter, codec
+    def __init__(self, narrator: Narrator, painter: Painter | None, face: Coder[np.ndarray] | None) -> None:
+        """Without a painter there are no pictures, without a coder no faces."""
+        self.narrator, self.painter, self.face = narrator, painter, face
 
     @torch.no_grad()
     def stream(
@@ -109,10 +110,12 @@ class Converser:
         speed: float = 1.0,
         cfg_scale: float = 3.0,
         seed: int = 0,
+        *,
+        closing: bool = True,
         asked: Mapping[str, Any] | None = None,
     ) -> Iterator[ImageFrame | Conversation]:
         """Yields the picture as it is expected to become, after each step; then the whole. `asked` is kept
-        with the result's settings.
+        with the result's settings; `closing` shuts the lips exactly in p, b and m.
         """
         network, before = self.narrator.network, self.narrator.network.forwards
         own = torch.from_numpy(self.narrator.voice if voice is None else voice)[None]
@@ -126,7 +129,7 @@ class Converser:
         extra = 0 if caption is None else 2  # a caption and no caption are read once
         for number, utterance in enumerate(parts):
             wanted = caption if number == 0 else None
-            what = Senses(utterance, own, self.codec is not None, wanted)
+            what = Senses(utterance, own, self.face is not None, wanted)
             last = None
             for state in made_together(network, what, steps, cfg_scale, seed, number):
                 if last is not None and wanted is not None:
@@ -134,10 +137,14 @@ class Converser:
                 last = state
             assert last is not None
             x, count = streams(last), round(utterance.durations.sum())
+            known = (utterance.sounds, utterance.durations, own[0].numpy())
             taken += int(last.nfe[0])
             frames.append(self.narrator.frames(x["audio"][0], utterance, own))
-            if self.codec is not None:
-                faces.append(self.codec.decode(x["avatar"][0].numpy())[: -(-count * TOKEN_FRAMES // FRAMES)])
+            if self.face is not None:
+                face = self.face.decode(x["avatar"][0].numpy(), *known)[: -(-count * TOKEN_FRAMES // FRAMES)]
+                if closing:
+                    shut(face, utterance.spans()[1])
+                faces.append(face)
             for target, spans in zip((words, sounds), utterance.spans(begin), strict=True):
                 target += spans
             begin += count * SECONDS
@@ -150,6 +157,7 @@ class Converser:
         image = None if picture is None or self.painter is None else self.painter.picture(picture)
         seconds["picture"] = time.perf_counter() - clock
         settings = {"text": text, "steps": steps, "speed": speed, "cfg_scale": cfg_scale, "seed": seed}
+        settings["closing"] = closing
         settings |= dict(asked or {})
         settings["voice"] = "own" if voice is None else "matched"
         yield Conversation(

@@ -18,7 +18,7 @@ from .image import caption_tokens
 from .iterate import State
 from .net.network import UnifiedScoreNetwork
 from .painter import ImageFrame, ImageResult, Painter
-from .speech.expected import SpeechCoder
+from .speech.expected import Coder
 from .speech.narrator import Narrator, SpeechFrame, SpeechResult
 from .speech.pronounce import Pronouncer
 from .text import Sampling, fill_gap, log_likelihood, padded, write
@@ -253,7 +253,7 @@ class ArrowEngine:
             text: what to say; by default the model writes it.
             picture: whether to paint what the prompt asks for, in `style`.
             how: `max_tokens` of the text, `voice` (a recording to match), `steps`, `speed`, `cfg_scale`,
-                `seed`.
+                `seed`, and `closing` (the lips meet in every p, b and m, exactly).
 
         Raises:
             TypeError: an unknown option. ValueError: nothing to say, a value out of range, or a model without
@@ -296,14 +296,14 @@ class ArrowEngine:
         """The part that speaks with a face and paints meanwhile."""
         assert self.folder is not None
         painter = self.painter if "image" in self.network.heads else None
-        return Converser(self.narrator, painter, load_face(self.folder / "face.parquet"))
+        return Converser(self.narrator, painter, Coder(*load_face(self.folder / "face.parquet")))
 
     @cached_property
     def narrator(self) -> Narrator:
         """The part that speaks; its codec and dictionary are read when they are first needed."""
         assert self.folder is not None
         codec, table, voice = load_speech(self.folder / "speech.parquet")
-        return Narrator(self.network, Pronouncer(LETTERS), SpeechCoder(codec, table), voice)
+        return Narrator(self.network, Pronouncer(LETTERS), Coder(codec, table), voice)
 
     def _has(self, modality: str) -> None:
         if modality not in self.metadata.modalities:

@@ -10,7 +10,7 @@ from bowstring.codec.tokens import AUDIO_CHANNELS
 from bowstring.face.animate import closures
 from bowstring.net.speech import EXPECTED_FEATURES, VOICE
 from bowstring.speech.align import ALPHABET, spans_of
-from bowstring.speech.expected import SpeechCoder, features
+from bowstring.speech.expected import Coder, features
 from bowstring.speech.voice import Warp, voice_of
 from bowstring.train.face import face_loss, moved
 from bowstring.train.speech import Utterance, as_warped, batch_of, fit_coder, speech_loss
@@ -102,7 +102,7 @@ def test_a_token_that_is_a_sum_of_its_sounds_is_expected_exactly():
 
     cases = [(utterance(seed), rng.normal(size=VOICE).astype(np.float32)) for seed in range(12)]
     told = [(features(u.sounds, u.durations, v) @ truth, u.sounds, u.durations, v) for u, v in cases]
-    coder = SpeechCoder.fit(Given(), told)
+    coder = Coder.fit(Given(), told)
     for tokens, *known in told:
         error = np.square(coder.expected(*known) - tokens).mean() / tokens.var()
         assert error < 0.02  # the ridge's

@@ -83,17 +83,20 @@ def similarity(engine: ArrowEngine, teacher: Teacher) -> dict[str, float]:
 
 
 def face_numbers(engine: ArrowEngine, texts: Sequence[str]) -> dict[str, float]:
-    """Closures of p, b and m that are seen, and how late the jaw is, against the rule that taught the face,
-    given the same times.
+    """Closures of p, b and m that are seen, with the constraint and of the network alone; and how late the
+    network's jaw is, against the rule that taught the face, given the same times.
     """
-    hits, late = [], []
+    hits, free, late = [], [], []
     for text in texts:
         made = engine.converse("a face", text=text, picture=False)
+        left = engine.converse("a face", text=text, picture=False, closing=False)
         truth = animate(made.sounds, loudness(analyse(made.audio).envelope))
         hits.append(closures(made.face, made.sounds))
-        late.append(lag(made.face, truth))
+        free.append(closures(left.face, left.sounds))
+        late.append(lag(left.face, truth))
     return {
         "closure_hits": float(np.nanmean(hits)),
+        "closure_hits_network": float(np.nanmean(free)),
         "lag_ms": 1000 * float(np.mean(late)),
         "lag_ms_worst": 1000 * float(max(late, key=abs)),
     }

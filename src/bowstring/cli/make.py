@@ -82,9 +82,14 @@ def train(
     out: Annotated[
         Path | None, typer.Option(help="Checkpoints and the finished model; default runs/RECIPE.")
     ] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Of senses or face; fewer are quicker and worse.")
+    ] = None,
 ) -> None:
     """Train, or go on where it stopped. Ctrl-C is safe: the last checkpoint stays."""
     out = out or Path("runs") / recipe
+    if steps is not None and recipe not in ("senses", "face"):
+        raise ValueError(f"{recipe} has its own number of steps; --steps is for senses and face")
     if recipe == "fields":
         from ..train.fields import train_fields
 
@@ -96,11 +101,11 @@ def train(
     if recipe == "senses":
         from ..train.joint import train_senses
 
-        return train_senses(data, out)
+        return train_senses(data, out, **({} if steps is None else {"steps": steps}))
     if recipe == "face":
         from ..train.face import train_face
 
-        return train_face(data, out)
+        return train_face(data, out, **({} if steps is None else {"steps": steps}))
     if recipe == "judge":
         from ..train.judge import train_judge
 

@@ -50,14 +50,17 @@ def animate(sounds: Sequence[Span], energy: np.ndarray, seed: int = 0) -> np.nda
         face += pull[:, None] * TABLE[VISEMES.index(viseme)]
     face /= weight[:, None]
     face[:, JAW] *= 0.55 + 0.6 * energy
-    shut(face, moment, sounds)
+    shut(face, sounds)
     face[:, LIDS] = np.maximum(face[:, LIDS], blinks(frames, seed)[:, None])
     face[:, BROWS] += 0.25 * slow(energy, 0.2)[:, None]
     return face.clip(0, 1).astype(np.float32)
 
 
-def shut(face: np.ndarray, moment: np.ndarray, sounds: Sequence[Span]) -> None:
-    """Lips meet once in every p, b and m, whatever surrounds it."""
+def shut(face: np.ndarray, sounds: Sequence[Span]) -> None:
+    """Lips meet once in every p, b and m, whatever surrounds it: the nearest face, in place, whose jaw is
+    below a bound and whose lips press above one.
+    """
+    moment = (np.arange(len(face)) + 0.5) * FRAME
     for span in sounds:
         if span.text and span.text in CLOSED:
             middle = (span.start + span.end) / 2

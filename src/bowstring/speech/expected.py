@@ -1,24 +1,32 @@
-"""What a token of speech is on average, given the sounds that are due around it and the voice.
+"""What a token of speech, or of the face that speaks, is on average, given the sounds that are due around it
+and the voice.
 
-A linear map, fitted in closed form, says it; the flow learns what is left. Shapes: l tokens of 96 channels.
+A linear map, fitted in closed form, says it; the flow learns what is left. Shapes: l tokens of c channels.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Self
+from typing import Generic, Protocol, Self, TypeVar
 
 import numpy as np
 
-from ..codec.speech import Frames
-from ..codec.tokens import AUDIO_CHANNELS, SpeechCodec
 from ..net.speech import EXPECTED_FEATURES, SLOTS, SOUNDS
 from .align import told
 
 RIDGE = 10.0
 
-Told = tuple[Frames, np.ndarray, np.ndarray, np.ndarray]  # frames, sounds, durations, voice
+Signal = TypeVar("Signal")  # frames of sound, or shapes of a face
+Told = tuple[Signal, np.ndarray, np.ndarray, np.ndarray]  # and sounds, durations, voice
+
+
+class Codec(Protocol[Signal]):
+    """Signals as tokens `(l, c)` and back."""
+
+    def encode(self, signal: Signal, /) -> np.ndarray: ...
+
+    def decode(self, tokens: np.ndarray, /) -> Signal: ...
 
 
 def features(sounds: np.ndarray, durations: np.ndarray, voice: np.ndarray) -> np.ndarray:
@@ -37,38 +45,38 @@ def features(sounds: np.ndarray, durations: np.ndarray, voice: np.ndarray) -> np
 
 
 @dataclass(frozen=True)
-class SpeechCoder:
-    """Frames to tokens, the expected part taken off, and back. table: `(2408, 96)`."""
+class Coder(Generic[Signal]):
+    """Signals to tokens, the expected part taken off, and back. table: `(2408, c)`."""
 
-    codec: SpeechCodec
+    codec: Codec[Signal]
     table: np.ndarray
 
     @classmethod
-    def fit(cls, codec: SpeechCodec, examples: Iterable[Told]) -> Self:
+    def fit(cls, codec: Codec[Signal], examples: Iterable[Told[Signal]]) -> Self:
         """Ridge regression of tokens on `features`."""
         gram = RIDGE * np.eye(EXPECTED_FEATURES)
-        cross = np.zeros((EXPECTED_FEATURES, AUDIO_CHANNELS))
-        for frames, sounds, durations, voice in examples:
-            seen, tokens = features(sounds, durations, voice), codec.encode(frames)
+        cross: np.ndarray | float = 0.0
+        for signal, sounds, durations, voice in examples:
+            seen, tokens = features(sounds, durations, voice), codec.encode(signal)
             count = min(len(seen), len(tokens))
             gram += seen[:count].T @ seen[:count]
-            cross += seen[:count].T @ tokens[:count]
-        return cls(codec, np.linalg.solve(gram, cross).astype(np.float32))
+            cross = cross + seen[:count].T @ tokens[:count]
+        return cls(codec, np.linalg.solve(gram, np.asarray(cross)).astype(np.float32))
 
     def expected(self, sounds: np.ndarray, durations: np.ndarray, voice: np.ndarray) -> np.ndarray:
-        """`(l, 96)`."""
+        """`(l, c)`."""
         return features(sounds, durations, voice) @ self.table
 
     def encode(
-        self, frames: Frames, sounds: np.ndarray, durations: np.ndarray, voice: np.ndarray
+        self, signal: Signal, sounds: np.ndarray, durations: np.ndarray, voice: np.ndarray
     ) -> np.ndarray:
-        """What is left of the tokens, `(l, 96)`."""
-        tokens, mean = self.codec.encode(frames), self.expected(sounds, durations, voice)
+        """What is left of the tokens, `(l, c)`."""
+        tokens, mean = self.codec.encode(signal), self.expected(sounds, durations, voice)
         count = min(len(tokens), len(mean))
         return tokens[:count] - mean[:count]
 
     def decode(
         self, left: np.ndarray, sounds: np.ndarray, durations: np.ndarray, voice: np.ndarray
-    ) -> Frames:
+    ) -> Signal:
         """The way back."""
         return self.codec.decode(left + self.expected(sounds, durations, voice)[: len(left)])

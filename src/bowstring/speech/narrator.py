@@ -19,7 +19,7 @@ from ..codec.analysis import analyse
 from ..codec.speech import RATE, Frames, calmed, synthesise, to_wav
 from ..net.network import UnifiedScoreNetwork
 from .align import SECONDS, Span
-from .expected import SpeechCoder
+from .expected import Coder
 from .pronounce import Pronouncer
 from .speak import LONGEST, Speaking, Utterance, clauses, joined, spoken, timed
 from .voice import voice_of
@@ -62,7 +62,7 @@ class Narrator:
     """Speaks with a network that has an audio head."""
 
     def __init__(
-        self, network: UnifiedScoreNetwork, pronouncer: Pronouncer, coder: SpeechCoder, voice: np.ndarray
+        self, network: UnifiedScoreNetwork, pronouncer: Pronouncer, coder: Coder[Frames], voice: np.ndarray
     ) -> None:
         """`voice` is the one that is spoken with when none is given."""
         self.network, self.pronouncer, self.coder, self.voice = network, pronouncer, coder, voice

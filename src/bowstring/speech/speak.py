@@ -60,7 +60,7 @@ class Utterance:
     def tokens(self) -> int:
         return token_count(self.durations)
 
-    def spans(self, begin: float) -> tuple[list[Span], list[Span]]:
+    def spans(self, begin: float = 0.0) -> tuple[list[Span], list[Span]]:
         """Times of words and of sounds, the first token starting at `begin`."""
         sounds = spans_of(self.sounds, self.durations * SECONDS, begin)
         words = []

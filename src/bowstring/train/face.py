@@ -18,14 +18,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..codec.face import FaceCodec
-from ..codec.speech import HOP, RATE
+from ..codec.speech import HOP, RATE, Frames
 from ..converse import lookers
 from ..face.animate import animate, loudness
 from ..net.heads import RealsHead
 from ..net.network import UnifiedScoreNetwork
 from ..net.speech import SpeechHead
 from ..speech.align import spans_of
-from ..speech.expected import SpeechCoder
+from ..speech.expected import Coder
 from ..speech.voice import voice_of
 from ..weights.model import load_model, save_model
 from ..weights.senses import load_speech, save_face
@@ -47,7 +47,7 @@ def face_loss(
     utterances: Sequence[Utterance],
     faces: Sequence[Tensor],
     voices: Sequence[np.ndarray],
-    coder: SpeechCoder,
+    coder: Coder[Frames],
     rng: torch.Generator,
 ) -> Tensor:
     """Error of the face's velocity, speech being as noisy as the face."""
@@ -75,10 +75,13 @@ def face_loss(
 
 
 def face_source(
-    utterances: Sequence[Utterance], faces: Sequence[Tensor], coder: SpeechCoder, seed: int = 3
+    utterances: Sequence[Utterance],
+    faces: Sequence[Tensor],
+    voices: Sequence[np.ndarray],
+    coder: Coder[Frames],
+    seed: int = 3,
 ) -> Source:
     """Random utterances in the teacher's voice."""
-    voices = [voice_of(one.frames) for one in utterances]
 
     def loss(network: UnifiedScoreNetwork, step: int) -> Tensor:
         index = np.random.default_rng([seed, step]).integers(len(utterances), size=ROWS)
@@ -95,8 +98,14 @@ def train_face(data: Path, out: Path, steps: int = 120) -> None:
     speech, table, _ = load_speech(before / "speech.parquet")
     utterances = well_voiced(load_utterances(data / "speech.safetensors")[:-MUTE])
     motions = [moved(one, seed) for seed, one in enumerate(utterances)]
+    voices = [voice_of(one.frames) for one in utterances]
+    told = [
+        (face, one.sounds, one.durations, voice)
+        for face, one, voice in zip(motions, utterances, voices, strict=True)
+    ]
     codec = FaceCodec.fit(motions)
-    faces = [torch.from_numpy(codec.encode(face)) for face in motions]
+    coder = Coder.fit(codec, told)
+    faces = [torch.from_numpy(coder.encode(*one)) for one in told]
     torch.manual_seed(2)
     network.add_head("avatar")
     head = network.heads["avatar"]
@@ -104,11 +113,11 @@ def train_face(data: Path, out: Path, steps: int = 120) -> None:
     head.spread.copy_(torch.cat(faces).std(0))
     network.requires_grad_(requires_grad=False)
     head.requires_grad_()
-    sources = {"face": face_source(utterances, faces, SpeechCoder(speech, table))}
+    sources = {"face": face_source(utterances, faces, voices, Coder(speech, table))}
     if not run_turns(Turns(("face",), steps, rate=4e-3, warm_up=20), network, sources, out, console):
         raise ValueError(f"{out} holds a finished training; choose another --out to train anew")
     save_model(out / "model", network.eval(), words, blocks=metadata.blocks, context=metadata.context)
     for name in ("image.parquet", "speech.parquet"):
         shutil.copy(before / name, out / "model" / name)
-    save_face(out / "model" / "face.parquet", codec)
+    save_face(out / "model" / "face.parquet", codec, coder.table)
     console.print(f"model written to {out / 'model'}")

@@ -10,8 +10,10 @@ import numpy as np
 import torch
 from rich.console import Console
 
+from ..codec.speech import Frames
+from ..codec.tokens import SpeechCodec
 from ..net.heads import RealsHead
-from ..speech.expected import SpeechCoder
+from ..speech.expected import Coder
 from ..speech.voice import FEWEST, voice_of
 from ..weights.codec import load_codec
 from ..weights.model import load_model, save_model
@@ -20,7 +22,7 @@ from .image import ImageLearning, build_tokens, image_source, picture_spread, re
 from .senses import Turns, run_turns
 from .speech import Utterance, examples, fit_coder, load_utterances, speech_source
 
-CYCLE = ("image", "image", "audio", "image", "image", "text")
+CYCLE = ("image", "audio", "image", "text", "image", "audio")
 TEXT = Path(__file__).parents[1] / "data" / "text"
 MUTE = 40  # the last utterances are not learned from
 
@@ -35,22 +37,23 @@ def own_voice(utterances: list[Utterance]) -> np.ndarray:
     return np.mean([voice_of(one.frames) for one in well_voiced(utterances)], 0)
 
 
-def speech_coder(utterances: list[Utterance], path: Path) -> SpeechCoder:
+def speech_coder(utterances: list[Utterance], path: Path) -> Coder[Frames]:
     """The coder, fitted once with the teacher's own voice and then read from `path`."""
     if not path.exists():
         coder = fit_coder(utterances)
+        assert isinstance(coder.codec, SpeechCodec)
         save_speech(path, coder.codec, coder.table, own_voice(utterances))
     codec, table, _ = load_speech(path)
-    return SpeechCoder(codec, table)
+    return Coder(codec, table)
 
 
-def left_over(utterances: list[Utterance], coder: SpeechCoder) -> torch.Tensor:
+def left_over(utterances: list[Utterance], coder: Coder[Frames]) -> torch.Tensor:
     """Standard deviation of every channel of what the flow has to learn."""
     rows = [coder.encode(*one) for one in examples(utterances[:400], 5)]
     return torch.from_numpy(np.concatenate(rows)).std(0)
 
 
-def train_senses(data: Path, out: Path, steps: int = 360) -> None:
+def train_senses(data: Path, out: Path, steps: int = 3300) -> None:
     """`bowstring train senses`: after `bowstring data speech`; with the shipped picture codec or your own."""
     console, own = Console(), out.parent / "image-codec" / "model" / "image.parquet"
     image_codec = own if own.exists() else TEXT.parent / "image-codec" / "image.parquet"
@@ -66,7 +69,7 @@ def train_senses(data: Path, out: Path, steps: int = 360) -> None:
     for name, spread in spreads.items():
         network.add_head(name)
         cast(RealsHead, network.heads[name]).spread.copy_(spread)
-    turns = Turns(CYCLE, steps, rate=8e-4, constant=0.0, weights=(("text", 3.0),))
+    turns = Turns(CYCLE, steps, rate=1e-3, constant=0.25, weights=(("text", 3.0),))
     count = steps * CYCLE.count("image") // len(CYCLE)
     sources = {
         "audio": speech_source(utterances, coder),

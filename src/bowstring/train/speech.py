@@ -20,7 +20,7 @@ from ..codec.tokens import ROW, SpeechCodec, rows_of
 from ..net.network import UnifiedScoreNetwork
 from ..net.speech import SpeechHead
 from ..speech.align import told
-from ..speech.expected import SpeechCoder, Told
+from ..speech.expected import Coder, Told
 from ..speech.voice import FEWEST, Warp, draw_warp, voice_of, warped
 from .senses import Source, draw, logit_normal
 
@@ -102,7 +102,7 @@ class Batch:
     log_duration: Tensor
 
 
-def batch_of(utterances: Sequence[Utterance], voices: Sequence[np.ndarray], coder: SpeechCoder) -> Batch:
+def batch_of(utterances: Sequence[Utterance], voices: Sequence[np.ndarray], coder: Coder[Frames]) -> Batch:
     """Utterances side by side, padded with silence that does not count."""
     tokens = [
         torch.from_numpy(coder.encode(u.frames, u.sounds, u.durations, voice))[:LONGEST]
@@ -148,7 +148,7 @@ def speech_loss(network: UnifiedScoreNetwork, batch: Batch, rng: torch.Generator
 
 
 def speech_source(
-    utterances: Sequence[Utterance], coder: SpeechCoder, rows: int = 24, seed: int = 0
+    utterances: Sequence[Utterance], coder: Coder[Frames], rows: int = 24, seed: int = 0
 ) -> Source:
     """Utterances of about one length by pseudo-speakers; a third keep the teacher's own voice."""
     by_length = sorted(utterances, key=lambda one: len(one.frames))
@@ -173,7 +173,7 @@ def speech_source(
     return loss
 
 
-def examples(utterances: Sequence[Utterance], seed: int = 0) -> Iterator[Told]:
+def examples(utterances: Sequence[Utterance], seed: int = 0) -> Iterator[Told[Frames]]:
     """Every utterance by a pseudo-speaker, a third by the teacher, with the numbers of that voice."""
     rng = np.random.default_rng(seed)
     for utterance in utterances:
@@ -183,11 +183,11 @@ def examples(utterances: Sequence[Utterance], seed: int = 0) -> Iterator[Told]:
             yield one.frames, one.sounds, one.durations, voice_of(one.frames)
 
 
-def fit_coder(utterances: Sequence[Utterance], seed: int = 0) -> SpeechCoder:
+def fit_coder(utterances: Sequence[Utterance], seed: int = 0) -> Coder[Frames]:
     """Principal components of utterances and pseudo-speakers, and what their tokens are expected to be."""
     blocks = []
     for frames, *_ in examples(utterances[:600], seed):
         rows = rows_of(frames)
         blocks.append(rows[: len(rows) // FRAMES * FRAMES].reshape(-1, FRAMES, ROW))
     codec = SpeechCodec.fit(np.concatenate(blocks))
-    return SpeechCoder.fit(codec, examples(utterances, seed + 1))
+    return Coder.fit(codec, examples(utterances, seed + 1))

@@ -24,6 +24,7 @@ FACE = {
     "mean": (TOKEN_FRAMES * SHAPE_COUNT,),
     "basis": (AVATAR_CHANNELS, TOKEN_FRAMES * SHAPE_COUNT),
     "scale": (AVATAR_CHANNELS,),
+    "expected": (EXPECTED_FEATURES, AVATAR_CHANNELS),
 }
 
 
@@ -60,11 +61,13 @@ def load_speech(path: Path) -> tuple[SpeechCodec, np.ndarray, np.ndarray]:
     return SpeechCodec(a["mean"], a["basis"], a["scale"]), a["expected"], a["voice"]
 
 
-def save_face(path: Path, codec: FaceCodec) -> None:
-    save(path, {"mean": codec.mean, "basis": codec.basis, "scale": codec.scale})
+def save_face(path: Path, codec: FaceCodec, expected: np.ndarray) -> None:
+    """Writes the codec and the table of what is expected."""
+    arrays = {"mean": codec.mean, "basis": codec.basis, "scale": codec.scale}
+    save(path, arrays | {"expected": expected})
 
 
-def load_face(path: Path) -> FaceCodec:
-    """See `load`."""
+def load_face(path: Path) -> tuple[FaceCodec, np.ndarray]:
+    """Codec and table; see `load`."""
     a = load(path, FACE, "has no face that can be seen")
-    return FaceCodec(a["mean"], a["basis"], a["scale"])
+    return FaceCodec(a["mean"], a["basis"], a["scale"]), a["expected"]
