@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from .codec.tokens import AUDIO_CHANNELS
-from .image import TOKENS, UNASKED, Caption, places_after, read_captions
+from .image import GUIDANCE, TOKENS, UNASKED, Caption, places_after, read_captions
 from .iterate import Denoise, State, iterate
 from .net.config import CHANNELS
 from .net.network import UnifiedScoreNetwork
@@ -23,7 +23,7 @@ from .net.trunk import Cache
 from .process import uniform
 from .rng import Rng
 from .speech.speak import PROCESS, Utterance, told_of
-from .steps.gaussian import dpmpp_2m_update, joint
+from .steps.gaussian import ddim_update, dpmpp_2m_update, joint
 
 
 @dataclass(frozen=True)
@@ -63,8 +63,11 @@ def lookers(lengths: dict[str, int], asked: int = 0, free: int = 0) -> dict[str,
     return {name: torch.tensor([one in may[name] for one in owner]) for name in lengths}
 
 
-def together(network: UnifiedScoreNetwork, what: Senses, cfg_scale: float) -> Denoise:
-    """The denoiser of a dict of "audio" `(1, l, 96)`, "avatar" and "image", as far as they are there."""
+def together(network: UnifiedScoreNetwork, what: Senses, cfg_scale: float, step_size: float = 0.0) -> Denoise:
+    """The denoiser of a dict of "audio" `(1, l, 96)`, "avatar" and "image", as far as they are there; for
+    `cfg_scale` and `step_size` see `painter`.
+    """
+    cfg_scale = cfg_scale / GUIDANCE if step_size else cfg_scale
     length = what.utterance.tokens
     lengths = {"audio": length} | ({"avatar": length} if what.face else {})
     clock = torch.arange(float(length))[None]
@@ -73,7 +76,7 @@ def together(network: UnifiedScoreNetwork, what: Senses, cfg_scale: float) -> De
         said, asked, free = None, 0, 0
         if what.caption is not None:
             said, asked, free = captions(network, what.caption)
-            lengths |= {"image": TOKENS, "image/free": TOKENS}
+            lengths |= {"image": TOKENS} | ({} if cfg_scale == 1 else {"image/free": TOKENS})
     cond = {name: known for name in lengths if name in ("audio", "avatar")}
     places = {name: clock for name in cond}
     for name, after in (("image", asked), ("image/free", free)):
@@ -88,8 +91,9 @@ def together(network: UnifiedScoreNetwork, what: Senses, cfg_scale: float) -> De
     def denoise(x: dict[str, Tensor], t: dict[str, Tensor]) -> dict[str, Tensor]:
         noisy = {name: x[name.partition("/")[0]] for name in lengths}
         times = {name: t[name.partition("/")[0]] for name in lengths}
-        velocity = network.flow(noisy, times, places, cache, cond=cond, sees=sees, **slot)
-        if "image" in velocity:
+        sizes = {name: torch.full_like(times[name], step_size) for name in lengths} if step_size else None
+        velocity = network.flow(noisy, times, places, cache, sizes, cond, sees=sees, **slot)
+        if "image/free" in velocity:
             empty = velocity.pop("image/free")
             velocity["image"] = empty + cfg_scale * (velocity["image"] - empty)
         return {name: x[name] - t[name][:, None, None] * v for name, v in velocity.items()}
@@ -109,7 +113,8 @@ def made_together(
     forks = {"audio": rng.fork(2), "avatar": rng.fork(3), "image": Rng.of(seed, 1, 0).fork(1)}
     begin = State.begin({name: PROCESS.prior(forks[name], *shape) for name, shape in shapes.items()})
     yield begin
+    jump = network.jump(steps)
     with torch.no_grad():
-        update = dpmpp_2m_update(PROCESS)
-        step = joint(together(network, what, cfg_scale), dict.fromkeys(shapes, update))
+        update = ddim_update(PROCESS) if jump else dpmpp_2m_update(PROCESS)
+        step = joint(together(network, what, cfg_scale, jump), dict.fromkeys(shapes, update))
         yield from iterate(step, begin, uniform(steps), rng)

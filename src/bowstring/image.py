@@ -27,21 +27,23 @@ from .text import padded
 STYLES = ("noto", "flat", "fluent", "twemoji")
 PROCESS = Gaussian(linear, rectified)
 UNASKED = [KINDS["text"], BODY]
-STEPS = {"ddim": ddim, "dpmpp_2m": dpmpp_2m, "heun": heun}
+STEPS = {"auto": dpmpp_2m, "ddim": ddim, "dpmpp_2m": dpmpp_2m, "heun": heun}
+GUIDANCE = 3.0  # the cfg_scale that jumps have learned
 TOKENS = PLACES["image"]
 
 
 @dataclass(frozen=True)
 class Painting:
     """How to paint. `steps` counts steps of the flow; `shift` above 1 spends more of them on noise.
+    The sampler "auto" jumps when the steps are few and the network has learned it, else it is dpmpp_2m.
 
     Raises:
         ValueError: a value out of its range.
     """
 
     steps: int = 16
-    cfg_scale: float = 3.0
-    sampler: str = "dpmpp_2m"
+    cfg_scale: float = GUIDANCE
+    sampler: str = "auto"
     shift: float = 1.0
     seed: int = 0
 
@@ -96,7 +98,11 @@ def places_after(after: Tensor, kept: Tensor | None = None) -> Tensor:
 def painter(
     network: UnifiedScoreNetwork, known: Sequence[list[int]], cfg_scale: float, step_size: float = 0.0
 ) -> Denoise:
-    """The denoiser of pictures with these captions, guided by w = `cfg_scale`; one pass per evaluation."""
+    """The denoiser of pictures with these captions, guided by w = `cfg_scale`; one pass per evaluation.
+
+    Jumps of `step_size` were learned with guidance inside, so only what differs from it is added.
+    """
+    cfg_scale = cfg_scale / GUIDANCE if step_size else cfg_scale
     guided = cfg_scale != 1
     said = read_captions(network, [*known, *([UNASKED] * len(known) if guided else [])])
     place = places_after(said.after)
@@ -135,11 +141,14 @@ def paint(
     x = PROCESS.prior(rng.fork(1), TOKENS, CHANNELS["image"])
     if start is not None:
         x = (1 - strength) * start + strength * x
+    whole = start is None and how.shift == 1 and how.sampler == "auto"
+    jump = network.jump(how.steps) if whole else 0.0
     with torch.no_grad():
-        denoise = painter(network, known, how.cfg_scale)
+        denoise = painter(network, known, how.cfg_scale, jump)
         if where is not None and start is not None:
             denoise = pinned(denoise, start, where[..., None])
         times = warped(how.steps, lambda u: strength * how.shift * u / (1 + (how.shift - 1) * u))
         begin = replace(State.begin(x), t=torch.full((len(known),), float(times[0])))
         yield begin
-        yield from iterate(STEPS[how.sampler](denoise, PROCESS), begin, times, rng)
+        step = ddim if jump else STEPS[how.sampler]
+        yield from iterate(step(denoise, PROCESS), begin, times, rng)

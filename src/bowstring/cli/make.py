@@ -75,7 +75,7 @@ def train(
         str,
         typer.Argument(
             help="text, text-more, text-baseline, text-more-baseline, tiny, fields, image-codec, "
-            "senses, face, judge or letters"
+            "senses, shortcut, face, judge or letters"
         ),
     ],
     data: Path = Path("runs/data"),
@@ -83,13 +83,13 @@ def train(
         Path | None, typer.Option(help="Checkpoints and the finished model; default runs/RECIPE.")
     ] = None,
     steps: Annotated[
-        int | None, typer.Option(min=1, help="Of senses or face; fewer are quicker and worse.")
+        int | None, typer.Option(min=1, help="Of senses, shortcut or face; fewer are quicker and worse.")
     ] = None,
 ) -> None:
     """Train, or go on where it stopped. Ctrl-C is safe: the last checkpoint stays."""
     out = out or Path("runs") / recipe
-    if steps is not None and recipe not in ("senses", "face"):
-        raise ValueError(f"{recipe} has its own number of steps; --steps is for senses and face")
+    if steps is not None and recipe not in ("senses", "shortcut", "face"):
+        raise ValueError(f"{recipe} has its own number of steps; --steps is for senses, shortcut and face")
     if recipe == "fields":
         from ..train.fields import train_fields
 
@@ -102,6 +102,10 @@ def train(
         from ..train.joint import train_senses
 
         return train_senses(data, out, **({} if steps is None else {"steps": steps}))
+    if recipe == "shortcut":
+        from ..train.shortcut import train_shortcut
+
+        return train_shortcut(data, out, **({} if steps is None else {"steps": steps}))
     if recipe == "face":
         from ..train.face import train_face
 

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, fields
 HEAD = 64  # width of one attention head; every preset is a multiple of it
 MODALITIES = ("text", "image", "audio", "avatar")
 CHANNELS = {"image": 64, "audio": 96, "avatar": 40}  # numbers of one token of each real-valued modality
+FEW = 4  # the most steps that are jumps
 PLACES = {"image": 64}  # tokens of a modality that fills a plane instead of time
 
 

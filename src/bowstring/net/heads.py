@@ -38,7 +38,7 @@ class TextHead(nn.Module):
 
 def plane(places: int, width: int) -> Tensor:
     """Waves along both axes of a square of tokens, `(places, width)`: half a wave a side to one every two
-    tokens, as large as a token's own embedding.
+    tokens; their mean is nothing, and they are small beside a token's own embedding.
 
     Raises:
         ValueError: the places are no square.
@@ -50,7 +50,8 @@ def plane(places: int, width: int) -> Tensor:
     rates = math.pi / side * side ** (torch.arange(count) / count)
     rows, columns = (torch.arange(side).repeat_interleave(side), torch.arange(side).repeat(side))
     angles = [axis[:, None] * rates for axis in (rows, columns)]
-    return 0.7 * torch.cat([wave(angle) for angle in angles for wave in (torch.sin, torch.cos)], 1)
+    waves = torch.cat([wave(angle) for angle in angles for wave in (torch.sin, torch.cos)], 1)
+    return 0.1 * (waves - waves.mean(0))
 
 
 class RealsHead(nn.Module):

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor, nn
 
-from .config import CHANNELS, MODALITIES, PLACES, NetworkConfig
+from .config import CHANNELS, FEW, MODALITIES, PLACES, NetworkConfig
 from .heads import RealsHead, TextHead
 from .speech import SpeechHead
 from .trunk import Cache, Trunk
@@ -75,6 +75,13 @@ class UnifiedScoreNetwork(nn.Module):
         head = self.head(modality)
         own = head.embed(x) if t is None else head.embed(x, t, kept)  # type: ignore[operator]
         return own + self.trunk.modality.weight[MODALITIES.index(modality.partition("/")[0])]
+
+    def jump(self, steps: int) -> float:
+        """The step size that so few steps are told, if this network has learned to jump; else 0, the
+        many-step limit.
+        """
+        learned = bool(self.trunk.modulation.step_size.weight.any())
+        return 1 / steps if learned and steps <= FEW else 0.0
 
     def head(self, name: str) -> nn.Module:
         """The head of a modality; what follows a slash tells several streams of one modality apart."""

@@ -129,7 +129,7 @@ def spoken(
     """States from noise to an utterance's tokens, the noise first; `number` tells parts of a text apart."""
     rng = Rng.of(how.seed, 1, number)
     with torch.no_grad():
-        denoise = speaker(network, utterance, voice)
+        denoise = speaker(network, utterance, voice, network.jump(how.steps))
         step = ddim(denoise, PROCESS) if how.steps < MANY else dpmpp_2m(denoise, PROCESS)
         begin = State.begin(PROCESS.prior(rng.fork(2), utterance.tokens, AUDIO_CHANNELS))
         yield begin

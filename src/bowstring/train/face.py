@@ -31,9 +31,11 @@ from ..weights.model import load_model, save_model
 from ..weights.senses import load_speech, save_face
 from .joint import MUTE, well_voiced
 from .senses import Source, Turns, draw, logit_normal, run_turns
+from .shortcut import leaps
 from .speech import Utterance, batch_of, load_utterances
 
 ROWS = 16
+JUMPING = 0.3  # share of utterances whose speech jumps; the face takes ordinary steps beside it
 
 
 def moved(utterance: Utterance, seed: int) -> np.ndarray:
@@ -58,6 +60,7 @@ def face_loss(
     fit = lambda x: F.pad(x[:length], (0, 0, 0, max(0, length - len(x))))  # noqa: E731
     x_0 = {"audio": batch.x_0, "avatar": torch.stack([fit(face) for face in faces])}
     t = logit_normal(b, rng)
+    size = leaps(b, rng)[1] * (torch.rand(b, generator=rng) < JUMPING)
     eps = {name: torch.randn(x.shape, generator=rng) for name, x in x_0.items()}
     x_t = {name: (1 - t[:, None, None]) * x + t[:, None, None] * eps[name] for name, x in x_0.items()}
     position = torch.arange(float(length))[None]
@@ -66,6 +69,7 @@ def face_loss(
         x_t,
         dict.fromkeys(x_t, t),
         dict.fromkeys(x_t, position),
+        step_size=dict.fromkeys(x_t, size),
         cond=dict.fromkeys(x_t, told_here),
         valid=batch.valid.repeat(1, 2),
         sees=lookers(dict.fromkeys(x_t, length)),
@@ -92,8 +96,9 @@ def face_source(
 
 
 def train_face(data: Path, out: Path, steps: int = 120) -> None:
-    """`bowstring train face`: goes on from the result of `bowstring train senses`."""
-    console, before = Console(), out.parent / "senses" / "model"
+    """`bowstring train face`: goes on from the result of `bowstring train shortcut`, or else of `senses`."""
+    made = [out.parent / name / "model" for name in ("shortcut", "senses")]
+    console, before = Console(), next((folder for folder in made if folder.exists()), made[-1])
     network, words, metadata = load_model(before)
     speech, table, _ = load_speech(before / "speech.parquet")
     utterances = well_voiced(load_utterances(data / "speech.safetensors")[:-MUTE])

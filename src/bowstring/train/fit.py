@@ -88,8 +88,12 @@ class Progress:
     seconds_left: float
 
 
-def optimisers(network: nn.Module, rate: float) -> tuple[torch.optim.Optimizer, torch.optim.Optimizer]:
-    """Muon for the trunk's matrices, AdamW for everything else."""
+def optimisers(
+    network: nn.Module, rate: float, modulation: float = 1.0
+) -> tuple[torch.optim.Optimizer, torch.optim.Optimizer]:
+    """Muon for the trunk's matrices, AdamW for everything else; where the time modulation shall learn at
+    another rate, it is a group whose "share" says how much of the rate it is.
+    """
     matrices = [
         p
         for n, p in network.trunk.layers.named_parameters()  # type: ignore[union-attr]
@@ -98,7 +102,12 @@ def optimisers(network: nn.Module, rate: float) -> tuple[torch.optim.Optimizer, 
     taken = {id(p) for p in matrices}
     rest = [p for p in network.parameters() if id(p) not in taken]
     muon = Muon(matrices, lr=rate, weight_decay=0.05)
-    return muon, torch.optim.AdamW(rest, lr=rate, betas=(0.9, 0.98), weight_decay=0.0)
+    groups: list[dict[str, Any]] = [{"params": rest}]
+    if modulation != 1:
+        own = [*network.trunk.modulation.parameters()]  # type: ignore[union-attr]
+        others = [p for p in rest if all(p is not one for one in own)]
+        groups = [{"params": others}, {"params": own, "share": modulation}]
+    return muon, torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.98), weight_decay=0.0)
 
 
 def batches(corpus: Corpus, recipe: Recipe, start: int) -> Iterator[Rows]:

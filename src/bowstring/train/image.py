@@ -6,6 +6,7 @@ Shapes: n pictures, 64 tokens of 64 channels.
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -48,12 +49,18 @@ class ImageLearning:
 
 
 @torch.no_grad()
-def build_tokens(source: Path, out: Path, codec: ImageCodec) -> tuple[list[Picture], Tensor]:
-    """Every picture of a large gallery and its tokens `(n, 64, 64)`, from `out` if they lie there."""
+def build_tokens(source: Path, out: Path, codec: ImageCodec | None) -> tuple[list[Picture], Tensor]:
+    """Every picture of a large gallery and its tokens `(n, 64, 64)`, from `out` if they lie there.
+
+    Raises:
+        FileNotFoundError: they do not, and there is no codec to make them.
+    """
     _, concepts = load(source)
     pictures, path = plan(concepts, SCENES, HELD_OUT_SCENES, LEARNED), out / "tokens.safetensors"
     if path.exists():
         return pictures, load_file(path)["tokens"].float()
+    if codec is None:
+        raise FileNotFoundError(f"{path} is missing; `bowstring train senses` writes it first")
     made: list[Tensor] = []
     batch: list[np.ndarray] = []
     for picture in painted(pictures, source, INSIDE):
@@ -75,16 +82,16 @@ def caption(picture: Picture, codec: TextCodec, learning: ImageLearning, rng: ra
     return caption_tokens(codec, rng.choice(picture.captions), style)
 
 
-def image_source(
-    pictures: list[Picture], tokens: Tensor, codec: TextCodec, learning: ImageLearning, steps: int
-) -> Source:
-    """The flow's loss on pictures that are not held out; `steps` is how many there will be."""
+def image_batches(
+    pictures: list[Picture], tokens: Tensor, codec: TextCodec, learning: ImageLearning
+) -> Callable[[int], tuple[Tensor, list[list[int]], torch.Generator]]:
+    """What a step learns from: tokens of pictures that are not held out, their captions, its randomness."""
     kinds = [
         torch.tensor([i for i, p in enumerate(pictures) if not p.held_out and (p.scene is None) == icon])
         for icon in (True, False)
     ]
 
-    def loss(network: UnifiedScoreNetwork, step: int) -> Tensor:
+    def batch(step: int) -> tuple[Tensor, list[list[int]], torch.Generator]:
         rng, words = draw(learning.seed + 17, step), random.Random(f"{learning.seed}-{step}")
         icons = round(learning.rows * learning.alone)
         chosen = torch.cat(
@@ -93,9 +100,20 @@ def image_source(
                 for kind, count in zip(kinds, (icons, learning.rows - icons), strict=True)
             ]
         )
-        known = [caption(pictures[i], codec, learning, words) for i in chosen.tolist()]
+        return tokens[chosen], [caption(pictures[i], codec, learning, words) for i in chosen.tolist()], rng
+
+    return batch
+
+
+def image_source(
+    pictures: list[Picture], tokens: Tensor, codec: TextCodec, learning: ImageLearning, steps: int
+) -> Source:
+    """The flow's loss; `steps` is how many there will be."""
+    batch = image_batches(pictures, tokens, codec, learning)
+
+    def loss(network: UnifiedScoreNetwork, step: int) -> Tensor:
         kept = learning.kept if step < learning.sparse * steps else TOKENS
-        return flow_loss(network, tokens[chosen], known, rng, learning.draws, kept)
+        return flow_loss(network, *batch(step), learning.draws, kept)
 
     return loss
 

@@ -59,6 +59,7 @@ def train_senses(data: Path, out: Path, steps: int = 3300) -> None:
     image_codec = own if own.exists() else TEXT.parent / "image-codec" / "image.parquet"
     network, codec, metadata = load_model(TEXT)
     network.train().requires_grad_()
+    network.trunk.modulation.calm(0.1)
     utterances = load_utterances(data / "speech.safetensors")[:-MUTE]
     out.mkdir(parents=True, exist_ok=True)
     coder = speech_coder(utterances, out / "speech.parquet")
@@ -69,7 +70,7 @@ def train_senses(data: Path, out: Path, steps: int = 3300) -> None:
     for name, spread in spreads.items():
         network.add_head(name)
         cast(RealsHead, network.heads[name]).spread.copy_(spread)
-    turns = Turns(CYCLE, steps, rate=1e-3, constant=0.25, weights=(("text", 3.0),))
+    turns = Turns(CYCLE, steps, rate=1e-3, constant=0.25, weights=(("text", 3.0),), modulation=0.2)
     count = steps * CYCLE.count("image") // len(CYCLE)
     sources = {
         "audio": speech_source(utterances, coder),

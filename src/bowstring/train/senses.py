@@ -39,6 +39,7 @@ class Turns:
     warm_up: int = 60
     constant: float = 0.4  # share of the steps before the rate falls
     weights: tuple[tuple[str, float], ...] = ()
+    modulation: float = 1.0  # share of the rate at which the time modulation learns
     seed: int = 0
 
     def rate_at(self, step: int) -> float:
@@ -92,7 +93,7 @@ def fit_turns(
     every_seconds: float = 240.0,
 ) -> Iterator[tuple[int, str, float]]:
     """Trains `network` in place, yielding (step, source, loss); resumes from `folder`."""
-    optimiser = optimisers(network, turns.rate)
+    optimiser = optimisers(network, turns.rate, turns.modulation)
     start = restore(folder, network, optimiser) if (folder / "checkpoint.json").exists() else 0
     saved = time.monotonic()
     for step in range(start, turns.steps):
@@ -102,7 +103,7 @@ def fit_turns(
         ].count(name)
         for one in optimiser:
             for group in one.param_groups:
-                group["lr"] = turns.rate_at(step)
+                group["lr"] = turns.rate_at(step) * group.get("share", 1.0)
         with mixed():
             loss = sources[name](network, turn)
         loss.backward()

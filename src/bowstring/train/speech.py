@@ -5,7 +5,7 @@ Shapes: b utterances, p sounds, l tokens.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -125,21 +125,31 @@ def batch_of(utterances: Sequence[Utterance], voices: Sequence[np.ndarray], code
     )
 
 
+def say(
+    network: UnifiedScoreNetwork, batch: Batch, voice: Tensor, step_size: Tensor | None = None
+) -> Callable[[Tensor, Tensor], Tensor]:
+    """The velocity of a batch's tokens, x `(b, l, c)` at t `(b,)`, spoken with voices `(b, 103)`."""
+    head = network.heads["audio"]
+    assert isinstance(head, SpeechHead)
+    cond = {"audio": head.condition(batch.slots, batch.progress, voice)}
+    position = {"audio": torch.arange(float(batch.x_0.shape[1]))[None]}
+    sizes = None if step_size is None else {"audio": step_size}
+
+    def velocity(x: Tensor, t: Tensor) -> Tensor:
+        return network.flow({"audio": x}, {"audio": t}, position, None, sizes, cond, batch.valid)["audio"]
+
+    return velocity
+
+
 def speech_loss(network: UnifiedScoreNetwork, batch: Batch, rng: torch.Generator) -> Tensor:
     """Error of the velocity where something is said, and of the logarithm of durations."""
     head = network.heads["audio"]
     assert isinstance(head, SpeechHead)
-    b, length, _ = batch.x_0.shape
-    t = logit_normal(b, rng)
+    t = logit_normal(len(batch.x_0), rng)
     eps = torch.randn(batch.x_0.shape, generator=rng)
     x_t = (1 - t[:, None, None]) * batch.x_0 + t[:, None, None] * eps
     voice = batch.voice + VOICE_NOISE * torch.randn(batch.voice.shape, generator=rng)
-    told_here = head.condition(batch.slots, batch.progress, voice)
-    position = torch.arange(float(length))[None]
-    velocity = network.flow(
-        {"audio": x_t}, {"audio": t}, {"audio": position}, None, cond={"audio": told_here}, valid=batch.valid
-    )["audio"]
-    error = (velocity.float() - (eps - batch.x_0)).square().mean(-1)
+    error = (say(network, batch, voice)(x_t, t).float() - (eps - batch.x_0)).square().mean(-1)
     flow = (error * batch.valid).sum() / batch.valid.sum()
     known = ~batch.log_duration.isnan()
     guess = head.duration(batch.sounds, voice).float()
@@ -147,14 +157,14 @@ def speech_loss(network: UnifiedScoreNetwork, batch: Batch, rng: torch.Generator
     return flow + timing
 
 
-def speech_source(
+def speech_batches(
     utterances: Sequence[Utterance], coder: Coder[Frames], rows: int = 24, seed: int = 0
-) -> Source:
+) -> Callable[[int], Batch]:
     """Utterances of about one length by pseudo-speakers; a third keep the teacher's own voice."""
     by_length = sorted(utterances, key=lambda one: len(one.frames))
     near = min(4 * rows, len(by_length))
 
-    def loss(network: UnifiedScoreNetwork, step: int) -> Tensor:
+    def batch(step: int) -> Batch:
         rng = np.random.default_rng([seed, step])
         chosen, voices = [], []
         first = rng.integers(len(by_length) - near + 1)
@@ -168,9 +178,15 @@ def speech_source(
             except ValueError:
                 voices.append(voice_of(said.frames))
             chosen.append(said)
-        return speech_loss(network, batch_of(chosen, voices, coder), draw(seed + 31, step))
+        return batch_of(chosen, voices, coder)
 
-    return loss
+    return batch
+
+
+def speech_source(utterances: Sequence[Utterance], coder: Coder[Frames], seed: int = 0) -> Source:
+    """The losses of a step's utterances."""
+    batch = speech_batches(utterances, coder, seed=seed)
+    return lambda network, step: speech_loss(network, batch(step), draw(seed + 31, step))
 
 
 def examples(utterances: Sequence[Utterance], seed: int = 0) -> Iterator[Told[Frames]]:

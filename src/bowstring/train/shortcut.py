@@ -1,0 +1,117 @@
+"""Few steps: the network learns to jump where its frozen self walks; without a step size it stays as it was.
+
+A jump of size d from time t is the mean velocity of the teacher's path from t to t - d. Pictures are walked
+with guidance, so a jump needs one evaluation and no unguided twin.
+Source: shortcut models (Frans et al. 2024, arXiv 2410.12557), the target coming from a teacher that stays.
+"""
+
+from __future__ import annotations
+
+import copy
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from torch import Tensor
+
+from ..image import GUIDANCE, painter, places_after, read_captions
+from ..net.network import UnifiedScoreNetwork
+from ..speech.expected import Coder
+from ..weights.model import load_model, save_model
+from ..weights.senses import load_speech
+from .image import ImageLearning, build_tokens, image_batches, image_source, replay
+from .joint import MUTE
+from .senses import Source, Turns, draw, run_turns
+from .speech import Batch, load_utterances, say, speech_batches, speech_source
+
+CYCLE = ("image jump", "audio jump", "image jump", "image", "audio jump", "text", "image jump", "audio")
+SIZES = (0.25, 0.5, 1.0)  # of jumps, and how often each is learned
+SHARES = (0.6, 0.25, 0.15)
+WALK = 3  # steps of second order that the teacher takes for a jump
+
+Velocity = Callable[[Tensor, Tensor], Tensor]
+
+
+def leaps(count: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Times that jumps start at, and their sizes, `(count,)` each: every jump of a size is as likely."""
+    which = torch.multinomial(torch.tensor(SHARES), count, replacement=True, generator=rng)
+    size = torch.tensor(SIZES)[which]
+    number = (torch.rand(count, generator=rng) / size).floor()
+    return 1 - number * size, size
+
+
+@torch.no_grad()
+def walked(velocity: Velocity, x: Tensor, t: Tensor, size: Tensor, steps: int = WALK) -> Tensor:
+    """The mean velocity of the path from t to t - size by the midpoint rule, `(b, l, c)`."""
+    wide = lambda value: value[:, None, None]  # noqa: E731
+    begin, h = x, size / steps
+    for i in range(steps):
+        now = t - i * h
+        middle = x - wide(h / 2) * velocity(x, now)
+        x = x - wide(h) * velocity(middle, now - h / 2)
+    return (begin - x) / wide(size)
+
+
+def image_jump(
+    network: UnifiedScoreNetwork,
+    teacher: UnifiedScoreNetwork,
+    x_0: Tensor,
+    known: list[list[int]],
+    rng: torch.Generator,
+) -> Tensor:
+    """Mean squared error of jumps, relative to the channels' spread."""
+    t, size = leaps(len(x_0), rng)
+    x_t = noised(x_0, t, rng)
+    with torch.no_grad():
+        denoise = painter(teacher, known, GUIDANCE)
+        target = walked(lambda x, at: (x - denoise(x, at)) / at[:, None, None], x_t, t, size)
+    said = read_captions(network, known)
+    places = {"image": places_after(said.after)}
+    made = network.flow({"image": x_t}, {"image": t}, places, said.cache, {"image": size}, **said.slot)
+    return (made["image"].float() - target).square().mean()
+
+
+def audio_jump(
+    network: UnifiedScoreNetwork, teacher: UnifiedScoreNetwork, batch: Batch, rng: torch.Generator
+) -> Tensor:
+    """Mean squared error of jumps where something is said."""
+    t, size = leaps(len(batch.x_0), rng)
+    x_t = noised(batch.x_0, t, rng)
+    target = walked(say(teacher, batch, batch.voice), x_t, t, size)
+    error = (say(network, batch, batch.voice, size)(x_t, t).float() - target).square().mean(-1)
+    return (error * batch.valid).sum() / batch.valid.sum()
+
+
+def noised(x_0: Tensor, t: Tensor, rng: torch.Generator) -> Tensor:
+    eps = torch.randn(x_0.shape, generator=rng)
+    return (1 - t[:, None, None]) * x_0 + t[:, None, None] * eps
+
+
+def train_shortcut(data: Path, out: Path, steps: int = 320) -> None:
+    """`bowstring train shortcut`: goes on from the result of `bowstring train senses`."""
+    console, before = Console(), out.parent / "senses" / "model"
+    network, words, metadata = load_model(before)
+    teacher = copy.deepcopy(network).eval().requires_grad_(requires_grad=False)
+    network.train().requires_grad_()
+    utterances = load_utterances(data / "speech.safetensors")[:-MUTE]
+    speech, table, _ = load_speech(before / "speech.parquet")
+    pictures, tokens = build_tokens(data, out.parent / "image-tokens", None)
+    coder = Coder(speech, table)
+    drawn = image_batches(pictures, tokens, words, ImageLearning(rows=16, seed=1))
+    read = speech_batches(utterances, coder, rows=16, seed=1)
+    sources: dict[str, Source] = {
+        "image jump": lambda one, step: image_jump(one, teacher, *drawn(step)),
+        "audio jump": lambda one, step: audio_jump(one, teacher, read(step), draw(71, step)),
+        "image": image_source(pictures, tokens, words, ImageLearning(seed=2), 1),
+        "audio": speech_source(utterances, coder, seed=2),
+        "text": replay(data, words),
+    }
+    turns = Turns(CYCLE, steps, rate=4e-4, warm_up=20, constant=0.3, weights=(("text", 3.0),))
+    if not run_turns(turns, network, sources, out, console):
+        raise ValueError(f"{out} holds a finished training; choose another --out to train anew")
+    save_model(out / "model", network.eval(), words, blocks=metadata.blocks, context=metadata.context)
+    for name in ("image.parquet", "speech.parquet"):
+        shutil.copy(before / name, out / "model" / name)
+    console.print(f"model written to {out / 'model'}")

@@ -1,0 +1,81 @@
+"""Jumps: what they aim at is the teacher's own path, and they leave the many-step network alone."""
+
+import copy
+import math
+from itertools import pairwise
+
+import pytest
+import torch
+
+from bowstring.image import GUIDANCE, Painting, caption_tokens, paint, painter
+from bowstring.train.shortcut import image_jump, leaps, walked
+
+from ..conftest import build_network
+
+
+def growth(x, t):
+    return x * t[:, None, None]  # dx/dt = t x, so x(t) = x(0) exp(t^2 / 2)
+
+
+def test_a_walk_is_the_mean_velocity_of_the_path_to_second_order():
+    x = torch.randn(3, 2, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    t, size = torch.tensor([1.0, 1.0, 0.5], dtype=torch.float64), torch.tensor([1.0, 0.5, 0.25]).double()
+    end = x * torch.exp(((t - size).square() - t.square()) / 2)[:, None, None]
+    exact = (x - end) / size[:, None, None]
+    errors = [(walked(growth, x, t, size, n) - exact).abs().max().item() for n in (4, 8, 16)]
+    orders = [math.log2(a / b) for a, b in pairwise(errors)]
+    assert min(orders) > 1.8 and errors[-1] < 1e-3
+
+
+def test_jumps_tile_the_time():
+    t, size = leaps(4000, torch.Generator().manual_seed(1))
+    steps = t / size
+    assert torch.equal(steps, steps.round()) and (steps >= 1).all() and (t <= 1).all()
+    quarter = t[size == 0.25]
+    for start in (0.25, 0.5, 0.75, 1.0):
+        share = (quarter == start).float().mean().item()
+        assert abs(share - 0.25) < 4 * math.sqrt(0.25 * 0.75 / len(quarter))
+
+
+@pytest.fixture
+def network():
+    network = build_network(modalities=["text", "image"])
+    torch.nn.init.zeros_(network.trunk.modulation.step_size.weight)
+    return network
+
+
+def test_only_networks_that_learned_it_jump(network, codec):
+    known = [caption_tokens(codec, "a fox")]
+    assert network.jump(4) == 0.0
+    before = network.forwards
+    [*paint(network, known, Painting(steps=4))]
+    assert network.forwards - before == 4 + 1  # the caption is read once
+    torch.nn.init.normal_(network.trunk.modulation.step_size.weight)
+    assert (network.jump(4), network.jump(2), network.jump(5)) == (0.25, 0.5, 0.0)
+
+
+def test_guidance_is_inside_a_jump(network, codec):
+    torch.nn.init.normal_(network.trunk.modulation.step_size.weight)
+    known, x, t = [caption_tokens(codec, "a fox")], torch.randn(1, 64, 64), torch.ones(1)
+    velocity = lambda w: x - painter(network, known, w, 0.25)(x, t)
+    free, asked = velocity(0.0), velocity(GUIDANCE)
+    torch.testing.assert_close(velocity(1.5), free + 0.5 * (asked - free), atol=1e-4, rtol=1e-4)
+
+
+def test_learning_to_jump_nears_the_teacher_and_leaves_many_steps_alone(network, codec):
+    teacher = copy.deepcopy(network).eval().requires_grad_(requires_grad=False)
+    known = [caption_tokens(codec, caption) for caption in ("a fox", "two red cars")]
+    x_0 = 0.5 * torch.randn(2, 64, 64, generator=torch.Generator().manual_seed(2))
+    learned = network.trunk.modulation.step_size.weight
+    network.requires_grad_(requires_grad=False)
+    learned.requires_grad_()
+    optimiser, losses = torch.optim.Adam([learned], 1e-2), []
+    for _ in range(12):
+        loss = image_jump(network, teacher, x_0, known, torch.Generator().manual_seed(3))
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.97 * losses[0]
+    x, t = torch.randn(2, 64, 64), torch.tensor([0.3, 0.9])
+    assert torch.equal(painter(network, known, 2.0)(x, t), painter(teacher, known, 2.0)(x, t))
