@@ -90,6 +90,7 @@ def train(
     out = out or Path("runs") / recipe
     if steps is not None and recipe not in ("senses", "shortcut", "face"):
         raise ValueError(f"{recipe} has its own number of steps; --steps is for senses, shortcut and face")
+    given = {} if steps is None else {"steps": steps}
     if recipe == "fields":
         from ..train.fields import train_fields
 
@@ -101,15 +102,15 @@ def train(
     if recipe == "senses":
         from ..train.joint import train_senses
 
-        return train_senses(data, out, **({} if steps is None else {"steps": steps}))
+        return train_senses(data, out, **given)
     if recipe == "shortcut":
         from ..train.shortcut import train_shortcut
 
-        return train_shortcut(data, out, **({} if steps is None else {"steps": steps}))
+        return train_shortcut(data, out, **given)
     if recipe == "face":
         from ..train.face import train_face
 
-        return train_face(data, out, **({} if steps is None else {"steps": steps}))
+        return train_face(data, out, **given)
     if recipe == "judge":
         from ..train.judge import train_judge
 

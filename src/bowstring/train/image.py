@@ -25,7 +25,7 @@ from .data.pictures import load
 from .pack import Corpus
 from .recipes import text_more
 from .run import corpus_documents
-from .senses import Source, draw, logit_normal, text_source
+from .senses import Source, draw, logit_normal, noised, text_source
 
 SCENES, HELD_OUT_SCENES = 2000, 100
 
@@ -132,8 +132,7 @@ def flow_loss(
     where = torch.rand(x_0.shape[:2], generator=rng).argsort(1)[:, :kept]
     x_0 = x_0.gather(1, where[..., None].expand(-1, -1, x_0.shape[2]))
     t = logit_normal(len(x_0), rng)
-    eps = torch.randn(x_0.shape, generator=rng)
-    x_t = (1 - t[:, None, None]) * x_0 + t[:, None, None] * eps
+    x_t, eps = noised(x_0, t, rng)
     velocity = network.flow(
         {"image": x_t},
         {"image": t},

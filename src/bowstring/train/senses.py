@@ -59,6 +59,12 @@ def logit_normal(count: int, rng: torch.Generator, centre: float = 0.0, width: f
     return t[torch.randperm(count, generator=rng)]
 
 
+def noised(x_0: Tensor, t: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+    """x_t at times `(b,)` on the straight line to fresh noise, and that noise, `(b, l, c)` both."""
+    eps = torch.randn(x_0.shape, generator=rng)
+    return (1 - t[:, None, None]) * x_0 + t[:, None, None] * eps, eps
+
+
 def text_source(corpus: Corpus, recipe: Recipe, first: int = 0) -> Source:
     """Replay of text: both losses of one pass, as the text was learned. `first` is the step it begins at."""
     stream: Iterator = iter(())

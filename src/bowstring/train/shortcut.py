@@ -23,7 +23,7 @@ from ..weights.model import load_model, save_model
 from ..weights.senses import load_speech
 from .image import ImageLearning, build_tokens, image_batches, image_source, replay
 from .joint import MUTE
-from .senses import Source, Turns, draw, run_turns
+from .senses import Source, Turns, draw, noised, run_turns
 from .speech import Batch, load_utterances, say, speech_batches, speech_source
 
 CYCLE = ("image jump", "audio jump", "image jump", "image", "audio jump", "text", "image jump", "audio")
@@ -63,7 +63,7 @@ def image_jump(
 ) -> Tensor:
     """Mean squared error of jumps, relative to the channels' spread."""
     t, size = leaps(len(x_0), rng)
-    x_t = noised(x_0, t, rng)
+    x_t, _ = noised(x_0, t, rng)
     with torch.no_grad():
         denoise = painter(teacher, known, GUIDANCE)
         target = walked(lambda x, at: (x - denoise(x, at)) / at[:, None, None], x_t, t, size)
@@ -78,15 +78,10 @@ def audio_jump(
 ) -> Tensor:
     """Mean squared error of jumps where something is said."""
     t, size = leaps(len(batch.x_0), rng)
-    x_t = noised(batch.x_0, t, rng)
+    x_t, _ = noised(batch.x_0, t, rng)
     target = walked(say(teacher, batch, batch.voice), x_t, t, size)
     error = (say(network, batch, batch.voice, size)(x_t, t).float() - target).square().mean(-1)
     return (error * batch.valid).sum() / batch.valid.sum()
-
-
-def noised(x_0: Tensor, t: Tensor, rng: torch.Generator) -> Tensor:
-    eps = torch.randn(x_0.shape, generator=rng)
-    return (1 - t[:, None, None]) * x_0 + t[:, None, None] * eps
 
 
 def train_shortcut(data: Path, out: Path, steps: int = 320) -> None:

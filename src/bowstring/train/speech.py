@@ -22,7 +22,7 @@ from ..net.speech import SpeechHead
 from ..speech.align import told
 from ..speech.expected import Coder, Told
 from ..speech.voice import FEWEST, Warp, draw_warp, voice_of, warped
-from .senses import Source, draw, logit_normal
+from .senses import Source, draw, logit_normal, noised
 
 LONGEST = 96  # tokens of an utterance: 6.1 s
 VOICE_NOISE = 0.15  # added to a voice's numbers, so that any voice is near to a learned one
@@ -146,8 +146,7 @@ def speech_loss(network: UnifiedScoreNetwork, batch: Batch, rng: torch.Generator
     head = network.heads["audio"]
     assert isinstance(head, SpeechHead)
     t = logit_normal(len(batch.x_0), rng)
-    eps = torch.randn(batch.x_0.shape, generator=rng)
-    x_t = (1 - t[:, None, None]) * batch.x_0 + t[:, None, None] * eps
+    x_t, eps = noised(batch.x_0, t, rng)
     voice = batch.voice + VOICE_NOISE * torch.randn(batch.voice.shape, generator=rng)
     error = (say(network, batch, voice)(x_t, t).float() - (eps - batch.x_0)).square().mean(-1)
     flow = (error * batch.valid).sum() / batch.valid.sum()
