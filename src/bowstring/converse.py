@@ -22,7 +22,7 @@ from .net.network import UnifiedScoreNetwork
 from .net.trunk import Cache
 from .process import uniform
 from .rng import Rng
-from .speech.speak import PROCESS, Utterance, told_of
+from .speech.speak import PROCESS, TEMPERATURE, Utterance, told_of
 from .steps.gaussian import ddim_update, dpmpp_2m_update, joint
 
 
@@ -111,7 +111,8 @@ def made_together(
     shapes |= {"image": (TOKENS, CHANNELS["image"])} if what.caption is not None else {}
     rng = Rng.of(seed, 1, number)
     forks = {"audio": rng.fork(2), "avatar": rng.fork(3), "image": Rng.of(seed, 1, 0).fork(1)}
-    begin = State.begin({name: PROCESS.prior(forks[name], *shape) for name, shape in shapes.items()})
+    noise = {name: PROCESS.prior(forks[name], *shape) for name, shape in shapes.items()}
+    begin = State.begin(noise | {"audio": TEMPERATURE * noise["audio"]})
     yield begin
     jump = network.jump(steps)
     with torch.no_grad():

@@ -218,7 +218,7 @@ class ArrowEngine:
 
         Args:
             voice: a recording `(s,)` at 24 kHz whose voice is matched, about 5 s; None is the model's own.
-            how: fields of `Speaking`: steps, speed, seed.
+            how: fields of `Speaking`: steps, speed, temperature, seed.
 
         Raises:
             TypeError: an unknown option. ValueError: nothing to say, a recording without speech, a value out

@@ -20,6 +20,7 @@ def say(
     ] = None,
     speed: Annotated[float, typer.Option(help="2 is twice as fast.")] = 1.0,
     steps: Annotated[int, typer.Option(help="Steps of the flow.")] = 8,
+    temperature: Annotated[float, typer.Option(help="0 is steady and dull, 1 lively and rough.")] = 0.5,
     seed: Seed = 0,
     model: Model = None,
     as_json: AsJson = False,
@@ -29,7 +30,8 @@ def say(
     from ..speech.narrator import SpeechResult
 
     engine = ArrowEngine.load(model or SENSES)
-    frames = engine.say_stream(text, voice=recording(voice), speed=speed, steps=steps, seed=seed)
+    how = {"speed": speed, "steps": steps, "temperature": temperature, "seed": seed}
+    frames = engine.say_stream(text, voice=recording(voice), **how)
     result: SpeechResult = [*frames][-1] if as_json else show_speaking(frames)  # type: ignore[assignment]
     result.save(out)
     times = {name: [asdict(span) for span in getattr(result, name)] for name in ("words", "sounds")}

@@ -26,12 +26,14 @@ from .pronounce import PAUSES, Word
 PROCESS = Gaussian(linear, rectified)
 LONGEST = 96  # tokens that are spoken at once
 SHORTEST = 0.5  # frames of a sound
+TEMPERATURE = 0.5
 MANY = 8  # steps from which the sampler of second order is the better one
 
 
 @dataclass(frozen=True)
 class Speaking:
-    """How to speak: steps of the flow, speed (2 is twice as fast), seed.
+    """How to speak: steps of the flow, speed (2 is twice as fast), seed, and temperature, the share of the
+    noise that speech starts from: less of it is closer to what is said on average, steady and dull.
 
     Raises:
         ValueError: a value out of its range.
@@ -40,9 +42,10 @@ class Speaking:
     steps: int = 8
     speed: float = 1.0
     seed: int = 0
+    temperature: float = TEMPERATURE
 
     def __post_init__(self) -> None:
-        for name, low, high in (("steps", 1, 1000), ("speed", 0.5, 2.0)):
+        for name, low, high in (("steps", 1, 1000), ("speed", 0.5, 2.0), ("temperature", 0.0, 1.0)):
             if not low <= getattr(self, name) <= high:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected {low} to {high}")
 
@@ -131,7 +134,8 @@ def spoken(
     with torch.no_grad():
         denoise = speaker(network, utterance, voice, network.jump(how.steps))
         step = ddim(denoise, PROCESS) if how.steps < MANY else dpmpp_2m(denoise, PROCESS)
-        begin = State.begin(PROCESS.prior(rng.fork(2), utterance.tokens, AUDIO_CHANNELS))
+        noise = PROCESS.prior(rng.fork(2), utterance.tokens, AUDIO_CHANNELS)
+        begin = State.begin(how.temperature * noise)
         yield begin
         yield from iterate(step, begin, uniform(how.steps), rng)
 
