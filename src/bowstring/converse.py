@@ -40,14 +40,17 @@ class Senses:
 
 
 def captions(network: UnifiedScoreNetwork, caption: Sequence[int]) -> tuple[Caption, int, int]:
-    """One row that holds the caption and, after it, no caption; the tokens of each."""
+    """One row that holds the caption and, after it, no caption, with both meanings `(2, 1, d)`; the tokens
+    of each.
+    """
     asked, free = (read_captions(network, [tokens]) for tokens in ([*caption], UNASKED))
     layers = tuple(
         (torch.cat([k, k_free], 2), torch.cat([v, v_free], 2))
         for (k, v), (k_free, v_free) in zip(asked.cache.layers, free.cache.layers, strict=True)
     )
     valid = torch.cat([asked.cache.valid, free.cache.valid], 1)
-    said = Caption(Cache(layers, valid), asked.after, torch.cat([asked.memory, free.memory], 1))
+    memory, meaning = torch.cat([asked.memory, free.memory], 1), torch.cat([asked.meaning, free.meaning])
+    said = Caption(Cache(layers, valid), asked.after, memory, meaning)
     return said, asked.cache.length, free.cache.length
 
 
@@ -79,6 +82,8 @@ def together(network: UnifiedScoreNetwork, what: Senses, cfg_scale: float, step_
             lengths |= {"image": TOKENS} | ({} if cfg_scale == 1 else {"image/free": TOKENS})
     cond = {name: known for name in lengths if name in ("audio", "avatar")}
     places = {name: clock for name in cond}
+    if said is not None:
+        cond |= dict(zip(("image", "image/free"), said.meaning.split(1), strict=True))
     for name, after in (("image", asked), ("image/free", free)):
         places[name] = places_after(torch.full((1, 1), float(after)))
     places = {name: places[name] for name in lengths}

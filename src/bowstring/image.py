@@ -17,6 +17,7 @@ from .codec.text import BODY, KINDS, TextCodec
 from .guide import pinned
 from .iterate import Denoise, State, iterate
 from .net.config import CHANNELS, PLACES
+from .net.heads import PictureHead
 from .net.network import UnifiedScoreNetwork
 from .net.trunk import Cache
 from .process import Gaussian, linear, rectified, warped
@@ -62,17 +63,19 @@ def caption_tokens(codec: TextCodec, caption: str, style: str = "") -> list[int]
 
 
 class Caption(NamedTuple):
-    """Captions that were read: the cache, the position of what comes after each, `(b, 1)`, and their hidden
-    states `(b, m, d)`, which the cross-attention slot looks at.
+    """Captions that were read: the cache, the position of what comes after each, `(b, 1)`, their hidden
+    states `(b, m, d)`, which the cross-attention slot looks at, and their meaning `(b, 1, d)`, which is added
+    to every token of the picture.
     """
 
     cache: Cache
     after: Tensor
     memory: Tensor
+    meaning: Tensor
 
     def rows(self, index: Tensor) -> Caption:
         """Some of them, perhaps more than once."""
-        return Caption(self.cache.rows(index), self.after[index], self.memory[index])
+        return Caption(self.cache.rows(index), *(part[index] for part in self[1:]))
 
     @property
     def slot(self) -> dict[str, Any]:
@@ -81,11 +84,15 @@ class Caption(NamedTuple):
 
 
 def read_captions(network: UnifiedScoreNetwork, known: Sequence[list[int]]) -> Caption:
-    """Captions as both ways into the trunk know them: earlier tokens of the stream, and the slot's memory."""
+    """Captions as all ways into the trunk know them: earlier tokens of the stream, the slot's memory, and
+    one vector.
+    """
+    head = network.heads["image"]
+    assert isinstance(head, PictureHead)
     tokens, valid = padded(known)
     position = (valid.cumsum(1) - 1).clamp(min=0).float()
     hidden, cache = network.read(tokens, position, valid)
-    return Caption(cache, position[:, -1:] + 1, hidden)
+    return Caption(cache, position[:, -1:] + 1, hidden, head.condition(hidden, valid))
 
 
 def places_after(after: Tensor, kept: Tensor | None = None) -> Tensor:
@@ -110,9 +117,8 @@ def painter(
     def denoise(x: Tensor, t: Tensor) -> Tensor:
         twice = (torch.cat([x, x]), torch.cat([t, t])) if guided else (x, t)
         sizes = {"image": torch.full_like(twice[1], step_size)} if step_size else None
-        velocity = network.flow(
-            {"image": twice[0]}, {"image": twice[1]}, {"image": place}, said.cache, sizes, **said.slot
-        )["image"]
+        x_t, at, cond = {"image": twice[0]}, {"image": twice[1]}, {"image": said.meaning}
+        velocity = network.flow(x_t, at, {"image": place}, said.cache, sizes, cond, **said.slot)["image"]
         if guided:
             asked, free = velocity.chunk(2)
             velocity = free + cfg_scale * (asked - free)

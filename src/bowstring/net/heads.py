@@ -90,3 +90,18 @@ class RealsHead(nn.Module):
         size, variance = self.size(t), self.spread.square()
         linear = (t.unsqueeze(-1) * (1 + variance) - variance) / size.square()
         return linear * x + self.spread / size * self.down(hidden)
+
+
+class PictureHead(RealsHead):
+    """A reals head of a plane whose tokens are told, all alike, what their caption means."""
+
+    def __init__(self, channels: int, width: int, places: int) -> None:
+        super().__init__(channels, width, places)
+        self.meaning = nn.Linear(width, width)
+
+    def condition(self, memory: Tensor, valid: Tensor) -> Tensor:
+        """What is added to the tokens, `(b, 1, d)`, from hidden states of captions `(b, m, d)`, `valid`
+        `(b, m)` being False at padding.
+        """
+        mean = (memory * valid[..., None]).sum(1, keepdim=True) / valid.sum(1)[:, None, None]
+        return self.meaning(F.rms_norm(mean, mean.shape[-1:]))

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from .config import CHANNELS, FEW, MODALITIES, PLACES, NetworkConfig
-from .heads import RealsHead, TextHead
+from .heads import PictureHead, RealsHead, TextHead
 from .speech import SpeechHead
 from .trunk import Cache, Trunk
 
@@ -62,11 +62,14 @@ class UnifiedScoreNetwork(nn.Module):
         """A new modality is a new head; the trunk stays as it is."""
         if modality not in CHANNELS:
             raise ValueError(f"unknown modality {modality!r}; real-valued ones are {[*CHANNELS]}")
-        if modality == "audio":
-            self.heads[modality] = SpeechHead(CHANNELS[modality], self.config.width)
-            return
-        places = PLACES.get(modality, 0)
-        self.heads[modality] = RealsHead(CHANNELS[modality], self.config.width, places)
+        shape = CHANNELS[modality], self.config.width
+        match modality:
+            case "audio":
+                self.heads[modality] = SpeechHead(*shape)
+            case "image":
+                self.heads[modality] = PictureHead(*shape, PLACES[modality])
+            case _:
+                self.heads[modality] = RealsHead(*shape)
 
     def embed(self, modality: str, x: Tensor, t: Tensor | None = None, kept: Tensor | None = None) -> Tensor:
         """Values of one modality as trunk tokens, its modality embedding added; reals have a time, and

@@ -7,7 +7,6 @@ learned before can change. Shapes: b utterances, l tokens.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -28,11 +27,11 @@ from ..speech.align import spans_of
 from ..speech.expected import Coder
 from ..speech.voice import voice_of
 from ..weights.model import load_model, save_model
-from ..weights.senses import load_speech, save_face
+from ..weights.senses import carry_over, load_speech, save_face
 from .joint import MUTE, well_voiced
 from .senses import Source, Turns, draw, logit_normal, run_turns
 from .shortcut import leaps
-from .speech import Utterance, batch_of, load_utterances
+from .speech import TIMES, Utterance, batch_of, load_utterances
 
 ROWS = 16
 JUMPING = 0.3  # share of utterances whose speech jumps; the face takes ordinary steps beside it
@@ -59,7 +58,7 @@ def face_loss(
     b, length, _ = batch.x_0.shape
     fit = lambda x: F.pad(x[:length], (0, 0, 0, max(0, length - len(x))))  # noqa: E731
     x_0 = {"audio": batch.x_0, "avatar": torch.stack([fit(face) for face in faces])}
-    t = logit_normal(b, rng)
+    t = logit_normal(b, rng, *TIMES)
     size = leaps(b, rng)[1] * (torch.rand(b, generator=rng) < JUMPING)
     eps = {name: torch.randn(x.shape, generator=rng) for name, x in x_0.items()}
     x_t = {name: (1 - t[:, None, None]) * x + t[:, None, None] * eps[name] for name, x in x_0.items()}
@@ -122,7 +121,6 @@ def train_face(data: Path, out: Path, steps: int = 120) -> None:
     if not run_turns(Turns(("face",), steps, rate=4e-3, warm_up=20), network, sources, out, console):
         raise ValueError(f"{out} holds a finished training; choose another --out to train anew")
     save_model(out / "model", network.eval(), words, blocks=metadata.blocks, context=metadata.context)
-    for name in ("image.parquet", "speech.parquet"):
-        shutil.copy(before / name, out / "model" / name)
+    carry_over(before, out / "model")
     save_face(out / "model" / "face.parquet", codec, coder.table)
     console.print(f"model written to {out / 'model'}")

@@ -138,6 +138,7 @@ def flow_loss(
         {"image": t},
         {"image": places_after(said.after, where)},
         said.cache,
+        cond={"image": said.meaning},
         kept={"image": where},
         **said.slot,
     )["image"]

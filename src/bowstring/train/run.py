@@ -13,6 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from ..codec.text import TextCodec
 from ..text import Sampling, write
 from ..weights.model import load_model, save_model
+from ..weights.senses import carry_over
 from .data.build import Document, load
 from .finish import Finishing, finish, packed_student, rounded
 from .fit import CANVAS, batches, fit
@@ -113,3 +114,4 @@ def quantise(out: Path, bits: int, steps: int, data: Path, model: Path) -> None:
     else:
         small = rounded(network, bits, rows)
     save_model(out, small, codec, blocks=metadata.blocks, context=metadata.context)
+    carry_over(model, out)

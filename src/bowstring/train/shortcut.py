@@ -8,7 +8,6 @@ Source: shortcut models (Frans et al. 2024, arXiv 2410.12557), the target coming
 from __future__ import annotations
 
 import copy
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from ..image import GUIDANCE, painter, places_after, read_captions
 from ..net.network import UnifiedScoreNetwork
 from ..speech.expected import Coder
 from ..weights.model import load_model, save_model
-from ..weights.senses import load_speech
+from ..weights.senses import carry_over, load_speech
 from .image import ImageLearning, build_tokens, image_batches, image_source, replay
 from .joint import MUTE
 from .senses import Source, Turns, draw, noised, run_turns
@@ -69,7 +68,8 @@ def image_jump(
         target = walked(lambda x, at: (x - denoise(x, at)) / at[:, None, None], x_t, t, size)
     said = read_captions(network, known)
     places = {"image": places_after(said.after)}
-    made = network.flow({"image": x_t}, {"image": t}, places, said.cache, {"image": size}, **said.slot)
+    cond = {"image": said.meaning}
+    made = network.flow({"image": x_t}, {"image": t}, places, said.cache, {"image": size}, cond, **said.slot)
     return (made["image"].float() - target).square().mean()
 
 
@@ -107,6 +107,5 @@ def train_shortcut(data: Path, out: Path, steps: int = 320) -> None:
     if not run_turns(turns, network, sources, out, console):
         raise ValueError(f"{out} holds a finished training; choose another --out to train anew")
     save_model(out / "model", network.eval(), words, blocks=metadata.blocks, context=metadata.context)
-    for name in ("image.parquet", "speech.parquet"):
-        shutil.copy(before / name, out / "model" / name)
+    carry_over(before, out / "model")
     console.print(f"model written to {out / 'model'}")

@@ -25,6 +25,7 @@ from ..speech.voice import FEWEST, Warp, draw_warp, voice_of, warped
 from .senses import Source, draw, logit_normal, noised
 
 LONGEST = 96  # tokens of an utterance: 6.1 s
+TIMES = (0.8, 1.4)  # centre and width of the logit of a time: what is due says most near pure noise
 VOICE_NOISE = 0.15  # added to a voice's numbers, so that any voice is near to a learned one
 HELD_OUT_WARPS = (Warp(0.55, 0.9), Warp(1.25, 1.12))  # two pseudo-speakers that are never drawn
 
@@ -145,7 +146,7 @@ def speech_loss(network: UnifiedScoreNetwork, batch: Batch, rng: torch.Generator
     """Error of the velocity where something is said, and of the logarithm of durations."""
     head = network.heads["audio"]
     assert isinstance(head, SpeechHead)
-    t = logit_normal(len(batch.x_0), rng)
+    t = logit_normal(len(batch.x_0), rng, *TIMES)
     x_t, eps = noised(batch.x_0, t, rng)
     voice = batch.voice + VOICE_NOISE * torch.randn(batch.voice.shape, generator=rng)
     error = (say(network, batch, voice)(x_t, t).float() - (eps - batch.x_0)).square().mean(-1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from ..codec.tokens import AUDIO_CHANNELS, ROW, SpeechCodec
 from ..net.speech import EXPECTED_FEATURES, VOICE
 from .parquet import Tensor, WeightsFile, write
 
+BESIDE = ("image.parquet", "speech.parquet", "face.parquet")  # what may lie beside the network
 SPEECH = {
     "mean": (FRAMES * ROW,),
     "basis": (AUDIO_CHANNELS, FRAMES * ROW),
@@ -26,6 +28,13 @@ FACE = {
     "scale": (AVATAR_CHANNELS,),
     "expected": (EXPECTED_FEATURES, AVATAR_CHANNELS),
 }
+
+
+def carry_over(before: Path, after: Path) -> None:
+    """Copies what lies beside the network of one model into the folder of another."""
+    for path in (before / name for name in BESIDE):
+        if path.exists():
+            shutil.copy(path, after / path.name)
 
 
 def save(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
