@@ -5,7 +5,7 @@ import torch
 
 from bowstring.net.config import NetworkConfig
 from bowstring.net.network import UnifiedScoreNetwork
-from bowstring.train.senses import Turns, fit_turns, logit_normal
+from bowstring.train.senses import Turns, fit_turns, logit_normal, scale_gradients
 
 
 def small():
@@ -41,6 +41,17 @@ def test_each_source_counts_its_own_turns_and_stopping_changes_nothing(tmp_path)
     for name, value in whole.state_dict().items():
         assert (value == again.state_dict()[name]).all()
     assert json.loads((tmp_path / "part" / "checkpoint.json").read_text())["step"] == 8
+
+
+def test_a_loud_head_takes_nothing_from_the_trunk():
+    network, quiet = small(), small()
+    for one, loudness in ((network, 1000.0), (quiet, 1.0)):
+        (sources([])["a"](one, 0) + loudness * one.heads["text"].bias.sum()).backward()
+        scale_gradients(one.trunk, 2.0)
+        found = [p.grad for p in one.trunk.parameters() if p.grad is not None]
+        assert torch.nn.utils.get_total_norm(found).item() == pytest.approx(2.0, rel=1e-4)
+    for a, b in zip(network.trunk.parameters(), quiet.trunk.parameters(), strict=True):
+        torch.testing.assert_close(a.grad, b.grad)
 
 
 def test_the_rate_warms_up_stays_and_falls_to_zero():

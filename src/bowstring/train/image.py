@@ -28,6 +28,7 @@ from .run import corpus_documents
 from .senses import Source, draw, logit_normal, noised, text_source
 
 SCENES, HELD_OUT_SCENES = 2000, 100
+TIMES = (0.5, 1.2)  # centre and width of the logit of a time: a caption says most near pure noise
 
 
 @dataclass(frozen=True)
@@ -131,7 +132,7 @@ def flow_loss(
     said, x_0 = read_captions(network, known).rows(rows), x_0[rows]
     where = torch.rand(x_0.shape[:2], generator=rng).argsort(1)[:, :kept]
     x_0 = x_0.gather(1, where[..., None].expand(-1, -1, x_0.shape[2]))
-    t = logit_normal(len(x_0), rng)
+    t = logit_normal(len(x_0), rng, *TIMES)
     x_t, eps = noised(x_0, t, rng)
     velocity = network.flow(
         {"image": x_t},

@@ -30,7 +30,7 @@ Source = Callable[[UnifiedScoreNetwork, int], Tensor]
 @dataclass(frozen=True)
 class Turns:
     """Which source each step improves: the cycle over and over; how fast; and how much a source's gradient
-    counts: before momentum mixes them, each is brought to this norm (1 where nothing is said).
+    counts: before momentum mixes them, each is brought to this norm in the trunk (1 where nothing is said).
     """
 
     cycle: tuple[str, ...]
@@ -83,9 +83,11 @@ def text_source(corpus: Corpus, recipe: Recipe, first: int = 0) -> Source:
     return loss
 
 
-def scale_gradients(network: nn.Module, norm: float) -> None:
-    """Brings all gradients together to this norm."""
-    found = [p.grad for p in network.parameters() if p.grad is not None]
+def scale_gradients(trunk: nn.Module, norm: float) -> None:
+    """Brings the gradients of what all sources share to this norm together. Those of heads stay out of it: a
+    loud one, as that of durations, would leave the trunk next to nothing.
+    """
+    found = [p.grad for p in trunk.parameters() if p.grad is not None]
     scale = norm / (float(torch.nn.utils.get_total_norm(found)) + 1e-12)
     for gradient in found:
         gradient.mul_(scale)
@@ -113,7 +115,7 @@ def fit_turns(
         with mixed():
             loss = sources[name](network, turn)
         loss.backward()
-        scale_gradients(network, dict(turns.weights).get(name, 1.0))
+        scale_gradients(network.trunk, dict(turns.weights).get(name, 1.0))
         for one in optimiser:
             one.step()
             one.zero_grad(set_to_none=True)
