@@ -16,6 +16,15 @@ def test_singular_values_become_about_one_and_directions_stay(shape):
     assert off.abs().max() < 1e-4
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_matrix_of_low_rank_does_not_burst(dtype):
+    rng = torch.Generator().manual_seed(0)
+    low = torch.randn(96, 3, generator=rng) @ torch.randn(3, 160, generator=rng)
+    values = torch.linalg.svdvals(orthogonal(low, dtype).float())
+    assert 0.6 < values[2] and values[0] < 1.3
+    assert values[3] < 0.5  # rounding, made larger
+
+
 def test_agrees_with_torchs_own_where_both_work():
     rng = torch.Generator().manual_seed(1)
     start, target = (torch.randn(16, 24, generator=rng) for _ in range(2))
