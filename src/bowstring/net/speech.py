@@ -15,7 +15,9 @@ SLOTS = 4  # moments within a token at which the sound is told
 SOUNDS = 64  # ids of sounds, 0 is silence
 VOICE = 103  # numbers of a voice
 SOUND_WIDTH = 48
-EXPECTED_FEATURES = 3 * SLOTS * 3 * SOUNDS + VOICE + 1  # of what a token is expected to be
+REACH = 8  # tokens to either side whose sounds still matter to what a token is expected to be
+EDGES = 5  # numbers that say where in the utterance a token lies
+EXPECTED_FEATURES = 3 * SLOTS * 3 * SOUNDS + 2 * (REACH - 1) * SOUNDS + EDGES + VOICE + 1
 
 
 class DurationNetwork(nn.Module):

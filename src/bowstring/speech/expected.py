@@ -12,7 +12,7 @@ from typing import Generic, Protocol, Self, TypeVar
 
 import numpy as np
 
-from ..net.speech import EXPECTED_FEATURES, SLOTS, SOUNDS
+from ..net.speech import EXPECTED_FEATURES, REACH, SLOTS, SOUNDS
 from .align import told
 
 RIDGE = 10.0
@@ -31,7 +31,7 @@ class Codec(Protocol[Signal]):
 
 def features(sounds: np.ndarray, durations: np.ndarray, voice: np.ndarray) -> np.ndarray:
     """For every token, which sounds are due in it and in its neighbours, how far they are and how long;
-    the voice; and one, `(l, 2408)`.
+    which are due farther away; where in the utterance it lies; the voice; and one, `(l, 3309)`.
     """
     ids, progress = told(sounds, durations)
     one = np.zeros((len(ids), SLOTS, SOUNDS), np.float32)
@@ -40,13 +40,22 @@ def features(sounds: np.ndarray, durations: np.ndarray, voice: np.ndarray) -> np
         len(ids), -1
     )
     wide = np.pad(here, ((1, 1), (0, 0)))
+    due = np.pad(one.mean(1), ((REACH, REACH), (0, 0)))
+    far = [due[REACH + k : REACH + k + len(ids)] for k in range(-REACH, REACH + 1) if abs(k) > 1]
     rest = np.broadcast_to(np.append(voice, 1.0).astype(np.float32), (len(ids), len(voice) + 1))
-    return np.concatenate([wide[:-2], wide[1:-1], wide[2:], rest], 1)
+    return np.concatenate([wide[:-2], wide[1:-1], wide[2:], *far, edges(len(ids)), rest], 1)
+
+
+def edges(length: int) -> np.ndarray:
+    """How near the start and the end are, on two scales, and the share that is over, `(l, 5)`."""
+    after = np.arange(length, dtype=np.float32)
+    near = [np.exp(-x / scale) for scale in (4, 16) for x in (after, after[::-1])]
+    return np.stack([*near, after / length], 1)
 
 
 @dataclass(frozen=True)
 class Coder(Generic[Signal]):
-    """Signals to tokens, the expected part taken off, and back. table: `(2408, c)`."""
+    """Signals to tokens, the expected part taken off, and back. table: `(3309, c)`."""
 
     codec: Codec[Signal]
     table: np.ndarray

@@ -34,7 +34,7 @@ TIMES = (0.5, 1.2)  # centre and width of the logit of a time: a caption says mo
 @dataclass(frozen=True)
 class ImageLearning:
     """One batch of pictures: `rows` of them, `alone` of which are icons; captions are left out with
-    probability `unasked`, styles with `unstyled`. Every picture is noised `draws` times, so a caption is
+    probability `unasked`, styles with `unstyled`, and are the plain label with `plain`. Every picture is noised `draws` times, so a caption is
     read once for them. While less than `sparse` of the training is done, only `kept` of the 64 tokens are
     looked at, at random (Zheng et al. 2023, arXiv 2306.09305): half the cost of a picture.
     """
@@ -44,6 +44,7 @@ class ImageLearning:
     alone: float = 0.75
     unasked: float = 0.1
     unstyled: float = 0.15
+    plain: float = 0.5
     kept: int = 32
     sparse: float = 0.0
     seed: int = 0
@@ -80,7 +81,8 @@ def caption(picture: Picture, codec: TextCodec, learning: ImageLearning, rng: ra
     if rng.random() < learning.unasked:
         return UNASKED
     style = "" if rng.random() < learning.unstyled else picture.style
-    return caption_tokens(codec, rng.choice(picture.captions), style)
+    asked = picture.captions[0] if rng.random() < learning.plain else rng.choice(picture.captions)
+    return caption_tokens(codec, asked, style)
 
 
 def image_batches(

@@ -70,7 +70,7 @@ def train_senses(data: Path, out: Path, steps: int = 3300) -> None:
     for name, spread in spreads.items():
         network.add_head(name)
         cast(RealsHead, network.heads[name]).spread.copy_(spread)
-    turns = Turns(CYCLE, steps, rate=1e-3, constant=0.25, weights=(("text", 5.0),), modulation=0.2)
+    turns = Turns(CYCLE, steps, rate=1.5e-3, constant=0.1, weights=(("text", 5.0),), modulation=0.2)
     count = steps * CYCLE.count("image") // len(CYCLE)
     sources = {
         "audio": speech_source(utterances, coder),
