@@ -13,6 +13,8 @@ from torch.nn import functional as F
 
 from .config import NetworkConfig
 
+MEANING = 32  # numbers that are left of a caption where it is told to all tokens of its picture
+
 
 class TextHead(nn.Module):
     """Tied, factorised embedding: v x r, then r x d in and d x r out."""
@@ -97,7 +99,7 @@ class PictureHead(RealsHead):
 
     def __init__(self, channels: int, width: int, places: int) -> None:
         super().__init__(channels, width, places)
-        self.meaning = nn.Linear(width, width)
+        self.meaning = nn.Sequential(nn.Linear(width, MEANING, bias=False), nn.Linear(MEANING, width))
 
     def condition(self, memory: Tensor, valid: Tensor) -> Tensor:
         """What is added to the tokens, `(b, 1, d)`, from hidden states of captions `(b, m, d)`, `valid`

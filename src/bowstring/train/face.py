@@ -120,7 +120,8 @@ def train_face(data: Path, out: Path, steps: int = 120) -> None:
     sources = {"face": face_source(utterances, faces, voices, Coder(speech, table))}
     if not run_turns(Turns(("face",), steps, rate=4e-3, warm_up=20), network, sources, out, console):
         raise ValueError(f"{out} holds a finished training; choose another --out to train anew")
-    save_model(out / "model", network.eval(), words, blocks=metadata.blocks, context=metadata.context)
+    said = metadata.model_dump(include={"blocks", "context", "distilled"})
+    save_model(out / "model", network.eval(), words, **said)
     carry_over(before, out / "model")
     save_face(out / "model" / "face.parquet", codec, coder.table)
     console.print(f"model written to {out / 'model'}")

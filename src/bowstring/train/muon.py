@@ -43,8 +43,8 @@ def mixed() -> torch.autocast:
 def orthogonal(matrix: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     """Near to the matrix, but with singular values of about 1 (0.7 to 1.2): Newton and Schulz's iteration.
 
-    The Gram matrix is made anew from x each time. Carrying it along is cheaper, but what rounding leaves below
-    zero in it grows twelvefold an iteration and bursts where the matrix is of low rank.
+    The Gram matrix is made anew from x each time. Carrying it along is cheaper, but what rounding leaves
+    below zero in it grows twelvefold an iteration and bursts where the matrix is of low rank.
     """
     x = matrix.to(dtype)
     x = x.T if matrix.shape[0] > matrix.shape[1] else x

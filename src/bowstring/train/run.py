@@ -113,5 +113,5 @@ def quantise(out: Path, bits: int, steps: int, data: Path, model: Path) -> None:
         small = packed_student(student, bits)
     else:
         small = rounded(network, bits, rows)
-    save_model(out, small, codec, blocks=metadata.blocks, context=metadata.context)
+    save_model(out, small, codec, **metadata.model_dump(include={"blocks", "context", "distilled"}))
     carry_over(model, out)

@@ -106,6 +106,7 @@ def train_shortcut(data: Path, out: Path, steps: int = 320) -> None:
     turns = Turns(CYCLE, steps, rate=4e-4, warm_up=20, constant=0.3, weights=(("text", 5.0),))
     if not run_turns(turns, network, sources, out, console):
         raise ValueError(f"{out} holds a finished training; choose another --out to train anew")
-    save_model(out / "model", network.eval(), words, blocks=metadata.blocks, context=metadata.context)
+    said = metadata.model_dump(include={"blocks", "context"}) | {"distilled": True}
+    save_model(out / "model", network.eval(), words, **said)
     carry_over(before, out / "model")
     console.print(f"model written to {out / 'model'}")
