@@ -35,8 +35,9 @@ TIMES = (0.5, 1.2)  # centre and width of the logit of a time: a caption says mo
 class ImageLearning:
     """One batch of pictures: `rows` of them, `alone` of which are icons; captions are left out with
     probability `unasked`, styles with `unstyled`, and are the plain label with `plain`. Every picture is
-    noised `draws` times, so a caption is read once for them. While less than `sparse` of the training is done, only `kept` of the 64 tokens are
-    looked at, at random (Zheng et al. 2023, arXiv 2306.09305): half the cost of a picture.
+    noised `draws` times, so a caption is read once for them. While less than `sparse` of the training is
+    done, only `kept` of the 64 tokens are looked at, at random (Zheng et al. 2023, arXiv 2306.09305): half
+    the cost of a picture.
     """
 
     rows: int = 26
