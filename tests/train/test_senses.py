@@ -5,7 +5,11 @@ import torch
 
 from bowstring.net.config import NetworkConfig
 from bowstring.net.network import UnifiedScoreNetwork
+from bowstring.train.joint import begun
 from bowstring.train.senses import Turns, fit_turns, logit_normal, scale_gradients
+from bowstring.weights.model import save_model
+
+from ..conftest import build_network
 
 
 def small():
@@ -67,3 +71,14 @@ def test_times_are_logit_normal_and_stratified():
     logit = torch.logit(t)
     assert abs(logit.mean().item() - 0.3) < 0.01
     assert abs(logit.std().item() - 0.8) < 0.01
+
+
+def test_going_on_keeps_what_was_learned_but_the_face(tmp_path, codec):
+    network = build_network(modalities=["text", "image", "audio", "avatar"])
+    save_model(tmp_path, network, codec, blocks=[4], context=128)
+    begun_again, _, metadata = begun(tmp_path)
+    assert [*begun_again.heads] == ["text", "image", "audio"]
+    assert metadata.blocks == [4]
+    assert all(parameter.requires_grad for parameter in begun_again.parameters())
+    same = network.trunk.modulation.time.weight.half().float()  # as the file holds it, not calmed
+    assert (begun_again.trunk.modulation.time.weight == same).all()

@@ -11,7 +11,7 @@ from bowstring.engine import SHIPPED, ArrowEngine
 from bowstring.net.config import NetworkConfig
 from bowstring.net.network import UnifiedScoreNetwork
 from bowstring.weights.model import load_model, save_model
-from bowstring.weights.packed import QuantLinear, linears, matrices, packed, random_network
+from bowstring.weights.packed import QuantLinear, linears, matrices, packed, random_network, unpacked
 from bowstring.weights.parquet import WeightsFile
 from bowstring.weights.quant import ArrowQuant
 
@@ -40,6 +40,20 @@ def states(network, memory=None):
         )
         scored = network.score(tokens[:, 16:], position[:, 16:], cache, memory=memory)
     return hidden, scored, *cache.layers[-1]
+
+
+def test_unpacked_is_what_the_bits_say_and_can_be_trained(network):
+    small = quantised(network, 4)
+    plain = unpacked(small)
+    was, now = network.state_dict(), plain.state_dict()
+    assert was.keys() == now.keys()
+    for name in was:
+        if name in matrices(small):
+            assert 0 < apart(now[name], was[name]) < 0.15
+        else:
+            assert (now[name] == was[name]).all()
+    plain.plain(torch.ones(1, 4, dtype=torch.long), torch.ones(1, 4)).sum().backward()
+    assert plain.trunk.layers[0].attention.qkv.weight.grad is not None
 
 
 @pytest.mark.skipif(_native._find()[0] is None, reason="no native library")

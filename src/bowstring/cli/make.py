@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -85,12 +85,17 @@ def train(
     steps: Annotated[
         int | None, typer.Option(min=1, help="Of senses, shortcut or face; fewer are quicker and worse.")
     ] = None,
+    start: Annotated[
+        Path | None, typer.Option(help="Of senses: the model to go on from; default the one of text.")
+    ] = None,
 ) -> None:
     """Train, or go on where it stopped. Ctrl-C is safe: the last checkpoint stays."""
     out = out or Path("runs") / recipe
     if steps is not None and recipe not in ("senses", "shortcut", "face"):
         raise ValueError(f"{recipe} has its own number of steps; --steps is for senses, shortcut and face")
-    given = {} if steps is None else {"steps": steps}
+    if start is not None and recipe != "senses":
+        raise ValueError(f"{recipe} has its own beginning; --start is for senses")
+    given: dict[str, Any] = {} if steps is None else {"steps": steps}
     if recipe == "fields":
         from ..train.fields import train_fields
 
@@ -100,9 +105,10 @@ def train(
 
         return train_codec(data, out)
     if recipe == "senses":
+        from ..engine import model_folder
         from ..train.joint import train_senses
 
-        return train_senses(data, out, **given)
+        return train_senses(data, out, **given | ({} if start is None else {"start": model_folder(start)}))
     if recipe == "shortcut":
         from ..train.shortcut import train_shortcut
 
@@ -119,9 +125,9 @@ def train(
         from ..train.letters import train_letters
 
         return train_letters(out)
-    from ..train.run import train as start
+    from ..train.run import train as train_text
 
-    start(recipe, data, out)
+    train_text(recipe, data, out)
 
 
 @app.command()

@@ -26,7 +26,7 @@ from .pronounce import PAUSES, Word
 PROCESS = Gaussian(linear, rectified)
 LONGEST = 96  # tokens that are spoken at once
 SHORTEST = 0.5  # frames of a sound
-TEMPERATURE = 0.5
+TEMPERATURE = 0.0  # what has the fewest words wrong so far
 MANY = 8  # steps from which the sampler of second order is the better one
 
 

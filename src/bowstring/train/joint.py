@@ -1,4 +1,6 @@
-"""Pictures and speech on one trunk, by turns: goes on from the text model, text being replayed."""
+"""Pictures and speech on one trunk, by turns, text being replayed: goes on from the text model, or from one
+that has these heads already.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +13,15 @@ import torch
 from rich.console import Console
 
 from ..codec.speech import Frames
+from ..codec.text import TextCodec
 from ..codec.tokens import SpeechCodec
 from ..net.heads import RealsHead
+from ..net.network import UnifiedScoreNetwork
 from ..speech.expected import Coder
 from ..speech.voice import FEWEST, voice_of
 from ..weights.codec import load_codec
-from ..weights.model import load_model, save_model
+from ..weights.model import Metadata, load_model, save_model
+from ..weights.packed import matrices, unpacked
 from ..weights.senses import load_speech, save_speech
 from .image import ImageLearning, build_tokens, image_source, picture_spread, replay
 from .senses import Turns, run_turns
@@ -53,23 +58,39 @@ def left_over(utterances: list[Utterance], coder: Coder[Frames]) -> torch.Tensor
     return torch.from_numpy(np.concatenate(rows)).std(0)
 
 
-def train_senses(data: Path, out: Path, steps: int = 3300) -> None:
+def begun(start: Path) -> tuple[UnifiedScoreNetwork, TextCodec, Metadata]:
+    """The network to go on from. The times that a model of text has never seen are calmed; a head for faces
+    is left out, because it learns from a trunk that stays.
+    """
+    network, codec, metadata = load_model(start)
+    network = unpacked(network) if matrices(network) else network
+    if [*network.heads] == ["text"]:
+        network.trunk.modulation.calm(0.1)
+    if "avatar" in network.heads:
+        del network.heads["avatar"]
+    return network.train().requires_grad_(), codec, metadata
+
+
+def train_senses(data: Path, out: Path, steps: int = 3300, start: Path = TEXT) -> None:
     """`bowstring train senses`: after `bowstring data speech`; with the shipped picture codec or your own."""
     console, own = Console(), out.parent / "image-codec" / "model" / "image.parquet"
     image_codec = own if own.exists() else TEXT.parent / "image-codec" / "image.parquet"
-    network, codec, metadata = load_model(TEXT)
-    network.train().requires_grad_()
-    network.trunk.modulation.calm(0.1)
+    network, codec, metadata = begun(start)
     utterances = load_utterances(data / "speech.safetensors")[:-MUTE]
     out.mkdir(parents=True, exist_ok=True)
+    if "audio" in network.heads:
+        shutil.copy(start / "speech.parquet", out)
     coder = speech_coder(utterances, out / "speech.parquet")
     console.print("drawing pictures and encoding them; the first time takes some minutes")
     pictures, tokens = build_tokens(data, out.parent / "image-tokens", load_codec(image_codec))
     torch.manual_seed(1)
-    spreads = {"image": picture_spread(pictures, tokens), "audio": left_over(utterances, coder)}
-    for name, spread in spreads.items():
+    spreads = {
+        "image": lambda: picture_spread(pictures, tokens),
+        "audio": lambda: left_over(utterances, coder),
+    }
+    for name in (name for name in spreads if name not in network.heads):
         network.add_head(name)
-        cast(RealsHead, network.heads[name]).spread.copy_(spread)
+        cast(RealsHead, network.heads[name]).spread.copy_(spreads[name]())
     turns = Turns(CYCLE, steps, rate=1.5e-3, constant=0.1, weights=(("text", 5.0),), modulation=0.2)
     count = steps * CYCLE.count("image") // len(CYCLE)
     sources = {

@@ -140,6 +140,14 @@ def packed(network: UnifiedScoreNetwork, make: Make) -> UnifiedScoreNetwork:
     return network
 
 
+def unpacked(network: UnifiedScoreNetwork) -> UnifiedScoreNetwork:
+    """The way back: a network that can be trained, its matrices being what the bits say."""
+    plain = UnifiedScoreNetwork(network.config, network.heads)
+    weights = {name: torch.from_numpy(matrix.dequantise()) for name, matrix in matrices(network).items()}
+    plain.load_state_dict(network.state_dict() | weights)
+    return plain.eval()
+
+
 def matrices(network: nn.Module) -> dict[str, ArrowQuant]:
     """Packed matrices by the names of the parameters they replace; none when it is not packed."""
     trunk = getattr(network, "trunk", None)
