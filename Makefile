@@ -11,7 +11,7 @@ native:           ## build the kernels into the source tree
 	cp native/target/release/libbowstring_native.* src/bowstring/ 2>/dev/null || true
 	rm -f src/bowstring/libbowstring_native.d src/bowstring/libbowstring_native.rlib
 
-bench: bench-text bench-skeleton bench-physics bench-quality
+bench: bench-text bench-skeleton bench-physics bench-quality bench-speed
 
 bench-text:       ## quality and speed of the text model; needs the corpora of `bowstring data`
 	bowstring bench text --json | tee bench/results/text.json
@@ -22,8 +22,8 @@ bench-skeleton:   ## kernels, 350 M network and weights file beside their rivals
 bench-physics:    ## chains and fields beside their rivals; needs the extra `physics-bench`
 	bowstring bench physics --json | tee bench/results/physics.json
 
-bench-quality:    ## the picture codec; needs `bowstring data pictures --download`
+bench-quality:    ## pictures, speech and face and their judges; needs the corpora of `bowstring data`
 	bowstring bench quality --json | tee bench/results/quality.json
 
-bench-speed:      ## how long a picture, speech and a conversation take, with a model that you trained
-	bowstring bench speed --model runs/face/model --json | tee bench/results/speed.json
+bench-speed:      ## how long a picture, speech and a conversation take
+	bowstring bench speed --json | tee bench/results/speed.json

@@ -13,7 +13,7 @@ from bowstring.image import STYLES
 from bowstring.painter import ImageFrame
 
 HERE = Path(__file__).parent
-THINGS = ("fox", "strawberry", "octopus", "birthday cake", "tulip", "penguin", "hamburger", "balloon")
+THINGS = ("fox", "frog", "octopus", "tulip", "penguin", "maple leaf", "cactus", "spouting whale")
 CELL = 144
 
 
@@ -35,7 +35,7 @@ def grid(engine: ArrowEngine) -> None:
     sheet.quantize(160).save(HERE / "pictures.png", optimize=True)
 
 
-def denoising(engine: ArrowEngine, prompt: str = "owl", steps: int = 16) -> None:
+def denoising(engine: ArrowEngine, prompt: str = "fox", steps: int = 16) -> None:
     """What a picture is expected to become, at eight of its steps."""
     frames = [
         frame
@@ -56,7 +56,7 @@ def speaking(engine: ArrowEngine) -> None:
 
 
 if __name__ == "__main__":
-    engine = ArrowEngine.load("runs/face/model")
+    engine = ArrowEngine.load("senses")
     grid(engine)
     denoising(engine)
     speaking(engine)

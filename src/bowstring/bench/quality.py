@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ..diagnose import frechet
-from ..engine import SHIPPED, ArrowEngine, model_folder
+from ..engine import ArrowEngine, model_folder
 from ..image import Painting, caption_tokens, paint
 from ..net.codec import INSIDE, ImageCodec, decibels
 from ..report import network_facts
@@ -24,14 +24,12 @@ from ..train.codec import as_pixels, halved
 from ..train.data.gallery import LEARNED, SIDE, Picture, painted, plan
 from ..train.data.pictures import Concept, Icons, load
 from ..train.run import corpus_documents
-from ..weights.codec import load_codec
 from ..weights.model import load_model
 from .judges import NameJudge, judged_scene, look
 from .likelihood import by_length, held_out, score_bound, score_causal
 from .speaking import measure_speech
 
 FEW = (1, 2, 4, 8, 50)
-CODEC = SHIPPED.parent / "image-codec" / "image.parquet"
 AXES = 32  # principal axes of the features on which Frechet distances are taken
 
 
@@ -185,9 +183,8 @@ def measure(
     baseline: Path | None = None,
     model: Path | None = None,
 ) -> dict[str, Any]:
-    """`bowstring bench quality`: of the shipped picture codec, and of a model with all heads if given one."""
-    if model is None:
-        return {"codec_db": codec_quality(load_codec(CODEC), Pictures(data, quick=quick).recombined, data)}
+    """`bowstring bench quality`: of the shipped model with all heads, or of another one."""
+    model = model or Path("senses")
     engine = ArrowEngine.load(model)
     numbers = measure_pictures(engine, data, Path("bench/judges/judge.safetensors"), quick=quick)
     if "audio" in engine.network.heads:

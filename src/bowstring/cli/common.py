@@ -23,7 +23,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and 
 Seed = Annotated[int, typer.Option(help="Same seed, same output.")]
 
 
-SENSES = Path("runs/face/model")  # what `bowstring train face` writes: the default where all heads are needed
+SENSES = Path("senses")  # the default where all heads are needed
 
 
 def recording(voice: Path | None) -> Any:

@@ -74,7 +74,7 @@ def begun(start: Path) -> tuple[UnifiedScoreNetwork, TextCodec, Metadata]:
 def train_senses(data: Path, out: Path, steps: int = 3300, start: Path = TEXT) -> None:
     """`bowstring train senses`: after `bowstring data speech`; with the shipped picture codec or your own."""
     console, own = Console(), out.parent / "image-codec" / "model" / "image.parquet"
-    image_codec = own if own.exists() else TEXT.parent / "image-codec" / "image.parquet"
+    image_codec = own if own.exists() else TEXT.parent / "senses" / "image.parquet"
     network, codec, metadata = begun(start)
     utterances = load_utterances(data / "speech.safetensors")[:-MUTE]
     out.mkdir(parents=True, exist_ok=True)
