@@ -28,6 +28,7 @@ from .weights.packed import matrices
 from .weights.senses import load_face, load_speech
 
 SHIPPED = Path(__file__).parent / "data" / "text"
+SENSES = SHIPPED.parent / "senses"  # the default where all heads are needed
 LETTERS = Path(__file__).parent / "data" / "letters"
 GAPS = (4, 8, 16, 32)  # lengths tried when that of an infill is not known
 LONGEST_GAP = 64

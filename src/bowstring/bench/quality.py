@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ..diagnose import frechet
-from ..engine import ArrowEngine, model_folder
+from ..engine import SENSES, ArrowEngine, model_folder
 from ..image import Painting, caption_tokens, paint
 from ..net.codec import INSIDE, ImageCodec, decibels
 from ..report import network_facts
@@ -119,12 +119,13 @@ def measure_pictures(engine: ArrowEngine, source: Path, judge_path: Path, *, qui
 
 
 def kept(few: dict[str, float], many: dict[str, float]) -> dict[str, float]:
-    """What four steps keep of fifty, metric by metric, a distance the other way round; and the smallest."""
+    """What four steps keep of fifty, metric by metric, a distance the other way round; and the smallest.
+    Where fifty steps reach nothing there is nothing to keep, and the metric is left out.
+    """
     out = {
-        name: (
-            many[name] / few[name] if name == "fd" else few[name] / many[name] if many[name] else float("nan")
-        )
+        name: many[name] / few[name] if name == "fd" else few[name] / many[name]
         for name in many
+        if many[name]
     }
     return out | {"smallest": min(out.values())}
 
@@ -184,7 +185,7 @@ def measure(
     model: Path | None = None,
 ) -> dict[str, Any]:
     """`bowstring bench quality`: of the shipped model with all heads, or of another one."""
-    model = model or Path("senses")
+    model = model or SENSES
     engine = ArrowEngine.load(model)
     numbers = measure_pictures(engine, data, Path("bench/judges/judge.safetensors"), quick=quick)
     if "audio" in engine.network.heads:

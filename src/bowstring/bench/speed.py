@@ -13,6 +13,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from ..engine import SENSES
+
 PAINT = """
 import json, resource, statistics, sys, time
 from bowstring.engine import ArrowEngine
@@ -72,7 +74,7 @@ def measure(
     model: Path | None = None,
 ) -> dict[str, Any]:
     """`bowstring bench speed` of the shipped model with all heads, or of another one."""
-    model = model or Path("senses")
+    model = model or SENSES
     numbers: dict[str, Any] = {"load": os.getloadavg()[0]}
     for program in (PAINT, SPEAK):
         command = [sys.executable, "-c", program, str(model)]

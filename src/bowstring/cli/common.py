@@ -23,9 +23,6 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and 
 Seed = Annotated[int, typer.Option(help="Same seed, same output.")]
 
 
-SENSES = Path("senses")  # the default where all heads are needed
-
-
 def recording(voice: Path | None) -> Any:
     """The sound in a WAV file, if one is given."""
     from ..codec.speech import read_wav

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .common import SENSES, AsJson, Model, Seed, app, finish, recording
+from .common import AsJson, Model, Seed, app, finish, recording
 
 
 @app.command()
@@ -27,7 +27,7 @@ def converse(
 ) -> None:
     """Answer with text, speech, a moving face and a picture, made together on one clock."""
     from ..conversation import Conversation
-    from ..engine import ArrowEngine
+    from ..engine import SENSES, ArrowEngine
 
     engine = ArrowEngine.load(model or SENSES)
     frames = engine.converse_stream(

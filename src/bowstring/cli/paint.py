@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .common import SENSES, AsJson, Model, Seed, app, finish
+from .common import AsJson, Model, Seed, app, finish
 
 
 @app.command()
@@ -26,7 +26,7 @@ def image(
 ) -> None:
     """Paint a picture of 512 x 512 pixels; it is seen denoising in the terminal."""
     from ..codec.image import read_picture
-    from ..engine import ArrowEngine
+    from ..engine import SENSES, ArrowEngine
     from ..painter import ImageResult
 
     engine = ArrowEngine.load(model or SENSES)

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .common import SENSES, AsJson, Model, Seed, app, finish, recording
+from .common import AsJson, Model, Seed, app, finish, recording
 
 
 @app.command()
@@ -26,7 +26,7 @@ def say(
     as_json: AsJson = False,
 ) -> None:
     """Speak; the result knows when each word and sound is heard."""
-    from ..engine import ArrowEngine
+    from ..engine import SENSES, ArrowEngine
     from ..speech.narrator import SpeechResult
 
     engine = ArrowEngine.load(model or SENSES)

@@ -58,18 +58,20 @@ class UnifiedScoreNetwork(nn.Module):
                 self.add_head(name)
         self.forwards = 0
 
-    def add_head(self, modality: str) -> None:
+    def add_head(self, modality: str) -> RealsHead:
         """A new modality is a new head; the trunk stays as it is."""
         if modality not in CHANNELS:
             raise ValueError(f"unknown modality {modality!r}; real-valued ones are {[*CHANNELS]}")
         shape = CHANNELS[modality], self.config.width
         match modality:
             case "audio":
-                self.heads[modality] = SpeechHead(*shape)
+                head: RealsHead = SpeechHead(*shape)
             case "image":
-                self.heads[modality] = PictureHead(*shape, PLACES[modality])
+                head = PictureHead(*shape, PLACES[modality])
             case _:
-                self.heads[modality] = RealsHead(*shape)
+                head = RealsHead(*shape)
+        self.heads[modality] = head
+        return head
 
     def embed(self, modality: str, x: Tensor, t: Tensor | None = None, kept: Tensor | None = None) -> Tensor:
         """Values of one modality as trunk tokens, its modality embedding added; reals have a time, and

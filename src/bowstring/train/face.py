@@ -20,7 +20,6 @@ from ..codec.face import FaceCodec
 from ..codec.speech import HOP, RATE, Frames
 from ..converse import lookers
 from ..face.animate import animate, loudness
-from ..net.heads import RealsHead
 from ..net.network import UnifiedScoreNetwork
 from ..net.speech import SpeechHead
 from ..speech.align import spans_of
@@ -29,7 +28,7 @@ from ..speech.voice import voice_of
 from ..weights.model import load_model, save_model
 from ..weights.senses import carry_over, load_speech, save_face
 from .joint import MUTE, well_voiced
-from .senses import Source, Turns, draw, logit_normal, run_turns
+from .senses import Source, Turns, draw, logit_normal, noised, run_turns
 from .shortcut import leaps
 from .speech import TIMES, Utterance, batch_of, load_utterances
 
@@ -60,8 +59,8 @@ def face_loss(
     x_0 = {"audio": batch.x_0, "avatar": torch.stack([fit(face) for face in faces])}
     t = logit_normal(b, rng, *TIMES)
     size = leaps(b, rng)[1] * (torch.rand(b, generator=rng) < JUMPING)
-    eps = {name: torch.randn(x.shape, generator=rng) for name, x in x_0.items()}
-    x_t = {name: (1 - t[:, None, None]) * x + t[:, None, None] * eps[name] for name, x in x_0.items()}
+    pairs = {name: noised(x, t, rng) for name, x in x_0.items()}
+    x_t, eps = {name: x for name, (x, _) in pairs.items()}, pairs["avatar"][1]
     position = torch.arange(float(length))[None]
     told_here = head.condition(batch.slots, batch.progress, batch.voice)
     velocity = network.flow(
@@ -73,8 +72,7 @@ def face_loss(
         valid=batch.valid.repeat(1, 2),
         sees=lookers(dict.fromkeys(x_t, length)),
     )["avatar"]
-    error = (velocity.float() - (eps["avatar"] - x_0["avatar"])).square().mean(-1)
-    return (error * batch.valid).sum() / batch.valid.sum()
+    return batch.error(velocity, eps - x_0["avatar"])
 
 
 def face_source(
@@ -111,9 +109,7 @@ def train_face(data: Path, out: Path, steps: int = 120) -> None:
     coder = Coder.fit(codec, told)
     faces = [torch.from_numpy(coder.encode(*one)) for one in told]
     torch.manual_seed(2)
-    network.add_head("avatar")
-    head = network.heads["avatar"]
-    assert isinstance(head, RealsHead)
+    head = network.add_head("avatar")
     head.spread.copy_(torch.cat(faces).std(0))
     network.requires_grad_(requires_grad=False)
     head.requires_grad_()

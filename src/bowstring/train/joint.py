@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import torch
@@ -15,13 +14,12 @@ from rich.console import Console
 from ..codec.speech import Frames
 from ..codec.text import TextCodec
 from ..codec.tokens import SpeechCodec
-from ..net.heads import RealsHead
 from ..net.network import UnifiedScoreNetwork
 from ..speech.expected import Coder
 from ..speech.voice import FEWEST, voice_of
 from ..weights.codec import load_codec
 from ..weights.model import Metadata, load_model, save_model
-from ..weights.packed import matrices, unpacked
+from ..weights.packed import unpacked
 from ..weights.senses import load_speech, save_speech
 from .image import ImageLearning, build_tokens, image_source, picture_spread, replay
 from .senses import Turns, run_turns
@@ -63,7 +61,7 @@ def begun(start: Path) -> tuple[UnifiedScoreNetwork, TextCodec, Metadata]:
     is left out, because it learns from a trunk that stays.
     """
     network, codec, metadata = load_model(start)
-    network = unpacked(network) if matrices(network) else network
+    network = unpacked(network)
     if [*network.heads] == ["text"]:
         network.trunk.modulation.calm(0.1)
     if "avatar" in network.heads:
@@ -72,10 +70,14 @@ def begun(start: Path) -> tuple[UnifiedScoreNetwork, TextCodec, Metadata]:
 
 
 def train_senses(data: Path, out: Path, steps: int = 3300, start: Path = TEXT) -> None:
-    """`bowstring train senses`: after `bowstring data speech`; with the shipped picture codec or your own."""
+    """`bowstring train senses`: after `bowstring data speech`; with the picture codec that the beginning has,
+    or else your own, or else the shipped one.
+    """
+    network, codec, metadata = begun(start)
     console, own = Console(), out.parent / "image-codec" / "model" / "image.parquet"
     image_codec = own if own.exists() else TEXT.parent / "senses" / "image.parquet"
-    network, codec, metadata = begun(start)
+    if "image" in network.heads:
+        image_codec = start / "image.parquet"
     utterances = load_utterances(data / "speech.safetensors")[:-MUTE]
     out.mkdir(parents=True, exist_ok=True)
     if "audio" in network.heads:
@@ -84,13 +86,10 @@ def train_senses(data: Path, out: Path, steps: int = 3300, start: Path = TEXT) -
     console.print("drawing pictures and encoding them; the first time takes some minutes")
     pictures, tokens = build_tokens(data, out.parent / "image-tokens", load_codec(image_codec))
     torch.manual_seed(1)
-    spreads = {
-        "image": lambda: picture_spread(pictures, tokens),
-        "audio": lambda: left_over(utterances, coder),
-    }
-    for name in (name for name in spreads if name not in network.heads):
-        network.add_head(name)
-        cast(RealsHead, network.heads[name]).spread.copy_(spreads[name]())
+    if "image" not in network.heads:
+        network.add_head("image").spread.copy_(picture_spread(pictures, tokens))
+    if "audio" not in network.heads:
+        network.add_head("audio").spread.copy_(left_over(utterances, coder))
     turns = Turns(CYCLE, steps, rate=1.5e-3, constant=0.1, weights=(("text", 5.0),), modulation=0.2)
     count = steps * CYCLE.count("image") // len(CYCLE)
     sources = {

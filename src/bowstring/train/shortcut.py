@@ -8,7 +8,6 @@ Source: shortcut models (Frans et al. 2024, arXiv 2410.12557), the target coming
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -23,14 +22,12 @@ from ..weights.senses import carry_over, load_speech
 from .image import ImageLearning, build_tokens, image_batches, image_source, replay
 from .joint import MUTE
 from .senses import Source, Turns, draw, noised, run_turns
-from .speech import Batch, load_utterances, say, speech_batches, speech_source
+from .speech import Batch, Velocity, load_utterances, say, speech_batches, speech_source
 
 CYCLE = ("image jump", "audio jump", "image jump", "image", "audio jump", "text", "image jump", "audio")
 SIZES = (0.25, 0.5, 1.0)  # of jumps, and how often each is learned
 SHARES = (0.6, 0.25, 0.15)
 WALK = 3  # steps of second order that the teacher takes for a jump
-
-Velocity = Callable[[Tensor, Tensor], Tensor]
 
 
 def leaps(count: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -60,7 +57,7 @@ def image_jump(
     known: list[list[int]],
     rng: torch.Generator,
 ) -> Tensor:
-    """Mean squared error of jumps, relative to the channels' spread."""
+    """Mean squared error of jumps."""
     t, size = leaps(len(x_0), rng)
     x_t, _ = noised(x_0, t, rng)
     with torch.no_grad():
@@ -80,8 +77,7 @@ def audio_jump(
     t, size = leaps(len(batch.x_0), rng)
     x_t, _ = noised(batch.x_0, t, rng)
     target = walked(say(teacher, batch, batch.voice), x_t, t, size)
-    error = (say(network, batch, batch.voice, size)(x_t, t).float() - target).square().mean(-1)
-    return (error * batch.valid).sum() / batch.valid.sum()
+    return batch.error(say(network, batch, batch.voice, size)(x_t, t), target)
 
 
 def train_shortcut(data: Path, out: Path, steps: int = 320) -> None:

@@ -24,6 +24,8 @@ from ..speech.expected import Coder, Told
 from ..speech.voice import FEWEST, Warp, draw_warp, voice_of, warped
 from .senses import Source, draw, logit_normal, noised
 
+Velocity = Callable[[Tensor, Tensor], Tensor]  # of x at t
+
 LONGEST = 96  # tokens of an utterance: 6.1 s
 TIMES = (0.8, 1.4)  # centre and width of the logit of a time: what is due says most near pure noise
 VOICE_NOISE = 0.15  # added to a voice's numbers, so that any voice is near to a learned one
@@ -102,6 +104,11 @@ class Batch:
     sounds: Tensor
     log_duration: Tensor
 
+    def error(self, made: Tensor, target: Tensor) -> Tensor:
+        """Mean squared error of tokens `(b, l, c)` where something is said."""
+        error = (made.float() - target).square().mean(-1)
+        return (error * self.valid).sum() / self.valid.sum()
+
 
 def batch_of(utterances: Sequence[Utterance], voices: Sequence[np.ndarray], coder: Coder[Frames]) -> Batch:
     """Utterances side by side, padded with silence that does not count."""
@@ -128,7 +135,7 @@ def batch_of(utterances: Sequence[Utterance], voices: Sequence[np.ndarray], code
 
 def say(
     network: UnifiedScoreNetwork, batch: Batch, voice: Tensor, step_size: Tensor | None = None
-) -> Callable[[Tensor, Tensor], Tensor]:
+) -> Velocity:
     """The velocity of a batch's tokens, x `(b, l, c)` at t `(b,)`, spoken with voices `(b, 103)`."""
     head = network.heads["audio"]
     assert isinstance(head, SpeechHead)
@@ -149,8 +156,7 @@ def speech_loss(network: UnifiedScoreNetwork, batch: Batch, rng: torch.Generator
     t = logit_normal(len(batch.x_0), rng, *TIMES)
     x_t, eps = noised(batch.x_0, t, rng)
     voice = batch.voice + VOICE_NOISE * torch.randn(batch.voice.shape, generator=rng)
-    error = (say(network, batch, voice)(x_t, t).float() - (eps - batch.x_0)).square().mean(-1)
-    flow = (error * batch.valid).sum() / batch.valid.sum()
+    flow = batch.error(say(network, batch, voice)(x_t, t), eps - batch.x_0)
     known = ~batch.log_duration.isnan()
     guess = head.duration(batch.sounds, voice).float()
     timing = F.smooth_l1_loss(guess[known], batch.log_duration[known], beta=0.3)
