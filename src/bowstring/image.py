@@ -95,11 +95,9 @@ def read_captions(network: UnifiedScoreNetwork, known: Sequence[list[int]]) -> C
     return Caption(cache, position[:, -1:] + 1, hidden, head.condition(hidden, valid))
 
 
-def places_after(after: Tensor, kept: Tensor | None = None) -> Tensor:
-    """Positions of a picture's tokens on the clock of its caption, row by row: `(b, 1)` -> `(b, 64)`, or
-    only of those `kept` `(b, k)`.
-    """
-    return after + (torch.arange(TOKENS)[None] if kept is None else kept)
+def places_after(after: Tensor) -> Tensor:
+    """Positions of a picture's tokens on the clock of its caption, row by row: `(b, 1)` -> `(b, 64)`."""
+    return after + torch.arange(TOKENS)[None]
 
 
 def painter(

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..train.data.pictures import COLOURS, Scene, relation
-from ..train.features import features
+from ..train.features import appearance
 from ..train.judge import read_judge
 
 CELLS = 64  # a scene is taken apart on a grid of so many cells
@@ -42,7 +42,7 @@ class NameJudge:
         return cls(names, parts["tower"], parts["shift"], parts["names"])
 
     def scores(self, seen: Tensor) -> Tensor:
-        """Features `(b, 1280)` -> `(b, n)`."""
+        """Appearances `(b, 2752)` -> `(b, n)`."""
         return F.normalize((seen - self.shift) @ self.tower.T, dim=-1) @ self.table.T
 
     def ranks(self, seen: Tensor, asked: Sequence[str], among: int = 100, seed: int = 0) -> Tensor:
@@ -56,8 +56,8 @@ class NameJudge:
 
 
 def look(pixels: Tensor, width: int = 32) -> Tensor:
-    """`features` in batches."""
-    return torch.cat([features(part) for part in pixels.split(width)])
+    """Appearances in batches, `(b, 2752)`."""
+    return torch.cat([appearance(part) for part in pixels.split(width)])
 
 
 @dataclass(frozen=True)

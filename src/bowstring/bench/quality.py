@@ -23,6 +23,7 @@ from ..report import network_facts
 from ..train.codec import as_pixels, halved
 from ..train.data.gallery import LEARNED, SIDE, Picture, painted, plan
 from ..train.data.pictures import Concept, Icons, load
+from ..train.features import POOLED
 from ..train.run import corpus_documents
 from ..weights.model import load_model
 from .judges import NameJudge, judged_scene, look
@@ -81,7 +82,8 @@ class Pictures:
 
 
 def frechet_on(axes: Tensor, a: Tensor, b: Tensor, scale: Tensor) -> float:
-    return frechet(a @ axes, b @ axes, scale @ axes)
+    """On the pooled features of appearances `(b, 2752)`, along axes `(1280, k)`."""
+    return frechet(*(part[:, :POOLED] @ axes for part in (a, b, scale)))
 
 
 def measure_pictures(engine: ArrowEngine, source: Path, judge_path: Path, *, quick: bool) -> dict[str, Any]:
@@ -90,7 +92,7 @@ def measure_pictures(engine: ArrowEngine, source: Path, judge_path: Path, *, qui
     truth = {name: real(getattr(sets, name), source) for name in ("known", "other", "recombined")}
     seen = {name: look(pixels) for name, pixels in truth.items()}
     whole = torch.cat([seen["known"], seen["other"]])
-    _, _, axes = torch.linalg.svd(whole - whole.mean(0), full_matrices=False)
+    _, _, axes = torch.linalg.svd((whole - whole.mean(0))[:, :POOLED], full_matrices=False)
     axes = axes[:AXES].T
     numbers: dict[str, Any] = {
         "codec_db": codec_quality(codec, sets.recombined, source),

@@ -88,6 +88,9 @@ def train(
     start: Annotated[
         Path | None, typer.Option(help="Of senses: the model to go on from; default the one of text.")
     ] = None,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Of senses: which batches; who goes on takes another.")
+    ] = 0,
 ) -> None:
     """Train, or go on where it stopped. Ctrl-C is safe: the last checkpoint stays."""
     out = out or Path("runs") / recipe
@@ -95,6 +98,8 @@ def train(
         raise ValueError(f"{recipe} has its own number of steps; --steps is for senses, shortcut and face")
     if start is not None and recipe != "senses":
         raise ValueError(f"{recipe} has its own beginning; --start is for senses")
+    if seed and recipe != "senses":
+        raise ValueError(f"{recipe} has its own seed; --seed is for senses")
     given: dict[str, Any] = {} if steps is None else {"steps": steps}
     if recipe == "fields":
         from ..train.fields import train_fields
@@ -108,7 +113,8 @@ def train(
         from ..engine import model_folder
         from ..train.joint import train_senses
 
-        return train_senses(data, out, **given | ({} if start is None else {"start": model_folder(start)}))
+        given |= {} if start is None else {"start": model_folder(start)}
+        return train_senses(data, out, seed=seed, **given)
     if recipe == "shortcut":
         from ..train.shortcut import train_shortcut
 

@@ -81,12 +81,9 @@ class RealsHead(nn.Module):
         t = t.unsqueeze(-1)
         return ((1 - t).square() * self.spread.square() + t.square()).sqrt()
 
-    def embed(self, x: Tensor, t: Tensor, kept: Tensor | None = None) -> Tensor:
-        """`kept` `(b, l)` says which places the tokens have; None is all of them in order."""
+    def embed(self, x: Tensor, t: Tensor) -> Tensor:
         tokens = self.up(x / self.size(t))
-        if self.place is None:
-            return tokens
-        return tokens + (self.place if kept is None else self.place[kept])
+        return tokens if self.place is None else tokens + self.place
 
     def forward(self, hidden: Tensor, x: Tensor, t: Tensor) -> Tensor:
         size, variance = self.size(t), self.spread.square()

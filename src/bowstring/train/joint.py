@@ -25,7 +25,8 @@ from .image import ImageLearning, build_tokens, image_source, picture_spread, re
 from .senses import Turns, run_turns
 from .speech import Utterance, examples, fit_coder, load_utterances, speech_source
 
-CYCLE = ("image", "audio", "image", "text", "image", "audio")
+EARLY = ("image", "image", "audio", "image", "image", "text")
+LATE = ("image", "text", "audio")  # what was learned first is remembered best at low rates
 TEXT = Path(__file__).parents[1] / "data" / "text"
 MUTE = 40  # the last utterances are not learned from
 
@@ -69,9 +70,15 @@ def begun(start: Path) -> tuple[UnifiedScoreNetwork, TextCodec, Metadata]:
     return network.train().requires_grad_(), codec, metadata
 
 
-def train_senses(data: Path, out: Path, steps: int = 3300, start: Path = TEXT) -> None:
+def course(steps: int, late: float = 0.4) -> tuple[str, ...]:
+    """Whose turn each step is: mostly pictures', and in the last share of the steps everybody's."""
+    early = round((1 - late) * steps / len(EARLY))
+    return EARLY * early + LATE * (steps // len(LATE) + 1)
+
+
+def train_senses(data: Path, out: Path, steps: int = 3300, start: Path = TEXT, seed: int = 0) -> None:
     """`bowstring train senses`: after `bowstring data speech`; with the picture codec that the beginning has,
-    or else your own, or else the shipped one.
+    or else your own, or else the shipped one. `seed` chooses the batches; who goes on takes another.
     """
     network, codec, metadata = begun(start)
     console, own = Console(), out.parent / "image-codec" / "model" / "image.parquet"
@@ -85,17 +92,16 @@ def train_senses(data: Path, out: Path, steps: int = 3300, start: Path = TEXT) -
     coder = speech_coder(utterances, out / "speech.parquet")
     console.print("drawing pictures and encoding them; the first time takes some minutes")
     pictures, tokens = build_tokens(data, out.parent / "image-tokens", load_codec(image_codec))
-    torch.manual_seed(1)
+    torch.manual_seed(seed + 1)
     if "image" not in network.heads:
         network.add_head("image").spread.copy_(picture_spread(pictures, tokens))
     if "audio" not in network.heads:
         network.add_head("audio").spread.copy_(left_over(utterances, coder))
-    turns = Turns(CYCLE, steps, rate=1.5e-3, constant=0.1, weights=(("text", 5.0),), modulation=0.2)
-    count = steps * CYCLE.count("image") // len(CYCLE)
+    turns = Turns(course(steps), steps, rate=8e-4, constant=0.1, weights=(("text", 2.0),), modulation=0.2)
     sources = {
-        "audio": speech_source(utterances, coder),
-        "image": image_source(pictures, tokens, codec, ImageLearning(), count),
-        "text": replay(data, codec),
+        "audio": speech_source(utterances, coder, seed),
+        "image": image_source(pictures, tokens, codec, ImageLearning(seed=seed)),
+        "text": replay(data, codec, load_model(TEXT)[0], seed),
     }
     if not run_turns(turns, network, sources, out, console):
         raise ValueError(f"{out} holds a finished training; choose another --out to train anew")

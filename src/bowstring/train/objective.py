@@ -98,16 +98,48 @@ def ar_loss(network: UnifiedScoreNetwork, rows: Rows) -> Tensor:
     return next_token(network, rows, network.plain(torch.from_numpy(rows.tokens), doc))
 
 
+def read_twice(
+    network: UnifiedScoreNetwork, rows: Rows, block: Tensor, noise: Noise
+) -> tuple[Tensor, Tensor]:
+    """Hidden states of the noisy and of the clean stream, `(b, l, d)` each, from one pass."""
+    clean, doc = torch.from_numpy(rows.tokens), torch.from_numpy(rows.doc)
+    return network.pair(torch.where(noise.masked, MASK, clean), clean, doc, block)
+
+
 def joint_loss(
     network: UnifiedScoreNetwork, rows: Rows, size: int, rng: torch.Generator
 ) -> tuple[Tensor, Tensor]:
     """(next-token loss, any-order bound per token) from one pass over [noisy ; clean], nats."""
-    clean, doc = torch.from_numpy(rows.tokens), torch.from_numpy(rows.doc)
-    block = blocks_of(rows, size)
+    clean, block = torch.from_numpy(rows.tokens), blocks_of(rows, size)
     noise = draw_noise(rows, block, rng)
-    noisy = torch.where(noise.masked, MASK, clean)
-    noisy_hidden, clean_hidden = network.pair(noisy, clean, doc, block)
+    noisy_hidden, clean_hidden = read_twice(network, rows, block, noise)
     logits = network.heads["text"](noisy_hidden[noise.masked]).float()
     weight = noise.weight[noise.masked]
     nll = F.cross_entropy(logits, clean[noise.masked], reduction="none")
     return next_token(network, rows, clean_hidden), (weight * nll).sum() / weight.sum()
+
+
+def recall_loss(
+    network: UnifiedScoreNetwork, teacher: UnifiedScoreNetwork, rows: Rows, size: int, rng: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """How far a network has gone from what `teacher` foretells, where `joint_loss` looks: Kullback-Leibler
+    divergences in nats per token of the next token and of the masked ones. A whole distribution says more of
+    what must not be forgotten than the token that happened to come (Li and Hoiem 2016, arXiv 1606.09282).
+    """
+    block = blocks_of(rows, size)
+    noise = draw_noise(rows, block, rng)
+    chosen = torch.from_numpy(rows.predict)[:, 1:]
+
+    def foretold(one: UnifiedScoreNetwork) -> tuple[Tensor, Tensor]:
+        noisy, clean = read_twice(one, rows, block, noise)
+        kept = noisy[noise.masked], clean[:, :-1][chosen]
+        return tuple(one.heads["text"](hidden).float().log_softmax(-1) for hidden in kept)  # type: ignore[return-value]
+
+    with torch.no_grad():
+        wanted = foretold(teacher)
+    masked, following = (
+        F.kl_div(own, true, reduction="none", log_target=True).sum(-1)
+        for own, true in zip(foretold(network), wanted, strict=True)
+    )
+    weight = noise.weight[noise.masked]
+    return following.mean(), (weight * masked).sum() / weight.sum()

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from ..net.network import UnifiedScoreNetwork
 from .fit import Recipe, batches, optimisers, restore, save
 from .muon import mixed
-from .objective import joint_loss
+from .objective import recall_loss
 from .pack import Corpus
 from .run import COLUMNS
 
@@ -65,8 +65,10 @@ def noised(x_0: Tensor, t: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor
     return (1 - t[:, None, None]) * x_0 + t[:, None, None] * eps, eps
 
 
-def text_source(corpus: Corpus, recipe: Recipe, first: int = 0) -> Source:
-    """Replay of text: both losses of one pass, as the text was learned. `first` is the step it begins at."""
+def text_source(corpus: Corpus, recipe: Recipe, teacher: UnifiedScoreNetwork) -> Source:
+    """Replay of text: one pass over what was learned, and how far the network has gone from `teacher`, who
+    learned it.
+    """
     stream: Iterator = iter(())
     expected = -1
 
@@ -77,7 +79,7 @@ def text_source(corpus: Corpus, recipe: Recipe, first: int = 0) -> Source:
         expected = step + 1
         rng = draw(recipe.seed, step)
         size = recipe.blocks[int(torch.randint(len(recipe.blocks), (1,), generator=rng))]
-        ar, diffusion = joint_loss(network, next(stream), size, rng)
+        ar, diffusion = recall_loss(network, teacher, next(stream), size, rng)
         return ar + diffusion
 
     return loss

@@ -164,9 +164,9 @@ def speech_loss(network: UnifiedScoreNetwork, batch: Batch, rng: torch.Generator
 
 
 def speech_batches(
-    utterances: Sequence[Utterance], coder: Coder[Frames], rows: int = 24, seed: int = 0
+    utterances: Sequence[Utterance], coder: Coder[Frames], rows: int = 36, seed: int = 0
 ) -> Callable[[int], Batch]:
-    """Utterances of about one length by pseudo-speakers; a third keep the teacher's own voice."""
+    """Utterances of about one length by pseudo-speakers; half keep the teacher's own voice."""
     by_length = sorted(utterances, key=lambda one: len(one.frames))
     near = min(4 * rows, len(by_length))
 
@@ -176,7 +176,7 @@ def speech_batches(
         first = rng.integers(len(by_length) - near + 1)
         for i in first + rng.integers(near, size=rows):
             warp = draw_warp(rng)
-            warp = Warp() if rng.random() < 0.33 or is_held_out(warp) else warp
+            warp = Warp() if rng.random() < 0.5 or is_held_out(warp) else warp
             said = as_warped(by_length[i], warp)
             other = as_warped(utterances[int(rng.integers(len(utterances)))], warp)
             try:

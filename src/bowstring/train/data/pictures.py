@@ -32,7 +32,9 @@ STYLES = {  # name: (package, version, licence)
 JUDGES = {  # further sets that only the judge of pictures learns from
     "emojione": ("@iconify-json/emojione", "1.2.3", "CC-BY-4.0"),
     "streamline": ("@iconify-json/streamline-emojis", "1.2.4", "CC-BY-4.0"),
+    "noto-v1": ("@iconify-json/noto-v1", "1.2.5", "Apache-2.0"),
 }
+SOLIDS = ("@lobehub/fluent-emoji-3d", "1.1.0", "MIT")  # for the judge, too: images, not drawings
 NAMES = ("emojibase-data", "17.0.0", "MIT")
 COLOURS = {
     "red": (214, 40, 40),
@@ -48,18 +50,22 @@ GROUNDS = {"": (255, 255, 255), "grey": (205, 205, 205), "sky": (190, 222, 245),
 SIZES = {"small": 0.24, "": 0.36, "big": 0.5}
 RELATIONS = {"left of": (-1, 0), "right of": (1, 0), "above": (0, -1), "below": (0, 1)}
 LARGEST = 1 << 28  # bytes of one file inside a package
+LARGEST_IMAGE = 1 << 21
 HELD_OUT = 15  # per cent of (concept, style) pairs
 THINGS = {3, 4, 5, 6, 7}  # groups of animals, food, places, games and objects: what a scene is made of
 
 
 @dataclass(frozen=True)
 class Concept:
-    """A thing that all four styles draw: the icons' name, its label, words for it, and emojibase's group."""
+    """A thing that all four styles draw: the icons' name, its label, words for it, and emojibase's group;
+    its code points in hexadecimal, "1f98a".
+    """
 
     name: str
     label: str
     tags: tuple[str, ...]
     group: int = 7
+    code: str = ""
 
 
 @dataclass(frozen=True)
@@ -137,7 +143,7 @@ def fetch(folder: Path) -> None:
         subprocess.CalledProcessError: npm failed.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    for package, version, _ in (*STYLES.values(), *JUDGES.values(), NAMES):
+    for package, version, _ in (*STYLES.values(), *JUDGES.values(), SOLIDS, NAMES):
         if not archive_of(folder, package, version).exists():
             subprocess.run(["npm", "pack", "--silent", f"{package}@{version}"], cwd=folder, check=True)
 
@@ -188,8 +194,35 @@ class Icons:
             label, tags = str(row["label"]), row.get("tags") or ()
             if (name := slug(label)) in common:
                 assert isinstance(tags, Sequence)
-                out.append(Concept(name, label.lower(), tuple(map(str, tags)), int(str(row.get("group", 8)))))
+                group, code = int(str(row.get("group", 8))), str(row.get("hexcode", "")).lower()
+                out.append(Concept(name, label.lower(), tuple(map(str, tags)), group, code))
         return out
+
+
+def solids(folder: Path, concepts: Iterable[Concept], side: int = 256) -> dict[str, Image.Image]:
+    """Three-dimensional images of those concepts that have one, by name, `side` pixels wide, transparent.
+
+    Raises:
+        FileNotFoundError: the package was not fetched.
+        ValueError: an image is larger than any of these should be.
+    """
+    archive = archive_of(folder, *SOLIDS[:2])
+    if not archive.exists():
+        raise FileNotFoundError(f"{archive} is missing; fetch it with `bowstring data pictures --download`")
+    wanted = {f"package/assets/{c.code.removesuffix('-fe0f')}.webp": c.name for c in concepts if c.code}
+    out = {}
+    with tarfile.open(archive) as tar:
+        for entry in tar:
+            name = wanted.get(entry.name.replace("-fe0f.webp", ".webp"))
+            if name is None or not entry.isfile():
+                continue
+            if entry.size > LARGEST_IMAGE:
+                raise ValueError(f"{archive}: {entry.name} has {entry.size} bytes; expected {LARGEST_IMAGE}")
+            file = tar.extractfile(entry)
+            assert file is not None
+            image = Image.open(io.BytesIO(file.read()), formats=["WEBP"]).convert("RGBA")
+            out[name] = image.resize((side, side), Image.Resampling.LANCZOS)
+    return out
 
 
 @lru_cache(maxsize=4096)
