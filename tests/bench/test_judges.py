@@ -6,7 +6,7 @@ import torch
 
 from bowstring.bench.judges import NameJudge, components, crop, named_colour, things
 from bowstring.train.data.pictures import COLOURS
-from bowstring.train.features import features, read_arrays
+from bowstring.train.features import appearance, colours, features, read_arrays
 
 
 def scene(boxes, ground=(0.75, 0.87, 0.96)):
@@ -57,6 +57,18 @@ def test_features_tell_pictures_apart():
     seen = features(pixels)
     assert seen.shape == (2, 1280) and torch.isfinite(seen).all()
     assert (seen[0] - seen[1]).abs().max() > 0.1
+    whole = appearance(pixels)
+    assert whole.shape == (2, 2752) and torch.isfinite(whole).all()
+    torch.testing.assert_close(whole[:, :1280], seen)
+
+
+def test_colours_are_counted_without_the_white_of_the_paper():
+    pixels = torch.ones(1, 3, 8, 8)
+    pixels[0, :, :2] = torch.tensor([1.0, -1.0, -1.0])[:, None, None]  # a red quarter
+    pixels[0, :, 2, :4] = -1.0  # and a black sixteenth
+    shares = colours(pixels)[0].square()
+    assert shares[48].item() == pytest.approx(0.8) and shares[0].item() == pytest.approx(0.2)
+    assert shares.sum().item() == pytest.approx(1) and colours(torch.ones(1, 3, 4, 4)).sum() == 0
 
 
 def test_a_file_that_is_cut_off_is_refused(tmp_path):

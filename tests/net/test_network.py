@@ -5,7 +5,7 @@ import torch
 
 from bowstring.net.config import NetworkConfig
 from bowstring.net.network import UnifiedScoreNetwork, causal, paired
-from bowstring.net.trunk import rotate, rotations
+from bowstring.net.trunk import SHORT, attend, rotate, rotations
 from tests.conftest import build_network
 
 CLOSE = {"atol": 2e-5, "rtol": 1e-4}
@@ -92,6 +92,20 @@ def test_memory_guides_once_its_gate_is_open(network):
     assert (network.plain(clean, doc, memory=memory) - network.plain(clean, doc)).abs().max() > 1e-2
     masked = network.plain(clean, doc, memory=memory, memory_mask=torch.arange(5)[None].expand(2, -1) < 2)
     torch.testing.assert_close(masked, network.plain(clean, doc, memory=memory[:, :2]), **CLOSE)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_attention_is_the_same_learning_and_not(masked):
+    """Values and gradients are those of torch's own attention, on both sides of the limit."""
+    rng = torch.Generator().manual_seed(0)
+    for length in (5, SHORT + 1):
+        q, k, v = (torch.randn(2, 3, length, 16, generator=rng, requires_grad=True) for _ in range(3))
+        mask = torch.rand(2, 1, length, length, generator=rng) < 0.6 if masked else None
+        mask = None if mask is None else mask | torch.eye(length, dtype=torch.bool)
+        both = [one(q, k, v, mask) for one in (attend, torch.nn.functional.scaled_dot_product_attention)]
+        torch.testing.assert_close(*both, **CLOSE)
+        ours, theirs = (torch.autograd.grad(y.square().sum(), (q, k, v)) for y in both)
+        torch.testing.assert_close(ours, theirs, **CLOSE)
 
 
 def test_each_token_has_its_own_time(network):

@@ -1,5 +1,6 @@
 """Training stops anywhere and goes on as if it had not; the losses are what their names say."""
 
+import copy
 import math
 from dataclasses import replace
 
@@ -11,7 +12,7 @@ from bowstring.codec.text import MASK, NULL
 from bowstring.net.config import NetworkConfig
 from bowstring.train.data.build import snippets, stories
 from bowstring.train.fit import Recipe, fit
-from bowstring.train.objective import blocks_of, draw_noise, joint_loss
+from bowstring.train.objective import blocks_of, draw_noise, joint_loss, recall_loss
 from bowstring.train.pack import Corpus
 from bowstring.train.recipes import RECIPES
 from bowstring.train.run import train
@@ -94,6 +95,25 @@ def test_the_joint_loss_reads_no_token_that_it_predicts(corpus, network):
         with torch.no_grad():
             hidden.append(network.pair(noisy, clean, torch.from_numpy(rows.doc), blocks_of(rows, 1 << 20))[0])
     torch.testing.assert_close(hidden[0][noise.masked], hidden[1][noise.masked])
+
+
+def test_recalling_costs_nothing_while_nothing_was_forgotten(corpus, network):
+    """Against itself a network has gone nowhere; against one that knows nothing, as far as its own entropy
+    says.
+    """
+    rows, rng = some_rows(corpus), lambda: torch.Generator().manual_seed(3)
+    uniform = copy.deepcopy(network)
+    for parameter in uniform.heads["text"].parameters():
+        torch.nn.init.zeros_(parameter)
+    with torch.no_grad():
+        same = recall_loss(network, network, rows, 4, rng())
+        far = recall_loss(uniform, network, rows, 4, rng())
+        doc, chosen = torch.from_numpy(rows.doc), torch.from_numpy(rows.predict)[:, 1:]
+        hidden = network.plain(torch.from_numpy(rows.tokens), doc)[:, :-1][chosen]
+        foretold = torch.distributions.Categorical(logits=network.heads["text"](hidden))
+    torch.testing.assert_close(torch.stack(same), torch.zeros(2), atol=1e-6, rtol=0)
+    expected = math.log(network.config.vocab) - foretold.entropy().mean()
+    torch.testing.assert_close(far[0], expected, rtol=1e-4, atol=1e-4)
 
 
 def test_rows_hold_whole_documents_with_their_pads(corpus):

@@ -9,11 +9,14 @@ import tarfile
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from bowstring.train.data.pictures import (
     COLOURS,
     GROUNDS,
+    LARGEST_IMAGE,
     NAMES,
+    SOLIDS,
     STYLES,
     Concept,
     Icons,
@@ -29,6 +32,7 @@ from bowstring.train.data.pictures import (
     member,
     relation,
     scenes,
+    solids,
 )
 
 CONCEPTS = [Concept(name, name, ("thing",)) for name in ("disc", "box", "egg", "apple", "owl", "tree")]
@@ -40,7 +44,7 @@ resvg = pytest.importorskip("resvg_py")
 def packed(path, files):
     with tarfile.open(path, "w:gz") as tar:
         for name, data in files.items():
-            raw = json.dumps(data).encode()
+            raw = data if isinstance(data, bytes) else json.dumps(data).encode()
             entry = tarfile.TarInfo(f"package/{name}")
             entry.size = len(raw)
             tar.addfile(entry, io.BytesIO(raw))
@@ -97,7 +101,7 @@ def test_packages_give_icons_and_concepts_that_all_styles_draw(tmp_path):
         names = {"fox": {"body": DISC}, "red-apple": {"body": DISC}, style: {"body": DISC}}
         packed(archive_of(tmp_path, package, version), {"icons.json": {"width": 10, "icons": names}})
     rows = [
-        {"label": "fox", "tags": ["animal"]},
+        {"label": "fox", "tags": ["animal"], "hexcode": "1F98A"},
         {"label": "Red Apple"},
         {"label": "noto"},
         {"label": "rocket"},
@@ -108,13 +112,31 @@ def test_packages_give_icons_and_concepts_that_all_styles_draw(tmp_path):
         ("fox", "fox", ("animal",)),
         ("red-apple", "red apple", ()),
     ]
+    assert concepts[0].code == "1f98a"
     picture = alone(concepts[0], icons, "fluent", 64)
     assert tuple(picture[0, 0]) == (255, 255, 255) and picture[32, 32].max() < 80
     assert {captions(concepts[0], random.Random(i)) for i in range(40)} == {
         "fox", "a fox", "a picture of fox", "fox, animal"}  # fmt: skip
 
 
+def test_images_for_the_judge_are_found_by_their_code_points(tmp_path):
+    file = io.BytesIO()
+    Image.new("RGBA", (40, 40), (200, 30, 30, 255)).save(file, "WEBP", lossless=True)
+    names = {"assets/1f98a.webp": file.getvalue(), "assets/2618-fe0f.webp": file.getvalue()}
+    packed(archive_of(tmp_path, *SOLIDS[:2]), names)
+    codes = {"fox": "1f98a", "shamrock": "2618", "owl": "1f989"}
+    concepts = [Concept(name, name, (), 3, code) for name, code in codes.items()]
+    images = solids(tmp_path, concepts, 16)
+    assert [*images] == ["fox", "shamrock"]
+    assert images["fox"].size == (16, 16) and images["fox"].getpixel((8, 8)) == (200, 30, 30, 255)
+    packed(archive_of(tmp_path, *SOLIDS[:2]), {"assets/1f98a.webp": b"0" * (LARGEST_IMAGE + 1)})
+    with pytest.raises(ValueError, match=r"1f98a.webp has 2097153 bytes"):
+        solids(tmp_path, concepts)
+
+
 def test_what_is_missing_is_said(tmp_path):
+    with pytest.raises(FileNotFoundError, match="data pictures --download"):
+        solids(tmp_path, CONCEPTS)
     with pytest.raises(FileNotFoundError, match="data pictures --download"):
         load(tmp_path)
     packed(tmp_path / "x-1.tgz", {"other.json": {}})

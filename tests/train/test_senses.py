@@ -5,7 +5,7 @@ import torch
 
 from bowstring.net.config import NetworkConfig
 from bowstring.net.network import UnifiedScoreNetwork
-from bowstring.train.joint import begun
+from bowstring.train.joint import begun, course
 from bowstring.train.senses import Turns, fit_turns, logit_normal, scale_gradients
 from bowstring.weights.model import save_model
 
@@ -45,6 +45,14 @@ def test_each_source_counts_its_own_turns_and_stopping_changes_nothing(tmp_path)
     for name, value in whole.state_dict().items():
         assert (value == again.state_dict()[name]).all()
     assert json.loads((tmp_path / "part" / "checkpoint.json").read_text())["step"] == 8
+
+
+def test_a_course_is_mostly_pictures_first_and_everybodys_in_the_end():
+    turns = course(1000)[:1000]
+    assert len(turns) == 1000
+    early, late = turns[:600], turns[600:]
+    assert [early.count(name) for name in ("image", "audio", "text")] == [400, 100, 100]
+    assert all(abs(late.count(name) - 400 / 3) <= 1 for name in ("image", "audio", "text"))
 
 
 def test_a_loud_head_takes_nothing_from_the_trunk():

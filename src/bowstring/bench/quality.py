@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -53,9 +54,9 @@ def small(codec: ImageCodec, tokens: Tensor) -> Tensor:
     return torch.cat([halved(codec.decode(part)) for part in tokens.split(16)])
 
 
-def real(pictures: Sequence[Picture], source: Path, side: int = INSIDE) -> Tensor:
-    """The drawings themselves, `(n, 3, side, side)`."""
-    return as_pixels(np.stack([*painted([*pictures], source, side)]))
+def real(pictures: Sequence[Picture], source: Path) -> Tensor:
+    """The drawings themselves, `(n, 3, 256, 256)`."""
+    return as_pixels(np.stack([*painted([*pictures], source, INSIDE)]))
 
 
 def precision(judge: NameJudge, seen: Tensor, pictures: Sequence[Picture]) -> dict[str, float]:
@@ -71,11 +72,12 @@ class Pictures:
         icons, concepts = load(source)
         everything, rng = plan(concepts, 0, 300, LEARNED), random.Random(5)
         alone = [picture for picture in everything if picture.scene is None]
-        count = 96 if quick else 384
-        self.known = rng.sample([p for p in alone if not p.held_out], count)
-        self.other = rng.sample([p for p in alone if not p.held_out and p not in self.known], count)
-        held_out = [p for p in alone if p.held_out]
+        learned, held_out = ([p for p in alone if p.held_out == hidden] for hidden in (False, True))
+        count = min(96 if quick else 384, len(learned) // 2)
+        chosen = rng.sample(learned, 2 * count)
+        self.known, self.other = chosen[:count], chosen[count:]
         self.recombined = rng.sample(held_out, min(count, len(held_out)))
+        self.unseen = [p for p in plan(concepts, 0, 0) if p.held_out]  # of all that the codec has seen
         self.scenes = [p for p in everything if p.scene is not None][: 32 if quick else 128]
         self.icons: Icons = icons
         self.concepts: list[Concept] = concepts
@@ -95,7 +97,7 @@ def measure_pictures(engine: ArrowEngine, source: Path, judge_path: Path, *, qui
     _, _, axes = torch.linalg.svd((whole - whole.mean(0))[:, :POOLED], full_matrices=False)
     axes = axes[:AXES].T
     numbers: dict[str, Any] = {
-        "codec_db": codec_quality(codec, sets.recombined, source),
+        "codec_db": codec_quality(codec, sets.unseen, source),
         "fd_floor": frechet_on(axes, seen["known"], seen["other"], whole),
     }
     for name in ("known", "recombined"):
@@ -135,9 +137,9 @@ def kept(few: dict[str, float], many: dict[str, float]) -> dict[str, float]:
 @torch.no_grad()
 def codec_quality(codec: ImageCodec, pictures: Sequence[Picture], source: Path) -> float:
     """PSNR of the pooled error on held-out icons, encoded at 256, compared at 512."""
-    total = torch.zeros(())
-    for i in range(0, len(pictures), 16):
-        target = real(pictures[i : i + 16], source, SIDE)
+    total, drawings = torch.zeros(()), painted([*pictures], source, SIDE)
+    while some := list(islice(drawings, 16)):
+        target = as_pixels(np.stack(some))
         made = codec.decode(codec.encode(halved(target)))
         total += (made - target).square().mean((1, 2, 3)).sum()
     return decibels(total / len(pictures))
