@@ -77,7 +77,7 @@ class Pictures:
         chosen = rng.sample(learned, 2 * count)
         self.known, self.other = chosen[:count], chosen[count:]
         self.recombined = rng.sample(held_out, min(count, len(held_out)))
-        self.unseen = [p for p in plan(concepts, 0, 0) if p.held_out]  # of all that the codec has seen
+        self.unseen = [p for p in plan(concepts) if p.held_out]  # of the codec's gallery
         self.scenes = [p for p in everything if p.scene is not None][: 32 if quick else 128]
         self.icons: Icons = icons
         self.concepts: list[Concept] = concepts
@@ -136,7 +136,7 @@ def kept(few: dict[str, float], many: dict[str, float]) -> dict[str, float]:
 
 @torch.no_grad()
 def codec_quality(codec: ImageCodec, pictures: Sequence[Picture], source: Path) -> float:
-    """PSNR of the pooled error on held-out icons, encoded at 256, compared at 512."""
+    """PSNR of the pooled error on held-out pictures, encoded at 256, compared at 512."""
     total, drawings = torch.zeros(()), painted([*pictures], source, SIDE)
     while some := list(islice(drawings, 16)):
         target = as_pixels(np.stack(some))
