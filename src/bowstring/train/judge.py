@@ -7,7 +7,7 @@ ceiling is measured on real pictures of those. Shapes: n names, features of 2752
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -56,7 +56,7 @@ def drawings(folder: Path, concepts: list[Concept]) -> Iterator[tuple[int, Icon]
     """(number of the name, drawing) of everything that the judge learns from."""
     icons, images = load(folder, (*STYLES, *JUDGES))[0], solids(folder, concepts)
     for number, concept in enumerate(concepts):
-        sets = (*(icons.drawings[name] for name in JUDGES), images)
+        sets: list[Mapping[str, Icon]] = [*(icons.drawings[name] for name in JUDGES), images]
         yield from ((number, one[concept.name]) for one in sets if concept.name in one)
 
 

@@ -133,7 +133,7 @@ def recall_loss(
     def foretold(one: UnifiedScoreNetwork) -> tuple[Tensor, Tensor]:
         noisy, clean = read_twice(one, rows, block, noise)
         kept = noisy[noise.masked], clean[:, :-1][chosen]
-        return tuple(one.heads["text"](hidden).float().log_softmax(-1) for hidden in kept)  # type: ignore[return-value]
+        return tuple(one.heads["text"](hidden).float().log_softmax(-1) for hidden in kept)
 
     with torch.no_grad():
         wanted = foretold(teacher)
