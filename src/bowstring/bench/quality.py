@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +18,11 @@ from torch import Tensor
 from ..diagnose import frechet
 from ..engine import SENSES, ArrowEngine, model_folder
 from ..image import Painting, caption_tokens, paint
-from ..net.codec import INSIDE, ImageCodec, decibels
+from ..net.codec import INSIDE, ImageCodec
 from ..report import network_facts
-from ..train.codec import as_pixels, halved
+from ..train.codec import as_pixels, codec_decibels, halved
 from ..train.data.gallery import LEARNED, SIDE, Picture, painted, plan
-from ..train.data.pictures import Concept, Icons, load
+from ..train.data.pictures import load
 from ..train.features import POOLED
 from ..train.run import corpus_documents
 from ..weights.model import load_model
@@ -69,7 +68,7 @@ class Pictures:
     """The fixed subset that is judged: icons known and recombined, and scenes."""
 
     def __init__(self, source: Path, *, quick: bool) -> None:
-        icons, concepts = load(source)
+        _, concepts = load(source)
         everything, rng = plan(concepts, 0, 300, LEARNED), random.Random(5)
         alone = [picture for picture in everything if picture.scene is None]
         learned, held_out = ([p for p in alone if p.held_out == hidden] for hidden in (False, True))
@@ -79,8 +78,6 @@ class Pictures:
         self.recombined = rng.sample(held_out, min(count, len(held_out)))
         self.unseen = [p for p in plan(concepts) if p.held_out]  # of the codec's gallery
         self.scenes = [p for p in everything if p.scene is not None][: 32 if quick else 128]
-        self.icons: Icons = icons
-        self.concepts: list[Concept] = concepts
 
 
 def frechet_on(axes: Tensor, a: Tensor, b: Tensor, scale: Tensor) -> float:
@@ -97,7 +94,7 @@ def measure_pictures(engine: ArrowEngine, source: Path, judge_path: Path, *, qui
     _, _, axes = torch.linalg.svd((whole - whole.mean(0))[:, :POOLED], full_matrices=False)
     axes = axes[:AXES].T
     numbers: dict[str, Any] = {
-        "codec_db": codec_quality(codec, sets.unseen, source),
+        "codec_db": codec_decibels(codec, painted(sets.unseen, source, SIDE)),
         "fd_floor": frechet_on(axes, seen["known"], seen["other"], whole),
     }
     for name in ("known", "recombined"):
@@ -132,17 +129,6 @@ def kept(few: dict[str, float], many: dict[str, float]) -> dict[str, float]:
         if many[name]
     }
     return out | {"smallest": min(out.values())}
-
-
-@torch.no_grad()
-def codec_quality(codec: ImageCodec, pictures: Sequence[Picture], source: Path) -> float:
-    """PSNR of the pooled error on held-out pictures, encoded at 256, compared at 512."""
-    total, drawings = torch.zeros(()), painted([*pictures], source, SIDE)
-    while some := list(islice(drawings, 16)):
-        target = as_pixels(np.stack(some))
-        made = codec.decode(codec.encode(halved(target)))
-        total += (made - target).square().mean((1, 2, 3)).sum()
-    return decibels(total / len(pictures))
 
 
 def scene_numbers(

@@ -113,7 +113,8 @@ def train(
         from ..engine import model_folder
         from ..train.joint import train_senses
 
-        given |= {} if start is None else {"start": model_folder(start)}
+        if start is not None:
+            given["start"] = model_folder(start)
         return train_senses(data, out, seed=seed, **given)
     if recipe == "shortcut":
         from ..train.shortcut import train_shortcut

@@ -95,14 +95,8 @@ def convolved(
 
 
 @torch.no_grad()
-def features(pixels: Tensor) -> Tensor:
-    """`(b, 3, h, w)` in -1..1 -> `(b, 1280)`."""
-    return appearance(pixels)[:, :POOLED]
-
-
-@torch.no_grad()
 def appearance(pixels: Tensor) -> Tensor:
-    """`features`, then means and maxima of the last four stages, then how often colours occur,
+    """The last pooled layer, then means and maxima of the last four stages, then how often colours occur,
     `(b, 3, h, w)` in -1..1 -> `(b, 2752)`. Drawings and photographs have more in common in
     their parts than as wholes.
     """

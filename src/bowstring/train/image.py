@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,10 +22,7 @@ from ..net.network import UnifiedScoreNetwork
 from .codec import as_pixels
 from .data.gallery import LEARNED, Picture, painted, plan
 from .data.pictures import load
-from .pack import Corpus
-from .recipes import text_more
-from .run import corpus_documents
-from .senses import Source, draw, logit_normal, noised, text_source
+from .senses import Source, draw, logit_normal, noised
 
 SCENES, HELD_OUT_SCENES = 2000, 100
 TIMES = (0.5, 1.2)  # centre and width of the logit of a time: a caption says most near pure noise
@@ -130,9 +127,3 @@ def picture_spread(pictures: list[Picture], tokens: Tensor) -> Tensor:
     """Standard deviation of every channel over the pictures that may be learned from."""
     learned = torch.tensor([not picture.held_out for picture in pictures])
     return tokens[learned].flatten(0, 1).std(0)
-
-
-def replay(data: Path, codec: TextCodec, teacher: UnifiedScoreNetwork, seed: int = 0) -> Source:
-    """The text that was learned, so that it is not forgotten."""
-    recipe = replace(text_more(), rows=4, seed=seed + 2)
-    return text_source(Corpus.of(corpus_documents(data, "train"), codec), recipe, teacher)

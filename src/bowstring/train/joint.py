@@ -5,6 +5,7 @@ that has these heads already.
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +22,11 @@ from ..weights.codec import load_codec
 from ..weights.model import Metadata, load_model, save_model
 from ..weights.packed import unpacked
 from ..weights.senses import load_speech, save_speech
-from .image import ImageLearning, build_tokens, image_source, picture_spread, replay
-from .senses import Turns, run_turns
+from .image import ImageLearning, build_tokens, image_source, picture_spread
+from .pack import Corpus
+from .recipes import text_more
+from .run import corpus_documents
+from .senses import Source, Turns, run_turns, text_source
 from .speech import Utterance, examples, fit_coder, load_utterances, speech_source
 
 EARLY = ("image", "image", "audio", "image", "image", "text")
@@ -76,6 +80,12 @@ def course(steps: int, late: float = 0.4) -> tuple[str, ...]:
     return EARLY * early + LATE * (steps // len(LATE) + 1)
 
 
+def replay(data: Path, codec: TextCodec, seed: int = 0) -> Source:
+    """The text that was learned, so that it is not forgotten: what the model of text foretells of it."""
+    recipe = replace(text_more(), rows=4, seed=seed + 2)
+    return text_source(Corpus.of(corpus_documents(data, "train"), codec), recipe, load_model(TEXT)[0])
+
+
 def train_senses(data: Path, out: Path, steps: int = 3300, start: Path = TEXT, seed: int = 0) -> None:
     """`bowstring train senses`: after `bowstring data speech`; with the picture codec that the beginning has,
     or else your own, or else the shipped one. `seed` chooses the batches; who goes on takes another.
@@ -101,7 +111,7 @@ def train_senses(data: Path, out: Path, steps: int = 3300, start: Path = TEXT, s
     sources = {
         "audio": speech_source(utterances, coder, seed),
         "image": image_source(pictures, tokens, codec, ImageLearning(seed=seed)),
-        "text": replay(data, codec, load_model(TEXT)[0], seed),
+        "text": replay(data, codec, seed),
     }
     if not run_turns(turns, network, sources, out, console):
         raise ValueError(f"{out} holds a finished training; choose another --out to train anew")

@@ -52,11 +52,9 @@ def varied(icon: Icon, rng: random.Random, *, plain: bool) -> np.ndarray:
     return np.asarray(canvas.convert("RGB"))
 
 
-def drawings(folder: Path, concepts: list[Concept]) -> Iterator[tuple[int, Icon]]:
+def drawings(concepts: list[Concept], sets: list[Mapping[str, Icon]]) -> Iterator[tuple[int, Icon]]:
     """(number of the name, drawing) of everything that the judge learns from."""
-    icons, images = load(folder, (*STYLES, *JUDGES))[0], solids(folder, concepts)
     for number, concept in enumerate(concepts):
-        sets: list[Mapping[str, Icon]] = [*(icons.drawings[name] for name in JUDGES), images]
         yield from ((number, one[concept.name]) for one in sets if concept.name in one)
 
 
@@ -84,9 +82,11 @@ def fit_names(seen: Tensor, names: Tensor, count: int, steps: int = 600, seed: i
 
 def train_judge(data: Path, out: Path) -> None:
     """`bowstring train judge`: writes `judge.safetensors`, which the bench reads."""
-    concepts = curated(load(data)[1], LEARNED)
+    icons, everything = load(data, (*STYLES, *JUDGES))
+    concepts = curated(everything, LEARNED)
+    sets: list[Mapping[str, Icon]] = [*(icons.drawings[name] for name in JUDGES), solids(data, concepts)]
     seen, numbers = [], []
-    pairs, rng = [*drawings(data, concepts)], random.Random(0)
+    pairs, rng = [*drawings(concepts, sets)], random.Random(0)
     for i in track(range(0, len(pairs), 16), "looking"):
         some = pairs[i : i + 16]
         pictures = [varied(icon, rng, plain=v == 0) for _, icon in some for v in range(VARIANTS)]

@@ -19,8 +19,8 @@ from ..net.network import UnifiedScoreNetwork
 from ..speech.expected import Coder
 from ..weights.model import load_model, save_model
 from ..weights.senses import carry_over, load_speech
-from .image import ImageLearning, build_tokens, image_batches, image_source, replay
-from .joint import MUTE, TEXT
+from .image import ImageLearning, build_tokens, image_batches, image_source
+from .joint import MUTE, replay
 from .senses import Source, Turns, draw, noised, run_turns
 from .speech import Batch, Velocity, load_utterances, say, speech_batches, speech_source
 
@@ -97,7 +97,7 @@ def train_shortcut(data: Path, out: Path, steps: int = 320) -> None:
         "audio jump": lambda one, step: audio_jump(one, teacher, read(step), draw(71, step)),
         "image": image_source(pictures, tokens, words, ImageLearning(seed=2)),
         "audio": speech_source(utterances, coder, seed=2),
-        "text": replay(data, words, load_model(TEXT)[0], seed=3),
+        "text": replay(data, words, seed=3),
     }
     turns = Turns(CYCLE, steps, rate=4e-4, warm_up=20, constant=0.3, weights=(("text", 2.0),))
     if not run_turns(turns, network, sources, out, console):

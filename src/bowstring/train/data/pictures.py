@@ -15,7 +15,7 @@ import random
 import re
 import subprocess
 import tarfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -148,6 +148,26 @@ def fetch(folder: Path) -> None:
             subprocess.run(["npm", "pack", "--silent", f"{package}@{version}"], cwd=folder, check=True)
 
 
+def members(archive: Path, names: Container[str], largest: int) -> Iterator[tuple[str, bytes]]:
+    """Files of these names inside an npm package, as they come.
+
+    Raises:
+        FileNotFoundError: the package was not fetched.
+        ValueError: one is larger than any of these should be.
+    """
+    if not archive.exists():
+        raise FileNotFoundError(f"{archive} is missing; fetch it with `bowstring data pictures --download`")
+    with tarfile.open(archive) as tar:
+        for entry in tar:
+            name = entry.name.removeprefix("package/")
+            if name in names and entry.isfile():
+                if entry.size > largest:
+                    raise ValueError(f"{archive}: {name} has {entry.size} bytes, more than {largest}")
+                file = tar.extractfile(entry)
+                assert file is not None
+                yield name, file.read()
+
+
 def member(archive: Path, name: str) -> object:
     """A JSON file inside an npm package.
 
@@ -155,16 +175,8 @@ def member(archive: Path, name: str) -> object:
         FileNotFoundError: the package was not fetched.
         ValueError: the file is missing in it, or larger than any of these should be.
     """
-    if not archive.exists():
-        raise FileNotFoundError(f"{archive} is missing; fetch it with `bowstring data pictures --download`")
-    with tarfile.open(archive) as tar:
-        for entry in tar:
-            if entry.name == f"package/{name}" and entry.isfile():
-                if entry.size > LARGEST:
-                    raise ValueError(f"{archive}: {name} has {entry.size} bytes, more than {LARGEST}")
-                file = tar.extractfile(entry)
-                assert file is not None
-                return json.loads(file.read())
+    for _, data in members(archive, {name}, LARGEST):
+        return json.loads(data)
     raise ValueError(f"{archive} has no file {name}; is it another package?")
 
 
@@ -206,22 +218,16 @@ def solids(folder: Path, concepts: Iterable[Concept], side: int = 256) -> dict[s
         FileNotFoundError: the package was not fetched.
         ValueError: an image is larger than any of these should be.
     """
-    archive = archive_of(folder, *SOLIDS[:2])
-    if not archive.exists():
-        raise FileNotFoundError(f"{archive} is missing; fetch it with `bowstring data pictures --download`")
-    wanted = {f"package/assets/{c.code.removesuffix('-fe0f')}.webp": c.name for c in concepts if c.code}
+    wanted = {
+        f"assets/{concept.code.removesuffix('-fe0f')}{variant}.webp": concept.name
+        for concept in concepts
+        if concept.code
+        for variant in ("", "-fe0f")
+    }
     out = {}
-    with tarfile.open(archive) as tar:
-        for entry in tar:
-            name = wanted.get(entry.name.replace("-fe0f.webp", ".webp"))
-            if name is None or not entry.isfile():
-                continue
-            if entry.size > LARGEST_IMAGE:
-                raise ValueError(f"{archive}: {entry.name} has {entry.size} bytes; expected {LARGEST_IMAGE}")
-            file = tar.extractfile(entry)
-            assert file is not None
-            image = Image.open(io.BytesIO(file.read()), formats=["WEBP"]).convert("RGBA")
-            out[name] = image.resize((side, side), Image.Resampling.LANCZOS)
+    for name, data in members(archive_of(folder, *SOLIDS[:2]), wanted, LARGEST_IMAGE):
+        image = Image.open(io.BytesIO(data), formats=["WEBP"]).convert("RGBA")
+        out[wanted[name]] = image.resize((side, side), Image.Resampling.LANCZOS)
     return out
 
 
