@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from bowstring.train.data.gallery import CURATED, Picture, curated, paint, plan, ways
+from bowstring.train.data.gallery import CURATED, Picture, curated, paint, plan, views, ways
 from bowstring.train.data.pictures import STYLES, Concept, Icons, is_held_out
 
 
@@ -39,3 +39,20 @@ def test_painting_follows_the_plan():
     made = paint(picture, icons, {"thing-0": concepts()[0]}, 64)
     assert made.shape == (64, 64, 3) and made.dtype == np.uint8
     assert made[32, 32].tolist() == [255, 0, 0] and made[0, 0].tolist() == [255, 255, 255]
+
+
+def test_views_are_of_icons_that_may_be_learned_from_and_differ():
+    pytest.importorskip("resvg_py")
+    pictures = plan(concepts(), 4, 2)
+    found = views(pictures, 2)
+    learned = [p for p in pictures if p.scene is None and not p.held_out]
+    assert len(found) == 2 * len(learned) and not any(p.held_out or p.scene for p in found)
+    head = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16">'
+    svg = head + '<rect width="8" height="16" fill="#f00"/></svg>'
+    icons = Icons({style: {found[0].concept: svg} for style in STYLES})
+    by_name = {c.name: c for c in concepts()}
+    first, second = (paint(one, icons, by_name, 64).astype(int) for one in found[:2])
+    assert first.shape == (64, 64, 3) and np.abs(first - second).mean() > 10
+    assert (paint(found[0], icons, by_name, 64) == first).all()
+    red = lambda image: (image[..., 1] < 128).nonzero()[1].mean()
+    assert red(first) > red(second)  # odd views are seen in a mirror

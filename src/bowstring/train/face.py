@@ -27,10 +27,10 @@ from ..speech.expected import Coder
 from ..speech.voice import voice_of
 from ..weights.model import load_model, save_model
 from ..weights.senses import carry_over, load_speech, save_face
-from .joint import MUTE, well_voiced
+from .joint import spoken, well_voiced
 from .senses import Source, Turns, draw, logit_normal, noised, run_turns
 from .shortcut import leaps
-from .speech import TIMES, Utterance, batch_of, load_utterances
+from .speech import TIMES, Utterance, batch_of
 
 ROWS = 16
 JUMPING = 0.3  # share of utterances whose speech jumps; the face takes ordinary steps beside it
@@ -98,7 +98,7 @@ def train_face(data: Path, out: Path, steps: int = 120) -> None:
     console, before = Console(), next((folder for folder in made if folder.exists()), made[-1])
     network, words, metadata = load_model(before)
     speech, table, _ = load_speech(before / "speech.parquet")
-    utterances = well_voiced(load_utterances(data / "speech.safetensors")[:-MUTE])
+    utterances = well_voiced(spoken(data))
     motions = [moved(one, seed) for seed, one in enumerate(utterances)]
     voices = [voice_of(one.frames) for one in utterances]
     told = [

@@ -20,24 +20,24 @@ from ..image import UNASKED, caption_tokens, places_after, read_captions
 from ..net.codec import INSIDE, ImageCodec
 from ..net.network import UnifiedScoreNetwork
 from .codec import as_pixels
-from .data.gallery import LEARNED, Picture, painted, plan
+from .data.gallery import LEARNED, Picture, painted, plan, views
 from .data.pictures import load
 from .senses import Source, draw, logit_normal, noised
 
-SCENES, HELD_OUT_SCENES = 2000, 100
-TIMES = (0.5, 1.2)  # centre and width of the logit of a time: a caption says most near pure noise
+SCENES, HELD_OUT_SCENES, VIEWS = 2000, 100, 6
+TIMES = (1.3, 1.3)  # centre and width of the logit of a time: a caption says most near pure noise
 
 
 @dataclass(frozen=True)
 class ImageLearning:
-    """One batch of pictures: `rows` of them, `alone` of which are icons; captions are left out with
-    probability `unasked`, styles with `unstyled`, and are the plain label with `plain`. Every picture is
-    noised `draws` times, so a caption is read once for them.
+    """One batch of pictures: `rows` of them, of which shares `alone` and `turned` are icons and other views
+    of icons, the rest being scenes; captions are left out with probability `unasked`, styles with `unstyled`,
+    and are the plain label with `plain`.
     """
 
-    rows: int = 26
-    draws: int = 2
-    alone: float = 0.85
+    rows: int = 44
+    alone: float = 0.6
+    turned: float = 0.25
     unasked: float = 0.1
     unstyled: float = 0.15
     plain: float = 0.5
@@ -46,15 +46,17 @@ class ImageLearning:
 
 @torch.no_grad()
 def build_tokens(source: Path, out: Path, codec: ImageCodec | None) -> tuple[list[Picture], Tensor]:
-    """Every picture of a large gallery and its tokens `(n, 64, 64)`, from `out` if they lie there.
+    """Every picture of a large gallery, views of its icons, and the tokens of all of them `(n, 64, 64)`, from
+    `out` if they lie there.
 
     Raises:
         FileNotFoundError: they do not, and there is no codec to make them.
     """
     _, concepts = load(source)
     pictures, path = plan(concepts, SCENES, HELD_OUT_SCENES, LEARNED), out / "tokens.safetensors"
-    if path.exists():
-        return pictures, load_file(path)["tokens"].float()
+    pictures += views(pictures, VIEWS)
+    if path.exists() and len(tokens := load_file(path)["tokens"]) == len(pictures):
+        return pictures, tokens.float()
     if codec is None:
         raise FileNotFoundError(f"{path} is missing; `bowstring train senses` writes it first")
     made: list[Tensor] = []
@@ -71,12 +73,20 @@ def build_tokens(source: Path, out: Path, codec: ImageCodec | None) -> tuple[lis
 
 
 def caption(picture: Picture, codec: TextCodec, learning: ImageLearning, rng: random.Random) -> list[int]:
-    """One way to ask for a picture, or not at all."""
+    """One way to ask for a picture, or not at all. Who does not ask for a turned one does not get it.
+    Source: Karras et al. 2022 (arXiv 2206.00364), who tell the network how a picture was changed.
+    """
     if rng.random() < learning.unasked:
         return UNASKED
     style = "" if rng.random() < learning.unstyled else picture.style
+    style = f"{style} turned".strip() if picture.view else style
     asked = picture.captions[0] if rng.random() < learning.plain else rng.choice(picture.captions)
     return caption_tokens(codec, asked, style)
+
+
+def kind(picture: Picture) -> int:
+    """0 for an icon, 1 for another view of one, 2 for a scene."""
+    return 2 if picture.scene else int(picture.view > 0)
 
 
 def image_batches(
@@ -84,17 +94,18 @@ def image_batches(
 ) -> Callable[[int], tuple[Tensor, list[list[int]], torch.Generator]]:
     """What a step learns from: tokens of pictures that are not held out, their captions, its randomness."""
     kinds = [
-        torch.tensor([i for i, p in enumerate(pictures) if not p.held_out and (p.scene is None) == icon])
-        for icon in (True, False)
+        torch.tensor([i for i, p in enumerate(pictures) if not p.held_out and kind(p) == k]) for k in range(3)
     ]
+    counts = [round(learning.rows * share) for share in (learning.alone, learning.turned)]
+    counts.append(learning.rows - sum(counts))
 
     def batch(step: int) -> tuple[Tensor, list[list[int]], torch.Generator]:
         rng, words = draw(learning.seed + 17, step), random.Random(f"{learning.seed}-{step}")
-        icons = round(learning.rows * learning.alone)
         chosen = torch.cat(
             [
-                kind[torch.randint(len(kind), (count,), generator=rng)]
-                for kind, count in zip(kinds, (icons, learning.rows - icons), strict=True)
+                some[torch.randint(len(some), (count,), generator=rng)]
+                for some, count in zip(kinds, counts, strict=True)
+                if count
             ]
         )
         return tokens[chosen], [caption(pictures[i], codec, learning, words) for i in chosen.tolist()], rng
@@ -107,15 +118,14 @@ def image_source(
 ) -> Source:
     """The flow's loss."""
     batch = image_batches(pictures, tokens, codec, learning)
-    return lambda network, step: flow_loss(network, *batch(step), learning.draws)
+    return lambda network, step: flow_loss(network, *batch(step))
 
 
 def flow_loss(
-    network: UnifiedScoreNetwork, x_0: Tensor, known: list[list[int]], rng: torch.Generator, draws: int = 1
+    network: UnifiedScoreNetwork, x_0: Tensor, known: list[list[int]], rng: torch.Generator
 ) -> Tensor:
     """Mean squared error of the velocity at times that are logit-normal."""
-    rows = torch.arange(len(x_0)).repeat(draws)
-    said, x_0 = read_captions(network, known).rows(rows), x_0[rows]
+    said = read_captions(network, known)
     t = logit_normal(len(x_0), rng, *TIMES)
     x_t, eps = noised(x_0, t, rng)
     place, cond = {"image": places_after(said.after)}, {"image": said.meaning}

@@ -28,11 +28,19 @@ from .recipes import text_more
 from .run import corpus_documents
 from .senses import Source, Turns, run_turns, text_source
 from .speech import Utterance, examples, fit_coder, load_utterances, speech_source
+from .voices import held_out
 
 EARLY = ("image", "image", "audio", "image", "image", "text")
 LATE = ("image", "text", "audio")  # what was learned first is remembered best at low rates
 TEXT = Path(__file__).parents[1] / "data" / "text"
-MUTE = 40  # the last utterances are not learned from
+MUTE = 40  # the last utterances of the teacher are not learned from
+
+
+def spoken(data: Path) -> list[Utterance]:
+    """What may be learned of speech: the teacher's, and other voices' if `bowstring data voices` made them."""
+    more = data / "voices.safetensors"
+    others = load_utterances(more) if more.exists() else []
+    return load_utterances(data / "speech.safetensors")[:-MUTE] + [o for o in others if not held_out(o)]
 
 
 def well_voiced(utterances: list[Utterance]) -> list[Utterance]:
@@ -95,18 +103,19 @@ def train_senses(data: Path, out: Path, steps: int = 3300, start: Path = TEXT, s
     image_codec = own if own.exists() else TEXT.parent / "senses" / "image.parquet"
     if "image" in network.heads:
         image_codec = start / "image.parquet"
-    utterances = load_utterances(data / "speech.safetensors")[:-MUTE]
+    utterances = spoken(data)
+    teachers = [one for one in utterances if one.speaker == 0]
     out.mkdir(parents=True, exist_ok=True)
     if "audio" in network.heads:
         shutil.copy(start / "speech.parquet", out)
-    coder = speech_coder(utterances, out / "speech.parquet")
+    coder = speech_coder(teachers, out / "speech.parquet")
     console.print("drawing pictures and encoding them; the first time takes some minutes")
     pictures, tokens = build_tokens(data, out.parent / "image-tokens", load_codec(image_codec))
     torch.manual_seed(seed + 1)
     if "image" not in network.heads:
         network.add_head("image").spread.copy_(picture_spread(pictures, tokens))
     if "audio" not in network.heads:
-        network.add_head("audio").spread.copy_(left_over(utterances, coder))
+        network.add_head("audio").spread.copy_(left_over(teachers, coder))
     turns = Turns(course(steps), steps, rate=8e-4, constant=0.1, weights=(("text", 2.0),), modulation=0.2)
     sources = {
         "audio": speech_source(utterances, coder, seed),

@@ -20,9 +20,9 @@ from ..speech.expected import Coder
 from ..weights.model import load_model, save_model
 from ..weights.senses import carry_over, load_speech
 from .image import ImageLearning, build_tokens, image_batches, image_source
-from .joint import MUTE, replay
+from .joint import replay, spoken
 from .senses import Source, Turns, draw, noised, run_turns
-from .speech import Batch, Velocity, load_utterances, say, speech_batches, speech_source
+from .speech import Batch, Velocity, say, speech_batches, speech_source
 
 CYCLE = ("image jump", "audio jump", "image jump", "image", "audio jump", "text", "image jump", "audio")
 SIZES = (0.25, 0.5, 1.0)  # of jumps, and how often each is learned
@@ -86,7 +86,7 @@ def train_shortcut(data: Path, out: Path, steps: int = 320) -> None:
     network, words, metadata = load_model(before)
     teacher = copy.deepcopy(network).eval().requires_grad_(requires_grad=False)
     network.train().requires_grad_()
-    utterances = load_utterances(data / "speech.safetensors")[:-MUTE]
+    utterances = spoken(data)
     speech, table, _ = load_speech(before / "speech.parquet")
     pictures, tokens = build_tokens(data, out.parent / "image-tokens", None)
     coder = Coder(speech, table)

@@ -34,11 +34,14 @@ HELD_OUT_WARPS = (Warp(0.55, 0.9), Warp(1.25, 1.12))  # two pseudo-speakers that
 
 @dataclass(frozen=True)
 class Utterance:
-    """sounds: `(p,)` ids; durations: `(p,)` in frames of 8 ms; frames: what was said."""
+    """sounds: `(p,)` ids; durations: `(p,)` in frames of 8 ms; frames: what was said; and who spoke, 0 being
+    the teacher of most of them.
+    """
 
     sounds: np.ndarray
     durations: np.ndarray
     frames: Frames
+    speaker: int = 0
 
 
 def is_held_out(warp: Warp) -> bool:
@@ -56,6 +59,7 @@ def save_utterances(path: Path, utterances: Sequence[Utterance]) -> None:
         "sounds": np.concatenate([u.sounds for u in utterances]).astype(np.int16),
         "durations": np.concatenate([u.durations for u in utterances]).astype(np.float32),
         "counts": np.array([[len(u.sounds), len(u.frames)] for u in utterances], np.int32),
+        "speakers": np.array([u.speaker for u in utterances], np.int16),
         "pitch": np.concatenate([f.pitch for f in frames]).astype(np.float32),
         "voiced": np.concatenate([f.voiced for f in frames]).astype(np.float16),
         "envelope": np.concatenate([f.envelope for f in frames]).astype(np.float16),
@@ -66,12 +70,15 @@ def save_utterances(path: Path, utterances: Sequence[Utterance]) -> None:
 
 
 def load_utterances(path: Path) -> list[Utterance]:
+    """All of a file."""
     a = load_file(path)
     out, p, f = [], 0, 0
-    for sounds, count in a["counts"].tolist():
+    speakers = a["speakers"].tolist() if "speakers" in a else [0] * len(a["counts"])
+    for (sounds, count), speaker in zip(a["counts"].tolist(), speakers, strict=True):
         s, here = slice(p, p + sounds), slice(f, f + count)
         parts = (a[name][here].astype(np.float32) for name in ("pitch", "voiced", "envelope", "noise"))
-        out.append(Utterance(a["sounds"][s].astype(np.int64), a["durations"][s], Frames(*parts)))
+        read = a["sounds"][s].astype(np.int64), a["durations"][s], Frames(*parts)
+        out.append(Utterance(*read, speaker))
         p, f = p + sounds, f + count
     return out
 
@@ -89,7 +96,7 @@ def as_warped(utterance: Utterance, warp: Warp) -> Utterance:
         return values[low] * (1 - w) + values[low + 1] * w
 
     moved = Frames(*(read(part) for part in (frames.pitch, frames.voiced, frames.envelope, frames.noise)))
-    return Utterance(utterance.sounds, utterance.durations * count / len(frames), moved)
+    return Utterance(utterance.sounds, utterance.durations * count / len(frames), moved, utterance.speaker)
 
 
 @dataclass(frozen=True)
@@ -166,8 +173,11 @@ def speech_loss(network: UnifiedScoreNetwork, batch: Batch, rng: torch.Generator
 def speech_batches(
     utterances: Sequence[Utterance], coder: Coder[Frames], rows: int = 36, seed: int = 0
 ) -> Callable[[int], Batch]:
-    """Utterances of about one length by pseudo-speakers; half keep the teacher's own voice."""
+    """Utterances of about one length by pseudo-speakers; half keep the voice that spoke them."""
     by_length = sorted(utterances, key=lambda one: len(one.frames))
+    of: dict[int, list[Utterance]] = {}
+    for one in utterances:
+        of.setdefault(one.speaker, []).append(one)
     near = min(4 * rows, len(by_length))
 
     def batch(step: int) -> Batch:
@@ -178,7 +188,8 @@ def speech_batches(
             warp = draw_warp(rng)
             warp = Warp() if rng.random() < 0.5 or is_held_out(warp) else warp
             said = as_warped(by_length[i], warp)
-            other = as_warped(utterances[int(rng.integers(len(utterances)))], warp)
+            same = of[said.speaker]
+            other = as_warped(same[int(rng.integers(len(same)))], warp)
             try:
                 voices.append(voice_of(other.frames))  # told by what the same voice says elsewhere
             except ValueError:

@@ -11,6 +11,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.progress import track
@@ -50,6 +51,26 @@ class Reading:
         return analyse(self.signal.astype(np.float32), pitch, voiced[nearest].astype(np.float32))
 
 
+def timed_session(graph: Any, outputs: Iterable[str], where: str) -> Any:
+    """Runs a graph on one thread, further values inside it being outputs, too.
+
+    Raises:
+        ValueError: it computes no such value, so it is another version.
+    """
+    import onnx
+    import onnxruntime
+
+    made = {name for node in graph.graph.node for name in node.output}
+    for name in outputs:
+        if name not in made:
+            raise ValueError(f"{where} computes no {name}; expected the version that pyproject.toml names")
+        graph.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(graph.SerializeToString(), options)
+
+
 class Teacher:
     """Reads aloud with exact times.
 
@@ -61,28 +82,25 @@ class Teacher:
     def __init__(self) -> None:
         import hibari
         import onnx
-        import onnxruntime
 
         self.voice = hibari.Hibari()
         graph = onnx.load(self.voice.model_path)
-        if not any(DURATIONS in node.output for node in graph.graph.node):
-            raise ValueError(f"{self.voice.model_path} computes no {DURATIONS}; expected hibari-tts 0.2")
-        graph.graph.output.append(onnx.helper.make_tensor_value_info(DURATIONS, onnx.TensorProto.FLOAT, None))
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        self.session = onnxruntime.InferenceSession(graph.SerializeToString(), options)
+        self.session = timed_session(graph, [DURATIONS], self.voice.model_path)
+
+    def sounds(self, text: str) -> Iterator[tuple[str, np.ndarray]]:
+        """Every sentence of a text: its symbols, and the numbers that graphs know them by, `(1, p + 2)`."""
+        for symbols in self.voice.phonemize(text):
+            known = "".join(c for c in symbols if c in self.voice.vocab)
+            yield known, np.array([self.voice.ids(symbols)], np.int64)
 
     def read(self, text: str, seed: int = 0) -> Iterator[Reading]:
         """Every sentence of a text."""
         from hibari import dsp
 
-        for symbols in self.voice.phonemize(text):
-            known = [c for c in symbols if c in self.voice.vocab]
-            ids = np.array([self.voice.ids(symbols)], np.int64)
+        for symbols, ids in self.sounds(text):
             *parts, durations = self.session.run(None, {"ids": ids, "speed": np.ones(1, np.float32)})
             signal = dsp.synth(*(part[0] for part in parts), np.random.default_rng(seed))
-            yield Reading("".join(known), durations.reshape(-1) * TICK / RATE, signal, parts[5][0])
+            yield Reading(symbols, durations.reshape(-1) * TICK / RATE, signal, parts[5][0])
 
 
 def aligned(symbols: str, seconds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

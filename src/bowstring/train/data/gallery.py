@@ -10,14 +10,14 @@ import json
 import random
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 
-from .pictures import STYLES, Concept, Icons, Scene, alone, captions, drawn, is_held_out, load, scenes
+from .pictures import STYLES, Concept, Icons, Scene, alone, captions, drawn, is_held_out, load, scenes, turned
 
 CURATED = {0, 3, 4, 5, 6, 7}  # smileys, animals, food, places, games, objects; people look too much alike
 LEARNED = {3}  # what the trunk learns to paint: animals and plants
@@ -27,13 +27,16 @@ SCENES, HELD_OUT_SCENES = 600, 100
 
 @dataclass(frozen=True)
 class Picture:
-    """One picture of a gallery: ways to ask for it, its style, and the things that are in it."""
+    """One picture of a gallery: ways to ask for it, its style, and the things that are in it. A `view`
+    above 0 is an icon's picture seen otherwise.
+    """
 
     captions: tuple[str, ...]
     style: str
     concept: str  # the icon's name; empty for a scene
     held_out: bool
     scene: Scene | None = None
+    view: int = 0
 
 
 def curated(concepts: list[Concept], groups: set[int] = CURATED) -> list[Concept]:
@@ -68,10 +71,18 @@ def plan(
     return icons + made
 
 
+def views(pictures: list[Picture], count: int) -> list[Picture]:
+    """So many views of every icon that may be learned from."""
+    icons = [picture for picture in pictures if picture.scene is None and not picture.held_out]
+    return [replace(picture, view=number) for picture in icons for number in range(1, count + 1)]
+
+
 def paint(picture: Picture, icons: Icons, by_name: dict[str, Concept], side: int) -> np.ndarray:
     """`(side, side, 3)` bytes."""
     if picture.scene is not None:
         return drawn(picture.scene, icons, side)
+    if picture.view:
+        return turned(by_name[picture.concept], icons, picture.style, side, picture.view)
     return alone(by_name[picture.concept], icons, picture.style, side)
 
 

