@@ -1,44 +1,10 @@
 import random
 
-import numpy as np
 import pytest
 import torch
 
-from bowstring.bench.judges import NameJudge, components, crop, named_colour, things
-from bowstring.train.data.pictures import COLOURS
+from bowstring.bench.judges import NameJudge
 from bowstring.train.features import POOLED, appearance, colours, read_arrays
-
-
-def scene(boxes, ground=(0.75, 0.87, 0.96)):
-    picture = np.tile(np.array(ground), (256, 256, 1))
-    for (y, x, side), name in boxes:
-        picture[y : y + side, x : x + side] = np.array(COLOURS[name]) / 255
-    return picture
-
-
-def test_things_are_found_with_place_and_colour():
-    found = things(scene([((20, 30, 80), "red"), ((160, 150, 60), "blue")]))
-    assert [one.colour for one in found] == ["red", "blue"]
-    assert found[0].x == pytest.approx(70 / 256, abs=0.03)
-    assert found[1].y == pytest.approx(190 / 256, abs=0.03)
-    assert crop(scene([((20, 30, 80), "red")]), found[0]).shape == (3, 128, 128)
-
-
-def test_nothing_is_found_on_an_empty_ground():
-    assert things(scene([])) == []
-
-
-def test_cells_that_are_close_are_one_component():
-    mask = np.zeros((64, 64), bool)
-    mask[2:6, 2:6] = mask[7:9, 2:6] = mask[30:34, 40:44] = True
-    assert sorted(map(len, components(mask))) == [16, 24]
-
-
-@pytest.mark.parametrize("name", COLOURS)
-def test_a_shaded_colour_keeps_its_name(name):
-    rng = np.random.default_rng(0)
-    tone = np.array(COLOURS[name]) / 255
-    assert named_colour(tone * rng.uniform(0.6, 1.0, (200, 1))) == name
 
 
 def test_ranks_count_the_names_that_score_higher():

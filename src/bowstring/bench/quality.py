@@ -21,12 +21,13 @@ from ..image import Painting, caption_tokens, paint
 from ..net.codec import INSIDE, ImageCodec
 from ..report import network_facts
 from ..train.codec import as_pixels, codec_decibels, halved
-from ..train.data.gallery import LEARNED, SIDE, Picture, painted, plan
+from ..train.data.gallery import LEARNED, SIDE, Picture, curated, painted, plan
 from ..train.data.pictures import load
 from ..train.features import POOLED
 from ..train.run import corpus_documents
 from ..weights.model import load_model
-from .judges import NameJudge, judged_scene, look
+from .detector import Detector, Found, judged_scene
+from .judges import NameJudge, look
 from .likelihood import by_length, held_out, score_bound, score_causal
 from .speaking import measure_speech
 
@@ -115,7 +116,7 @@ def measure_pictures(engine: ArrowEngine, source: Path, judge_path: Path, *, qui
     numbers |= curve[50]
     numbers["curve"] = {str(steps): row for steps, row in curve.items()}
     numbers["keep_4_of_50"] = kept(curve[4], curve[50])
-    numbers |= scene_numbers(engine, codec, judge, sets, source)
+    numbers |= scene_numbers(engine, codec, sets, source)
     return numbers
 
 
@@ -131,20 +132,31 @@ def kept(few: dict[str, float], many: dict[str, float]) -> dict[str, float]:
     return out | {"smallest": min(out.values())}
 
 
-def scene_numbers(
-    engine: ArrowEngine, codec: ImageCodec, judge: NameJudge, sets: Pictures, source: Path
-) -> dict[str, float]:
+def scene_numbers(engine: ArrowEngine, codec: ImageCodec, sets: Pictures, source: Path) -> dict[str, float]:
     """Held-out scenes, taken apart: all right, and each of objects, colours, relations; the same of real
-    ones.
+    ones, and of real ones that were asked for otherwise.
     """
+    asked = [picture.scene for picture in sets.scenes if picture.scene is not None]
     made = small(codec, drawn_pictures(engine, sets.scenes, Painting(steps=50)))
-    numbers = {}
-    for name, pixels in (("", made), ("_real", real(sets.scenes, source))):
-        rows = [
-            judged_scene(judge, picture.scene, (image.permute(1, 2, 0).numpy() + 1) / 2, seed=i)
-            for i, (picture, image) in enumerate(zip(sets.scenes, pixels, strict=True))
-            if picture.scene is not None
+    icons, concepts = load(source)
+    known = curated(concepts, LEARNED)
+    detectors = {style: Detector(icons, known, style) for style in {scene.style for scene in asked}}
+
+    def taken_apart(pixels: Tensor) -> list[list[Found]]:
+        return [
+            detectors[scene.style].find((image.permute(1, 2, 0).numpy() + 1) / 2, len(scene.things))
+            for scene, image in zip(asked, pixels, strict=True)
         ]
+
+    drawings = taken_apart(real(sets.scenes, source))
+    others = asked[1:] + asked[:1]
+    numbers = {}
+    for name, scenes, found in (
+        ("", asked, taken_apart(made)),
+        ("_real", asked, drawings),
+        ("_other", others, drawings),
+    ):
+        rows = [judged_scene(scene, one) for scene, one in zip(scenes, found, strict=True)]
         numbers[f"scene_accuracy{name}"] = float(np.mean([all(row.values()) for row in rows]))
         for part in ("objects", "colours", "relations"):
             numbers[f"scene_{part}{name}"] = float(np.mean([row[part] for row in rows]))

@@ -37,7 +37,7 @@ MUTE = 40  # the last utterances of the teacher are not learned from
 
 
 def spoken(data: Path) -> list[Utterance]:
-    """What may be learned of speech: the teacher's, and other voices' if `bowstring data voices` made them."""
+    """What is learned of speech: the teacher's, and other voices' if `bowstring data voices` made them."""
     more = data / "voices.safetensors"
     others = load_utterances(more) if more.exists() else []
     return load_utterances(data / "speech.safetensors")[:-MUTE] + [o for o in others if not held_out(o)]
