@@ -33,7 +33,20 @@ LETTERS = Path(__file__).parent / "data" / "letters"
 GAPS = (4, 8, 16, 32)  # lengths tried when that of an infill is not known
 LONGEST_GAP = 64
 CODE_WORDS = ("def ", "import ", "return ", "class ")
+ABOUT = "a story about "
 NOT_YET = "this model has no {0} head; its modalities are {1}"
+
+
+def as_story(prompt: str) -> str:
+    """What to write when this is to be told of: "a fox" asks for "a story about a fox".
+
+    >>> as_story("the brave cat"), as_story("tell me a story about a cat")
+    ('a story about the brave cat', 'tell me a story about a cat')
+    """
+    named = (
+        prompt.lower().startswith(("a ", "an ", "the ")) and "story" not in prompt and "tale" not in prompt
+    )
+    return ABOUT + prompt if named else prompt
 
 
 def model_folder(name: Path | str | None) -> Path:
@@ -248,7 +261,8 @@ class ArrowEngine:
     ) -> Conversation:
         """Answers with text, speech, a face and a picture, on one clock.
 
-        The text comes first; speech, face and picture are then made together, one evaluation a step for all.
+        The text comes first, a story if a thing is named; speech, face and picture are then made together,
+        one evaluation a step for all.
 
         Args:
             text: what to say; by default the model writes it.
@@ -278,14 +292,14 @@ class ArrowEngine:
         """As `converse`, but yields every step of the writing and of the picture."""
         for modality in ("audio", "avatar", *(["image"] if picture else [])):
             self._has(modality)
-        spoken = text
+        spoken, subject = text, prompt.removeprefix(ABOUT)
         if spoken is None:
-            for frame in self.stream(prompt, max_tokens=max_tokens, seed=how.get("seed", 0)):
+            for frame in self.stream(as_story(prompt), max_tokens=max_tokens, seed=how.get("seed", 0)):
                 yield frame
                 if isinstance(frame, Result):
                     spoken = whole_sentences(frame.text)
         self._prompt(prompt, "text")
-        caption = caption_tokens(self.codec, prompt, style) if picture else None
+        caption = caption_tokens(self.codec, subject, style) if picture else None
         matched = None if voice is None else self.narrator.voice_in(voice)
         said = _string(spoken, "the text")
         yield from self.converser.stream(

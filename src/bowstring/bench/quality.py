@@ -103,7 +103,7 @@ def measure_pictures(engine: ArrowEngine, source: Path, judge_path: Path, *, qui
             numbers[f"rprecision{rank}_{name}_real"] = value
     numbers["rprecision5_chance"] = 0.05
     curve: dict[int, dict[str, float]] = {}
-    for steps in FEW if not quick else (4, 50):
+    for steps in FEW:
         how = Painting(steps=steps)
         made = {
             name: look(small(codec, drawn_pictures(engine, getattr(sets, name), how)))
@@ -191,7 +191,7 @@ def measure(
     engine = ArrowEngine.load(model)
     numbers = measure_pictures(engine, data, Path("bench/judges/judge.safetensors"), quick=quick)
     if "audio" in engine.network.heads:
-        speech = measure_speech(engine, quick=quick)
+        speech = measure_speech(engine, data, quick=quick)
         kept_too = numbers["keep_4_of_50"] | speech["keep_4_of_50"]
         kept_too["smallest"] = min(kept_too.values())
         numbers |= speech | {"keep_4_of_50": kept_too}

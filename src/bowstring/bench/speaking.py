@@ -6,6 +6,7 @@ The teacher's own sound is the ceiling; the same sound through our codec says wh
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,8 +18,9 @@ from ..face.animate import animate, closures, lag, loudness
 from ..speech.narrator import limited
 from ..speech.voice import Warp
 from ..train.data.sentences import HARVARD
-from ..train.speech import HELD_OUT_WARPS, as_warped
+from ..train.speech import HELD_OUT_WARPS, as_warped, load_utterances
 from ..train.teacher import Teacher, as_utterance
+from ..train.voices import held_out
 from .hearing import alike, heard, opinion, voice_vector, word_errors
 
 FEW = (1, 2, 4, 8, 50)
@@ -33,8 +35,10 @@ def judged(texts: Sequence[str], signals: Sequence[np.ndarray]) -> dict[str, flo
     }
 
 
-def measure_speech(engine: ArrowEngine, *, quick: bool) -> dict[str, Any]:
-    """Everything about speech. See the keys."""
+def measure_speech(engine: ArrowEngine, data: Path, *, quick: bool) -> dict[str, Any]:
+    """Everything about speech. See the keys; a base voice that was held out is among them if `bowstring data
+    voices` made it.
+    """
     texts, teacher = HARVARD[: 20 if quick else 50], Teacher()
     numbers: dict[str, Any] = {"sentences": len(texts)}
     readings = [next(teacher.read(text)) for text in texts]
@@ -46,7 +50,7 @@ def measure_speech(engine: ArrowEngine, *, quick: bool) -> dict[str, Any]:
     ]
     numbers |= {f"{name}_codec": value for name, value in judged(texts, coded).items()}
     curve = {}
-    for steps in FEW if not quick else (4, 50):
+    for steps in FEW:
         curve[steps] = judged(texts, [engine.say(text, steps=steps).audio for text in texts])
     numbers |= judged(texts, [engine.say(text).audio for text in texts])
     numbers["speech_curve"] = {str(steps): row for steps, row in curve.items()}
@@ -54,7 +58,10 @@ def measure_speech(engine: ArrowEngine, *, quick: bool) -> dict[str, Any]:
         "words": (1 - curve[4]["wer"]) / (1 - curve[50]["wer"]),
         "dnsmos": curve[4]["dnsmos_ovrl"] / curve[50]["dnsmos_ovrl"],
     }
-    return numbers | {"similarity": similarity(engine, teacher)} | face_numbers(engine, texts[:10])
+    numbers["similarity"] = similarity(engine, teacher)
+    if (voices := data / "voices.safetensors").exists():
+        numbers["similarity_base"] = base_similarity(engine, voices)
+    return numbers | face_numbers(engine, texts[:10])
 
 
 def similarity(engine: ArrowEngine, teacher: Teacher) -> dict[str, float]:
@@ -80,6 +87,19 @@ def similarity(engine: ArrowEngine, teacher: Teacher) -> dict[str, float]:
         "cloned": alike(references[1:], cloned),
         "cloned_by_the_other": alike(references[1:], cloned[::-1]),
     }
+
+
+def base_similarity(engine: ArrowEngine, path: Path) -> dict[str, float]:
+    """The same of a base voice that nothing learned from; the other one is our own."""
+    spoken = [one for one in load_utterances(path) if held_out(one)]
+    half = len(spoken) // 2
+    told, more = (
+        np.concatenate([limited(synthesise(calmed(one.frames))) for one in some])
+        for some in (spoken[:half], spoken[half:])
+    )
+    say = lambda voice: np.concatenate([engine.say(text, voice=voice).audio for text in OTHERS])  # noqa: E731
+    heard_first, *others = map(voice_vector, (told, more, say(None), say(told)))
+    return dict(zip(("same", "other", "cloned"), (float(heard_first @ one) for one in others), strict=True))
 
 
 def face_numbers(engine: ArrowEngine, texts: Sequence[str]) -> dict[str, float]:
