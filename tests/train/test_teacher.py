@@ -1,5 +1,7 @@
 """What is learned of speech and faces: exact times, and heads that leave the rest alone."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -13,8 +15,18 @@ from bowstring.speech.align import ALPHABET, spans_of
 from bowstring.speech.expected import Coder, features
 from bowstring.speech.voice import Warp, voice_of
 from bowstring.train.face import face_loss, moved
-from bowstring.train.speech import Utterance, as_warped, batch_of, fit_coder, speech_loss
+from bowstring.train.speech import (
+    Utterance,
+    as_warped,
+    batch_of,
+    fit_coder,
+    load_utterances,
+    save_utterances,
+    speech_batches,
+    speech_loss,
+)
 from bowstring.train.teacher import aligned
+from bowstring.train.voices import EACH, HELD_OUT_VOICE, VOICES, held_out, texts_of
 from tests.conftest import build_network
 
 
@@ -106,3 +118,29 @@ def test_a_token_that_is_a_sum_of_its_sounds_is_expected_exactly():
     for tokens, *known in told:
         error = np.square(coder.expected(*known) - tokens).mean() / tokens.var()
         assert error < 0.02  # the ridge's
+
+
+def test_no_two_voices_read_the_same_and_the_held_out_one_reads_what_nobody_learns():
+    texts = [f"sentence {i}" for i in range(EACH * len(VOICES))]
+    read = [texts_of(number, texts) for number in range(len(VOICES))]
+    learned = [
+        text for name, some in zip(VOICES, read, strict=True) if name != HELD_OUT_VOICE for text in some
+    ]
+    assert len(VOICES) == 28 and len(learned) == len(set(learned)) == EACH * 27
+    hidden = VOICES.index(HELD_OUT_VOICE)
+    assert not set(read[hidden]) & set(texts)
+    assert held_out(replace(utterance(), speaker=hidden + 1)) and not held_out(utterance())
+
+
+def test_who_spoke_is_kept_and_voices_are_told_by_themselves(tmp_path):
+    spoken = [replace(utterance(seed), speaker=seed % 2) for seed in range(8)]
+    save_utterances(tmp_path / "speech.safetensors", spoken)
+    again = load_utterances(tmp_path / "speech.safetensors")
+    assert [one.speaker for one in again] == [one.speaker for one in spoken]
+    assert as_warped(again[1], Warp(pitch=1.2)).speaker == 1
+    high = [
+        replace(one, frames=replace(one.frames, pitch=one.frames.pitch * (1 + one.speaker))) for one in again
+    ]
+    batch = speech_batches(high, fit_coder(high), rows=24, seed=1)(0)
+    pitch = batch.voice[:, -2]  # of the voice: a log, three times as large
+    assert pitch.max() - pitch.min() > 1.5  # both speakers are among them

@@ -31,7 +31,15 @@ from .speech import Utterance, examples, fit_coder, load_utterances, speech_sour
 from .voices import held_out
 
 EARLY = ("image", "image", "audio", "image", "image", "text")
-LATE = ("image", "text", "audio")  # what was learned first is remembered best at low rates
+LATE = (
+    "image",
+    "text",
+    "audio",
+    "text",
+    "image",
+    "audio",
+    "text",
+)  # what was learned first is remembered best at low rates
 TEXT = Path(__file__).parents[1] / "data" / "text"
 MUTE = 40  # the last utterances of the teacher are not learned from
 

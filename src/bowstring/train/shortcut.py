@@ -24,7 +24,7 @@ from .joint import replay, spoken
 from .senses import Source, Turns, draw, noised, run_turns
 from .speech import Batch, Velocity, say, speech_batches, speech_source
 
-CYCLE = ("image jump", "audio jump", "image jump", "image", "audio jump", "text", "image jump", "audio")
+CYCLE = ("image jump", "audio jump", "text", "image jump", "image", "audio jump", "text", "audio")
 SIZES = (0.25, 0.5, 1.0)  # of jumps, and how often each is learned
 SHARES = (0.6, 0.25, 0.15)
 WALK = 3  # steps of second order that the teacher takes for a jump
