@@ -31,15 +31,8 @@ from .speech import Utterance, examples, fit_coder, load_utterances, speech_sour
 from .voices import held_out
 
 EARLY = ("image", "image", "audio", "image", "image", "text")
-LATE = (
-    "image",
-    "text",
-    "audio",
-    "text",
-    "image",
-    "audio",
-    "text",
-)  # what was learned first is remembered best at low rates
+# what was learned first is remembered best at low rates
+LATE = ("image", "text", "audio", "text", "image", "audio", "text")
 TEXT = Path(__file__).parents[1] / "data" / "text"
 MUTE = 40  # the last utterances of the teacher are not learned from
 
@@ -91,7 +84,7 @@ def begun(start: Path) -> tuple[UnifiedScoreNetwork, TextCodec, Metadata]:
 
 
 def course(steps: int, late: float = 0.4) -> tuple[str, ...]:
-    """Whose turn each step is: mostly pictures', and in the last share of the steps everybody's."""
+    """Whose turn each step is: mostly pictures', and in the last share of the steps everybody's, three of seven text's."""
     early = round((1 - late) * steps / len(EARLY))
     return EARLY * early + LATE * (steps // len(LATE) + 1)
 
