@@ -84,7 +84,9 @@ def begun(start: Path) -> tuple[UnifiedScoreNetwork, TextCodec, Metadata]:
 
 
 def course(steps: int, late: float = 0.4) -> tuple[str, ...]:
-    """Whose turn each step is: mostly pictures', and in the last share of the steps everybody's, three of seven text's."""
+    """Whose turn each step is: mostly pictures', and in the last share of the steps everybody's,
+    three of seven text's.
+    """
     early = round((1 - late) * steps / len(EARLY))
     return EARLY * early + LATE * (steps // len(LATE) + 1)
 
