@@ -128,11 +128,15 @@ def as_utterance(reading: Reading) -> Utterance:
     return Utterance(ids, durations * len(frames) / durations.sum(), frames)
 
 
+def short(readings: Iterable[Reading]) -> list[Utterance]:
+    """Those that are not too long to be learned from."""
+    return [as_utterance(one) for one in readings if len(one.signal) <= LONGEST * FRAMES * HOP]
+
+
 def utterances_of(texts: list[str], teacher: Teacher | None = None) -> list[Utterance]:
     """Every sentence that is not too long, read and taken apart."""
     teacher = teacher or Teacher()
-    readings = (reading for text in texts for reading in teacher.read(text))
-    return [as_utterance(one) for one in readings if len(one.signal) <= LONGEST * FRAMES * HOP]
+    return short(reading for text in texts for reading in teacher.read(text))
 
 
 def build_speech(documents: Iterable[Document], path: Path, count: int = SENTENCES) -> list[Utterance]:

