@@ -11,7 +11,7 @@ from bowstring.diagnose import frechet, virial
 from bowstring.energy import phi4
 from bowstring.iterate import last
 from bowstring.net.config import NetworkConfig
-from bowstring.net.fields import FieldNetwork, Patches, UNet
+from bowstring.net.fields import FieldNetwork, Patches
 from bowstring.physics.files import load_fields, save_fields
 from bowstring.physics.generate import MultiScaleGenerator, Wishes, denoising, fields, relaxed
 from bowstring.physics.measure import divergence, spectrum, spectrum_error
@@ -165,13 +165,6 @@ def test_networks_see_a_torus_and_start_without_a_correction():
     torch.nn.init.normal_(head.leave.weight)
     shifted = net("8", x.roll(8, 3), t, condition)  # the trunk sees places, so only sites move along exactly
     assert shifted.shape == (2, 1, 32, 32) and (shifted != 0).all()
-    unet = UNet(Patches(2, 1, 1), 3, width=8, levels=2)
-    assert (unet("8", x, t, condition) == 0).all()
-    torch.nn.init.normal_(unet.leave.weight)
-    shifted = unet("8", x.roll((4, -8), (2, 3)), t, condition)
-    torch.testing.assert_close(
-        shifted, unet("8", x, t, condition).roll((4, -8), (2, 3)), atol=1e-4, rtol=1e-4
-    )
 
 
 def test_distances_have_their_known_values():

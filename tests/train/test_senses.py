@@ -52,8 +52,9 @@ def test_a_course_is_mostly_pictures_first_and_everybodys_in_the_end():
     assert len(turns) == 1000
     early, late = turns[:600], turns[600:]
     assert [early.count(name) for name in ("image", "audio", "text")] == [400, 100, 100]
-    shares = {"image": 2 / 7, "audio": 2 / 7, "text": 3 / 7}
+    shares = {"image": 2 / 9, "audio": 3 / 9, "text": 4 / 9}
     assert all(abs(late.count(name) - 400 * share) <= 1 for name, share in shares.items())
+    assert course(90, late=1.0)[:90].count("image") == 20
 
 
 def test_a_loud_head_takes_nothing_from_the_trunk():

@@ -1,12 +1,11 @@
-"""Networks of physical fields on a torus: the trunk over patches, and a convolutional U-Net beside it.
+"""The network of physical fields on a torus: the trunk over patches.
 
-Shapes: b fields of c channels, `(b, c, h, w)`; t `(b,)`; a condition `(b, n)`. Both networks answer with a
-correction to a linear estimate that they are shown (`physics.denoise`), and start by correcting nothing.
+Shapes: b fields of c channels, `(b, c, h, w)`; t `(b,)`; a condition `(b, n)`. The network answers with a
+correction to a linear estimate that it is shown (`physics.denoise`), and starts by correcting nothing.
 """
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass
 
 import torch
@@ -99,55 +98,3 @@ class FieldNetwork(nn.Module):
         flat = tokens.flatten(2).transpose(1, 2) + told[:, None]
         hidden, _ = self.trunk(flat, place, t[:, None])
         return self.heads[head](hidden.transpose(1, 2).unflatten(2, (h, w)), x, told)
-
-
-class Block(nn.Module):
-    """Two circular convolutions with the time's shift between them, and a way around."""
-
-    def __init__(self, before: int, after: int, features: int) -> None:
-        super().__init__()
-        self.first = nn.Conv2d(before, after, 3, padding=1, padding_mode="circular")
-        self.second = nn.Conv2d(after, after, 3, padding=1, padding_mode="circular")
-        self.shift = nn.Linear(features, after)
-        self.around = nn.Conv2d(before, after, 1)
-
-    def forward(self, x: Tensor, features: Tensor) -> Tensor:
-        y = F.silu(self.first(x)) + self.shift(features)[:, :, None, None]
-        return self.around(x) + self.second(F.silu(y))
-
-
-class UNet(nn.Module):
-    """The convolutional preset: `levels` halvings, `width` doubling with each (Ho et al. 2020, without
-    attention). Slower than patches on a CPU; it takes the place of a `FieldNetwork`."""
-
-    def __init__(self, shape: Patches, conditions: int, width: int = 32, levels: int = 3) -> None:
-        super().__init__()
-        sizes = [width * 2**i for i in range(levels + 1)]
-        features = 4 * width
-        self.time = nn.Linear(256, features)
-        self.condition = nn.Linear(conditions, features)
-        self.enter = nn.Conv2d(shape.channels, width, 3, padding=1, padding_mode="circular")
-        self.fall = nn.ModuleList(Block(a, b, features) for a, b in itertools.pairwise(sizes))
-        self.middle = Block(sizes[-1], sizes[-1], features)
-        self.rise = nn.ModuleList(
-            Block(b + b, a, features) for a, b in zip(sizes[::-1][1:], sizes[::-1], strict=False)
-        )
-        self.leave = nn.Conv2d(width, shape.out, 3, padding=1, padding_mode="circular")
-        nn.init.zeros_(self.leave.weight)
-        nn.init.zeros_(self.leave.bias)  # type: ignore[arg-type]
-        self.forwards = 0
-
-    def forward(self, head: str, x: Tensor, t: Tensor, condition: Tensor) -> Tensor:
-        """As `FieldNetwork.forward`; there is one head only."""
-        self.forwards += 1
-        features = F.silu(self.time(sinusoid(t)) + self.condition(condition))
-        x, kept = self.enter(x), []
-        for block in self.fall:
-            x = block(x, features)
-            kept.append(x)
-            x = F.avg_pool2d(x, 2)
-        x = self.middle(x, features)
-        for block in self.rise:
-            x = F.interpolate(x, scale_factor=2, mode="nearest")
-            x = block(torch.cat([x, kept.pop()], 1), features)
-        return self.leave(x)

@@ -32,7 +32,7 @@ from .voices import held_out
 
 EARLY = ("image", "image", "audio", "image", "image", "text")
 # what was learned first is remembered best at low rates
-LATE = ("image", "text", "audio", "text", "image", "audio", "text")
+LATE = ("audio", "text", "image", "text", "audio", "text", "audio", "image", "text")
 TEXT = Path(__file__).parents[1] / "data" / "text"
 MUTE = 40  # the last utterances of the teacher are not learned from
 
@@ -85,7 +85,7 @@ def begun(start: Path) -> tuple[UnifiedScoreNetwork, TextCodec, Metadata]:
 
 def course(steps: int, late: float = 0.4) -> tuple[str, ...]:
     """Whose turn each step is: mostly pictures', and in the last share of the steps everybody's,
-    three of seven text's.
+    four of nine text's.
     """
     early = round((1 - late) * steps / len(EARLY))
     return EARLY * early + LATE * (steps // len(LATE) + 1)
@@ -115,11 +115,12 @@ def train_senses(data: Path, out: Path, steps: int = 3300, start: Path = TEXT, s
     console.print("drawing pictures and encoding them; the first time takes some minutes")
     pictures, tokens = build_tokens(data, out.parent / "image-tokens", load_codec(image_codec))
     torch.manual_seed(seed + 1)
+    late, rate = (1.0, 6e-4) if "image" in network.heads else (0.4, 8e-4)
     if "image" not in network.heads:
         network.add_head("image").spread.copy_(picture_spread(pictures, tokens))
     if "audio" not in network.heads:
         network.add_head("audio").spread.copy_(left_over(teachers, coder))
-    turns = Turns(course(steps), steps, rate=8e-4, constant=0.1, weights=(("text", 2.0),), modulation=0.2)
+    turns = Turns(course(steps, late), steps, rate, constant=0.1, weights=(("text", 2.0),), modulation=0.2)
     sources = {
         "audio": speech_source(utterances, coder, seed),
         "image": image_source(pictures, tokens, codec, ImageLearning(seed=seed)),
