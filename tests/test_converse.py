@@ -13,6 +13,7 @@ from bowstring.conversation import visemes_of
 from bowstring.converse import Senses, made_together
 from bowstring.engine import ArrowEngine, whole_sentences
 from bowstring.face.animate import JAW, PRESS, closures
+from bowstring.face.draw import render_avatar
 from bowstring.face.shapes import SHAPES
 from bowstring.image import Painting, caption_tokens, paint
 from bowstring.net.codec import ImageCodec
@@ -122,6 +123,19 @@ def test_times_of_everything_share_one_clock(folder, tmp_path):
     assert len(told["frames"]) == len(result.face) and len(told["shapes"]) == 52
     again = engine.converse("a fox", text="A fox sat. It ran.", steps=3, seed=2, style="noto")
     assert (again.audio == result.audio).all() and (again.image == result.image).all()
+
+
+def test_diffusion_of_every_modality_is_what_its_own_method_makes(folder, tmp_path):
+    engine = ArrowEngine.load(folder)
+    spoken = engine.diffuse("A fox.", "audio", num_steps=2, seed=5)
+    assert (spoken.audio == engine.say("A fox.", steps=2, seed=5).audio).all()
+    seen = engine.diffuse("A fox.", "avatar", num_steps=2, seed=5)
+    assert seen.image is None and seen.steps == 2
+    assert (seen.face == engine.converse("x", "A fox.", picture=False, steps=2, seed=5).face).all()
+    path = engine.render_avatar("A fox.", tmp_path / "fox.png", 32, steps=2, seed=5)
+    assert path.read_bytes() == render_avatar(seen.face, tmp_path / "same.png", 32).read_bytes()
+    with pytest.raises(ValueError, match="audio was not trained without prompts"):
+        engine.diffuse("A fox.", "audio", guidance_scale=2.0)
 
 
 def test_mistakes_are_told(folder, network, codec, tmp_path):

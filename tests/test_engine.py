@@ -63,7 +63,7 @@ def test_texts_become_unit_vectors(engine):
         (lambda e: e.diffuse("a fox", "image"), ValueError, "no image head"),
         (lambda e: e.diffuse("a fox", guidance_scale=3.0), ValueError, "guidance_scale"),
         (lambda e: e.diffuse("a fox", memory_guided=True), ValueError, "memory"),
-        (lambda e: e.render_avatar(), ValueError, "no avatar head"),
+        (lambda e: e.render_avatar("hello", "a.gif"), ValueError, "no a[a-z]+ head"),
         (lambda e: e.infill("x" * 900, "y"), ValueError, "Shorten it"),
         (lambda e: e.infill("a", "b", length=0), ValueError, "length"),
         (lambda e: e.infill("a", None), TypeError, "expected a string"),

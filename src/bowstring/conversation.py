@@ -19,16 +19,17 @@ from torch import Tensor
 
 from .codec.face import TOKEN_FRAMES
 from .codec.image import to_png
-from .codec.speech import FRAMES, Frames, synthesise, to_wav
+from .codec.speech import FRAMES, Frames, to_wav
 from .converse import Senses, made_together
 from .face.animate import FRAME, shut
-from .face.draw import strip, to_gif
+from .face.draw import PICTURE, moving, strip, to_gif
 from .face.shapes import SHAPES, viseme_of
+from .face.video import AVAILABLE, to_mp4
 from .iterate import State
 from .painter import ImageFrame, Painter, expected
 from .speech.align import SECONDS, Span
 from .speech.expected import Coder
-from .speech.narrator import Narrator, limited
+from .speech.narrator import Narrator
 from .speech.speak import joined
 
 
@@ -53,7 +54,9 @@ class Conversation:
     settings: dict[str, Any]
 
     def save(self, folder: Path | str) -> list[Path]:
-        """Writes text.txt, speech.wav, face.json, face.gif, face.png and, with a picture, picture.png."""
+        """Writes text.txt, speech.wav, face.json, face.gif, face.png, with a picture picture.png and, where
+        the package av is installed, the film talk.mp4.
+        """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         files: dict[str, bytes] = {
@@ -65,6 +68,8 @@ class Conversation:
         }
         if self.image is not None:
             files["picture.png"] = to_png(self.image, self.settings)
+        if AVAILABLE:
+            files["talk.mp4"] = to_mp4(moving(self.face), round(1 / PICTURE), self.audio, said=self.settings)
         for name, data in files.items():
             (folder / name).write_bytes(data)
         return [folder / name for name in files]
@@ -151,7 +156,7 @@ class Converser:
             picture = x["image"][0] if wanted is not None else picture
         seconds = {"trunk": time.perf_counter() - clock}
         clock = time.perf_counter()
-        audio = limited(synthesise(joined(frames), seed))
+        audio = self.narrator.vocoder.sound(joined(frames), seed)
         seconds["sound"] = time.perf_counter() - clock
         clock = time.perf_counter()
         image = None if picture is None or self.painter is None else self.painter.picture(picture)

@@ -14,6 +14,7 @@ import torch
 
 from .codec.text import BODY, END, KINDS, MASK, MIDDLE, NULL, SUFFIX, TextCodec
 from .conversation import Conversation, Converser
+from .face.draw import render_avatar
 from .image import caption_tokens
 from .iterate import State
 from .net.network import UnifiedScoreNetwork
@@ -21,6 +22,7 @@ from .painter import ImageFrame, ImageResult, Painter
 from .speech.expected import Coder
 from .speech.narrator import Narrator, SpeechFrame, SpeechResult
 from .speech.pronounce import Pronouncer
+from .speech.vocoder import Vocoder
 from .text import Sampling, fill_gap, log_likelihood, padded, write
 from .weights.codec import load_codec
 from .weights.model import Metadata, load_model
@@ -174,13 +176,14 @@ class ArrowEngine:
         guidance_scale: float | None = None,
         memory_guided: bool = False,  # noqa: FBT001
         **how: Any,
-    ) -> Result | ImageResult:
-        """Diffusion of any modality this model has.
+    ) -> Result | ImageResult | SpeechResult | Conversation:
+        """Diffusion of any modality this model has: text goes on from the prompt, a picture shows it, speech
+        says it, an avatar says it with a face.
 
         Args:
-            num_steps: evaluations per block of text, or steps of a picture.
-            guidance_scale: w of classifier-free guidance, 1 = off; text was not trained without prompts
-                and has none.
+            num_steps: evaluations per block of text, or steps of the flow.
+            guidance_scale: w of classifier-free guidance, 1 = off; only pictures were trained without
+                prompts and have it.
 
         Raises:
             ValueError: a modality that the model has no head for, or guidance that it cannot give.
@@ -195,9 +198,13 @@ class ArrowEngine:
             )
         if guidance_scale not in (None, 1, 1.0):
             raise ValueError(
-                f"guidance_scale is {guidance_scale}; text was not trained without prompts, so only 1 "
+                f"guidance_scale is {guidance_scale}; {modality} was not trained without prompts, so only 1 "
                 "(off) is offered"
             )
+        if modality == "audio":
+            return self.say(prompt, **given, **how)
+        if modality == "avatar":
+            return self.converse(prompt, prompt, picture=False, **given, **how)
         return self.generate(prompt, **given, **how)
 
     def image(self, prompt: str, **how: Any) -> ImageResult:
@@ -318,18 +325,22 @@ class ArrowEngine:
         """The part that speaks; its codec and dictionary are read when they are first needed."""
         assert self.folder is not None
         codec, table, voice = load_speech(self.folder / "speech.parquet")
-        return Narrator(self.network, Pronouncer(LETTERS), Coder(codec, table), voice)
+        vocoder = Vocoder.load(self.folder / "postfilter.parquet")
+        return Narrator(self.network, Pronouncer(LETTERS), Coder(codec, table), voice, vocoder)
 
     def _has(self, modality: str) -> None:
         if modality not in self.metadata.modalities:
             raise ValueError(NOT_YET.format(modality, self.metadata.modalities))
 
-    def render_avatar(self, *_: Any) -> None:
-        """
+    def render_avatar(self, text: str, path: Path | str, side: int = 256, **how: Any) -> Path:
+        """Says a text with a face, and draws the face into a file: .mp4 with the sound, .gif, or .png as a
+        strip. `how` is that of `converse`.
+
         Raises:
-            ValueError: the model has no avatar head.
+            ImportError: a film without the package av. ValueError: another ending, or no avatar head.
         """
-        self._has("avatar")
+        made = self.converse(text, text, picture=False, **how)
+        return render_avatar(made.face, path, side, made.audio)
 
     def infill(
         self,

@@ -21,6 +21,7 @@ from .net.codec import ImageCodec
 from .net.config import CHANNELS, PRESETS, SHAPES, NetworkConfig
 from .net.letters import LetterNetwork
 from .net.network import UnifiedScoreNetwork
+from .net.postfilter import Postfilter
 from .speech.pronounce import SYMBOLS
 from .weights.model import load_model, read_metadata
 from .weights.packed import linears
@@ -41,7 +42,7 @@ def codecs(modalities: Iterable[str]) -> dict[str, int]:
         count = {
             "image": sum(p.numel() for p in ImageCodec().parameters()),
             "audio": sum(math.prod(shape) for shape in SPEECH.values())
-            + sum(p.numel() for p in LetterNetwork(len(SYMBOLS)).parameters()),
+            + sum(p.numel() for net in (LetterNetwork(len(SYMBOLS)), Postfilter()) for p in net.parameters()),
             "avatar": sum(math.prod(shape) for shape in FACE.values()),
         }
     return {f"{name} codec": count[name] for name in modalities if name in count}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import torch
 from torch import Tensor
@@ -72,6 +72,14 @@ class Diffusing:
 
     network: UnifiedScoreNetwork
     context: int
+    step_size: float = 0.0
+
+    @classmethod
+    def sampled(cls, network: UnifiedScoreNetwork, context: int, how: Sampling) -> Self:
+        """For blocks of `how.block`; where they get fewer steps than tokens, a network that has learned to
+        jump is told so.
+        """
+        return cls(network, context, network.jump(how.steps) if how.steps < how.block else 0.0)
 
     def begin(self, tokens: Tensor, valid: Tensor, memory: Tensor | None = None) -> dict[str, Any]:
         """Reads what is known before the canvas."""
@@ -90,7 +98,9 @@ class Diffusing:
     def score(self, carry: dict[str, Any], noisy: Tensor) -> Tensor:
         position = carry["position"][:, None] + torch.arange(noisy.shape[1])
         cache = Cache(carry["layers"], carry["valid"])
-        logits = self.logits(self.network.score(noisy, position, cache, memory=carry.get("memory")))
+        size = torch.full((1, 1), self.step_size)
+        hidden = self.network.score(noisy, position, cache, memory=carry.get("memory"), step_size=size)
+        logits = self.logits(hidden)
         # While nothing of a block is visible, reading order knows its first token best, and for free.
         blank = (noisy == MASK).all(1, keepdim=True)
         logits[:, 0] = torch.where(blank, carry["next"], logits[:, 0])
@@ -201,7 +211,7 @@ def write(
     causal = how.mode == "ar"
     size = 1 if causal else min(how.block, how.max_tokens)
     edges = [(i, min(i + size, how.max_tokens)) for i in range(0, how.max_tokens, size)]
-    model = (Autoregressive if causal else Diffusing)(network, context)
+    model = Autoregressive(network, context) if causal else Diffusing.sampled(network, context, how)
     step = blocks(model, writing(ORDERS[how.order], how.temperature, how.top_p), edges)
     carry = {"model": model.begin(*padded(known), memory), "update": None}
     rng = Rng.of(how.seed, len(known))

@@ -92,7 +92,37 @@ def test_an_avatar_is_drawn_into_the_file_that_its_name_asks_for(tmp_path):
         assert gif.n_frames > 1
     with Image.open(render_avatar(face, tmp_path / "a.png", 32)) as strip_of_moments:
         assert strip_of_moments.size == (8 * 32, 32)
-    with pytest.raises(ValueError, match=r"end in \.gif or \.png"):
-        render_avatar(face, tmp_path / "a.mp4")
+    with pytest.raises(ValueError, match=r"end in \.gif, \.mp4 or \.png"):
+        render_avatar(face, tmp_path / "a.avi")
     with pytest.raises(ValueError, match="frames, 52"):
         render_avatar(np.zeros((20, 51)), tmp_path / "a.gif")
+
+
+def test_a_film_moves_and_speaks(tmp_path):
+    av = pytest.importorskip("av")
+    face = np.zeros((50, len(SHAPES)), np.float32)
+    face[25:, SHAPES.index("jawOpen")] = 1.0
+    tone = 0.5 * np.sin(2 * np.pi * 500 * np.arange(24_000) / 24_000).astype(np.float32)
+    seconds = len(face) * FRAME
+    path = render_avatar(face, tmp_path / "talk.mp4", 64, tone[: int(24_000 * seconds)])
+    with av.open(str(path)) as film:
+        pictures = [frame.to_ndarray(format="rgb24") for frame in film.decode(video=0)]
+    assert len(pictures) == round(seconds / PICTURE) and pictures[0].shape == (64, 64, 3)
+    assert (
+        np.abs(pictures[-1].astype(int) - drawn(face[-1], 64)).mean()
+        < 8
+        < np.abs(pictures[-1] - 1.0 * pictures[0]).max()
+    )
+    with av.open(str(path)) as film:
+        sound = np.concatenate([frame.to_ndarray()[0] for frame in film.decode(audio=0)])
+    loudest = np.abs(np.fft.rfft(sound[2000:12000])).argmax() * 24_000 / 10_000
+    assert abs(loudest - 500) < 5 and len(sound) >= len(tone) * seconds
+    with pytest.raises(ValueError, match="even"):
+        render_avatar(face, tmp_path / "odd.mp4", 63)
+
+
+def test_a_film_without_its_package_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setattr("bowstring.face.video.AVAILABLE", False)
+    with pytest.raises(ImportError, match=r"bowstring\[video\]"):
+        render_avatar(np.zeros((20, len(SHAPES))), tmp_path / "a.mp4")
+    assert not (tmp_path / "a.mp4").exists()

@@ -8,7 +8,11 @@ import pytest
 import torch
 
 from bowstring.image import GUIDANCE, Painting, caption_tokens, paint, painter
-from bowstring.train.shortcut import image_jump, leaps, walked
+from bowstring.text import Diffusing, Sampling
+from bowstring.train.data.build import stories
+from bowstring.train.objective import blocks_of, covered, draw_noise
+from bowstring.train.pack import Corpus
+from bowstring.train.shortcut import image_jump, leaps, text_jump, walked
 
 from ..conftest import build_network
 
@@ -60,6 +64,65 @@ def test_guidance_is_inside_a_jump(network, codec):
     velocity = lambda w: x - painter(network, known, w, 0.25)(x, t)
     free, asked = velocity(0.0), velocity(GUIDANCE)
     torch.testing.assert_close(velocity(1.5), free + 0.5 * (asked - free), atol=1e-4, rtol=1e-4)
+
+
+@pytest.fixture
+def rows(codec):
+    return Corpus.of([*stories(20)], codec).epoch(0, 0, 128, {"story": 1.0}, 0.0, 0.0)[:3]
+
+
+def jumped(network, teacher, rows, monkeypatch, size, width=8):
+    monkeypatch.setattr("bowstring.train.shortcut.BLOCKS", (width,))
+    whole = lambda count, rng: (torch.ones(count), torch.full((count,), size))
+    monkeypatch.setattr("bowstring.train.shortcut.leaps", whole)
+    monkeypatch.setattr("bowstring.train.shortcut.truncate", lambda logits, *_: logits * 1e6)  # the likeliest
+    with torch.no_grad():
+        return text_jump(network, teacher, rows, torch.Generator().manual_seed(4)).item()
+
+
+def test_a_jump_of_one_token_is_what_the_teacher_believes_at_once(network, rows, monkeypatch):
+    blind = copy.deepcopy(network)
+    torch.nn.init.zeros_(blind.trunk.modulation.step_size.weight)
+    assert abs(jumped(blind, blind, rows, monkeypatch, 0.125)) < 1e-5
+    assert jumped(blind, blind, rows, monkeypatch, 1.0) > 1e-4
+
+
+def test_a_jump_of_text_is_two_evaluations_of_the_teacher(network, rows, monkeypatch):
+    """The same, block by block: the surest half of the jump stands before the teacher looks again."""
+    made = jumped(network, network, rows, monkeypatch, 0.5)
+    rng = torch.Generator().manual_seed(4)
+    torch.randint(1, (), generator=rng)
+    block, doc = blocks_of(rows, 8), torch.from_numpy(rows.doc)
+    noise = draw_noise(rows, block, rng, leftmost=0.0)
+    noisy, clean = covered(rows, noise), torch.from_numpy(rows.tokens)
+
+    def believed(seen, sizes=None):
+        with torch.no_grad():
+            hidden, _ = network.pair(seen, clean, doc, block, step_size=sizes)
+            return network.heads["text"](hidden).softmax(-1)
+
+    first = believed(noisy)
+    seen, early = noisy.clone(), torch.zeros_like(noise.masked)
+    for group in noise.group[noise.masked].unique():
+        places = ((noise.group == group) & noise.masked).nonzero().tolist()
+        surest = sorted(places, key=lambda at: -first[tuple(at)].max().item())[:2]  # half of half a block
+        for at in map(tuple, surest):
+            seen[at], early[at] = first[at].argmax(), True
+    wanted = torch.where(early[..., None], first, believed(seen))
+    told = torch.zeros(len(rows), 2 * clean.shape[1])
+    told[:, : clean.shape[1]] = 0.5
+    own = believed(noisy, told)
+    apart = (wanted * (wanted / own).log()).sum(-1)[noise.masked].mean().item()
+    assert made == pytest.approx(apart, rel=1e-3)
+
+
+def test_text_jumps_where_blocks_get_fewer_steps_than_tokens(network):
+    torch.nn.init.normal_(network.trunk.modulation.step_size.weight)
+    sizes = {
+        how: Diffusing.sampled(network, 64, Sampling(block=how[0], steps=how[1])).step_size
+        for how in ((4, 4), (4, 2), (16, 4), (16, 8), (4, 8))
+    }
+    assert sizes == {(4, 4): 0.0, (4, 2): 0.5, (16, 4): 0.25, (16, 8): 0.0, (4, 8): 0.0}
 
 
 def test_learning_to_jump_nears_the_teacher_and_leaves_many_steps_alone(network, codec):

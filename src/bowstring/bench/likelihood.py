@@ -96,7 +96,7 @@ def sampler_nll(network: UnifiedScoreNetwork, held: Sequence[Held], how: Samplin
     The order is decided by the state and not by draws, so there is one path to each text, and the
     probabilities of what is revealed along it multiply.
     """
-    model, out = Diffusing(network, context), torch.zeros(len(held))
+    model, out = Diffusing.sampled(network, context, how), torch.zeros(len(held))
     carry = model.begin(*padded([one.head for one in held]))
     times, order = uniform(min(how.steps, how.block)), ORDERS[how.order]
     longest = max(len(one.body) for one in held)

@@ -19,17 +19,21 @@ from ..diagnose import frechet
 from ..engine import SENSES, ArrowEngine, model_folder
 from ..image import Painting, caption_tokens, paint
 from ..net.codec import INSIDE, ImageCodec
+from ..net.network import UnifiedScoreNetwork
 from ..report import network_facts
+from ..text import Sampling
 from ..train.codec import as_pixels, codec_decibels, halved
 from ..train.data.gallery import LEARNED, SIDE, Picture, curated, painted, plan
 from ..train.data.pictures import load
 from ..train.features import POOLED
+from ..train.pack import prompt_tokens
 from ..train.run import corpus_documents
 from ..weights.model import load_model
 from .detector import Detector, Found, judged_scene
 from .judges import NameJudge, look
-from .likelihood import by_length, held_out, score_bound, score_causal
+from .likelihood import Held, Score, by_length, held_out, score_bound, score_causal, score_sampler
 from .speaking import measure_speech
+from .text import distinct_2, generated
 
 FEW = (1, 2, 4, 8, 50)
 AXES = 32  # principal axes of the features on which Frechet distances are taken
@@ -121,15 +125,14 @@ def measure_pictures(engine: ArrowEngine, source: Path, judge_path: Path, *, qui
 
 
 def kept(few: dict[str, float], many: dict[str, float]) -> dict[str, float]:
-    """What four steps keep of fifty, metric by metric, a distance the other way round; and the smallest.
-    Where fifty steps reach nothing there is nothing to keep, and the metric is left out.
+    """What four steps keep of fifty, metric by metric, a distance the other way round. Where fifty steps
+    reach nothing there is nothing to keep, and the metric is left out.
     """
-    out = {
+    return {
         name: many[name] / few[name] if name == "fd" else few[name] / many[name]
         for name in many
         if many[name]
     }
-    return out | {"smallest": min(out.values())}
 
 
 def scene_numbers(engine: ArrowEngine, codec: ImageCodec, sets: Pictures, source: Path) -> dict[str, float]:
@@ -163,13 +166,14 @@ def scene_numbers(engine: ArrowEngine, codec: ImageCodec, sets: Pictures, source
     return numbers
 
 
-def text_change(engine: ArrowEngine, before: Path, data: Path, *, quick: bool) -> dict[str, float]:
+def text_change(engine: ArrowEngine, before: Path, data: Path, *, quick: bool) -> dict[str, Any]:
     """Bits per byte of the same held-out texts before pictures were learned and after: in reading order, and
-    the bound with blocks of 4.
+    the bound with blocks of 4; what fewer steps a block cost, and what is written then.
     """
     network, codec, metadata = load_model(before)
-    held = held_out(corpus_documents(data, "test"), codec, metadata.context, 24 if quick else 60)
-    numbers: dict[str, float] = {}
+    tests = corpus_documents(data, "test")
+    held = held_out(tests, codec, metadata.context, 24 if quick else 60)
+    numbers: dict[str, Any] = {}
     for name, score in (("", score_causal), ("_b4", lambda one: score_bound(one, 4, 4))):
         old, new = (by_length(score(one), held)["all", "byte"] for one in (network, engine.network))
         numbers |= {
@@ -177,7 +181,34 @@ def text_change(engine: ArrowEngine, before: Path, data: Path, *, quick: bool) -
             f"text_bpb{name}": new,
             f"text_bpb_change{name}": new / old - 1,
         }
-    return numbers
+    curve = {steps: by_length(sampled(engine, steps), held)["all", "byte"] for steps in FEW}
+    numbers["text_curve"] = {str(steps): bits for steps, bits in curve.items()}
+    prompts = [one.prompts[0] for one in tests if one.kind == "text"][: 40 if quick else 100]
+    numbers["text_written"] = {str(steps): written(engine, network, prompts, steps) for steps in FEW}
+    return numbers | {"keep_4_of_50": {"text": curve[50] / curve[4]}}
+
+
+def written(
+    engine: ArrowEngine, reader: UnifiedScoreNetwork, prompts: Sequence[str], steps: int
+) -> dict[str, float]:
+    """Stories in blocks of 16 by so many steps a block: how many nats a token another model wants to read
+    them, and how many of their pairs of neighbours are different ones.
+    """
+    rows = generated(
+        engine, prompts, "text", Sampling(block=16, steps=steps, order="confidence", max_tokens=128)
+    )
+    held = [
+        Held("text", "", prompt_tokens(engine.codec, "text", prompt), row, len(row))
+        for prompt, row in zip(prompts, rows, strict=True)
+        if row
+    ]
+    nats = by_length(score_causal(reader), held)["all", "nats a token"]
+    return {"nats_a_token": nats, "distinct_2": distinct_2(rows)}
+
+
+def sampled(engine: ArrowEngine, steps: int) -> Score:
+    """Exact likelihoods of the sampler of text; it takes as many steps as a block has tokens at most."""
+    return score_sampler(engine.network, Sampling(steps=steps), engine.metadata.context)
 
 
 def measure(
@@ -189,12 +220,13 @@ def measure(
     """`bowstring bench quality`: of the shipped model with all heads, or of another one."""
     model = model or SENSES
     engine = ArrowEngine.load(model)
-    numbers = measure_pictures(engine, data, Path("bench/judges/judge.safetensors"), quick=quick)
+    parts = [measure_pictures(engine, data, Path("bench/judges/judge.safetensors"), quick=quick)]
     if "audio" in engine.network.heads:
-        speech = measure_speech(engine, data, quick=quick)
-        kept_too = numbers["keep_4_of_50"] | speech["keep_4_of_50"]
-        kept_too["smallest"] = min(kept_too.values())
-        numbers |= speech | {"keep_4_of_50": kept_too}
-    numbers |= text_change(engine, model_folder("text"), data, quick=quick)
+        parts.append(measure_speech(engine, data))
+    parts.append(text_change(engine, model_folder("text"), data, quick=quick))
+    numbers: dict[str, Any] = {}
+    for part in parts:
+        numbers |= part | {"keep_4_of_50": numbers.get("keep_4_of_50", {}) | part["keep_4_of_50"]}
+    numbers["keep_4_of_50"]["smallest"] = min(numbers["keep_4_of_50"].values())
     facts = network_facts(model_folder(model))
     return numbers | {name: facts[name] for name in ("trunk_share", "total_share")}

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from ..codec.analysis import analyse
-from ..codec.speech import calmed, synthesise
+from ..codec.speech import calmed
 from ..engine import ArrowEngine
 from ..face.animate import animate, closures, lag, loudness
-from ..speech.narrator import limited
+from ..speech.vocoder import limited
 from ..speech.voice import Warp
 from ..train.data.sentences import HARVARD
 from ..train.speech import HELD_OUT_WARPS, as_warped, load_utterances
@@ -35,19 +35,17 @@ def judged(texts: Sequence[str], signals: Sequence[np.ndarray]) -> dict[str, flo
     }
 
 
-def measure_speech(engine: ArrowEngine, data: Path, *, quick: bool) -> dict[str, Any]:
+def measure_speech(engine: ArrowEngine, data: Path) -> dict[str, Any]:
     """Everything about speech. See the keys; a base voice that was held out is among them if `bowstring data
     voices` made it.
     """
-    texts, teacher = HARVARD[: 20 if quick else 50], Teacher()
+    texts, teacher = HARVARD[:50], Teacher()
     numbers: dict[str, Any] = {"sentences": len(texts)}
     readings = [next(teacher.read(text)) for text in texts]
     theirs = judged(texts, [limited(reading.signal) for reading in readings])
     numbers |= {"wer_teacher": theirs["wer"], "dnsmos_teacher": theirs["dnsmos_ovrl"]}
-    coder = engine.narrator.coder.codec
-    coded = [
-        limited(synthesise(calmed(coder.decode(coder.encode(reading.taken_apart()))))) for reading in readings
-    ]
+    coder, sound = engine.narrator.coder.codec, engine.narrator.vocoder.sound
+    coded = [sound(calmed(coder.decode(coder.encode(reading.taken_apart())))) for reading in readings]
     numbers |= {f"{name}_codec": value for name, value in judged(texts, coded).items()}
     curve = {}
     for steps in FEW:
@@ -68,12 +66,9 @@ def similarity(engine: ArrowEngine, teacher: Teacher) -> dict[str, float]:
     """Cosines of voices: the same pseudo-speaker saying other sentences, another one saying the same, and
     ours after hearing a few seconds; all of voices that were held out, and through one codec.
     """
-    warps = (Warp(), *HELD_OUT_WARPS)
+    warps, sound = (Warp(), *HELD_OUT_WARPS), engine.narrator.vocoder.sound
     read = [[as_utterance(next(teacher.read(text))) for text in some] for some in (REFERENCES, OTHERS)]
-    said = [
-        [[limited(synthesise(calmed(as_warped(one, warp).frames))) for one in some] for some in read]
-        for warp in warps
-    ]
+    said = [[[sound(calmed(as_warped(one, warp).frames)) for one in some] for some in read] for warp in warps]
     told = [np.concatenate(references) for references, _ in said]
     vectors = [[voice_vector(np.concatenate(some)) for some in pair] for pair in said]
     cloned = [
@@ -94,7 +89,7 @@ def base_similarity(engine: ArrowEngine, path: Path) -> dict[str, float]:
     spoken = [one for one in load_utterances(path) if held_out(one)]
     half = len(spoken) // 2
     told, more = (
-        np.concatenate([limited(synthesise(calmed(one.frames))) for one in some])
+        np.concatenate([engine.narrator.vocoder.sound(calmed(one.frames)) for one in some])
         for some in (spoken[:half], spoken[half:])
     )
     say = lambda voice: np.concatenate([engine.say(text, voice=voice).audio for text in OTHERS])  # noqa: E731

@@ -100,7 +100,7 @@ def train(
         str,
         typer.Argument(
             help="text, text-more, text-baseline, text-more-baseline, tiny, fields, image-codec, "
-            "senses, shortcut, face, judge or letters"
+            "senses, shortcut, face, postfilter, judge or letters"
         ),
     ],
     data: Path = Path("runs/data"),
@@ -108,7 +108,7 @@ def train(
         Path | None, typer.Option(help="Checkpoints and the finished model; default runs/RECIPE.")
     ] = None,
     steps: Annotated[
-        int | None, typer.Option(min=1, help="Of senses, shortcut or face; fewer are quicker and worse.")
+        int | None, typer.Option(min=1, help="Of senses, shortcut, face or postfilter; fewer are worse.")
     ] = None,
     start: Annotated[
         Path | None, typer.Option(help="Of senses: the model to go on from; default the one of text.")
@@ -119,8 +119,9 @@ def train(
 ) -> None:
     """Train, or go on where it stopped. Ctrl-C is safe: the last checkpoint stays."""
     out = out or Path("runs") / recipe
-    if steps is not None and recipe not in ("senses", "shortcut", "face"):
-        raise ValueError(f"{recipe} has its own number of steps; --steps is for senses, shortcut and face")
+    stepped = ("senses", "shortcut", "face", "postfilter")
+    if steps is not None and recipe not in stepped:
+        raise ValueError(f"{recipe} has its own number of steps; --steps is for {', '.join(stepped)}")
     if start is not None and recipe != "senses":
         raise ValueError(f"{recipe} has its own beginning; --start is for senses")
     if seed and recipe != "senses":
@@ -149,6 +150,10 @@ def train(
         from ..train.face import train_face
 
         return train_face(data, out, **given)
+    if recipe == "postfilter":
+        from ..train.postfilter import train_postfilter
+
+        return train_postfilter(data, out, **given)
     if recipe == "judge":
         from ..train.judge import train_judge
 

@@ -1,4 +1,4 @@
-"""A plain face drawn from its shapes, so that a person can look: pictures, strips and moving GIFs.
+"""A plain face drawn from its shapes, so that a person can look: pictures, strips, GIFs and films.
 
 Shapes: 52 numbers a frame, pictures `(side, side, 3)` bytes.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,11 @@ from PIL import Image, ImageDraw
 
 from .animate import FRAME
 from .shapes import SHAPES
+from .video import to_mp4
 
 SKIN, LINE, LIP, INSIDE, TEETH, TONGUE = "#f2c9a1", "#5b3a29", "#b5544a", "#5a1f22", "#ffffff", "#d9706a"
 PAPER, HAIR, IRIS = "#eef2f6", "#5b3a29", "#3d6b8e"
-PICTURE = 0.04  # seconds of one picture of a GIF
+PICTURE = 0.04  # seconds of one picture of a GIF or film
 At = Callable[[float, float], tuple[float, float]]
 FINE = 3  # pictures are drawn this much larger and then made small
 
@@ -105,13 +106,16 @@ def strip(face: np.ndarray, count: int = 8, side: int = 160) -> np.ndarray:
     return np.concatenate([drawn(face[i], side) for i in at], 1)
 
 
-def to_gif(face: np.ndarray, side: int = 256, said: Mapping[str, Any] | None = None) -> bytes:
-    """A motion as a GIF of 25 pictures a second, the nearest rate that the format can say exactly; `said` is
-    JSON in its comment.
-    """
+def moving(face: np.ndarray, side: int = 256) -> Iterator[np.ndarray]:
+    """A motion as 25 pictures a second, the nearest rate that a GIF can say exactly."""
     moments = np.arange(0, len(face) * FRAME, PICTURE)
-    at = np.minimum((moments / FRAME).astype(int), len(face) - 1)
-    pictures = [Image.fromarray(drawn(face[i], side)).quantize(64) for i in at]
+    for i in np.minimum((moments / FRAME).astype(int), len(face) - 1):
+        yield drawn(face[i], side)
+
+
+def to_gif(face: np.ndarray, side: int = 256, said: Mapping[str, Any] | None = None) -> bytes:
+    """A motion as a GIF; `said` is JSON in its comment."""
+    pictures = [Image.fromarray(one).quantize(64) for one in moving(face, side)]
     file = io.BytesIO()
     pictures[0].save(
         file,
@@ -125,18 +129,26 @@ def to_gif(face: np.ndarray, side: int = 256, said: Mapping[str, Any] | None = N
     return file.getvalue()
 
 
-def render_avatar(face: np.ndarray, path: Path | str, side: int = 256) -> Path:
-    """Draws a motion `(f, 52)` into a file: .gif moves, .png is a strip of moments.
+def render_avatar(
+    face: np.ndarray, path: Path | str, side: int = 256, audio: np.ndarray | None = None
+) -> Path:
+    """Draws a motion `(f, 52)` into a file: .mp4 moves and speaks `audio`, `(s,)` at 24 kHz; .gif moves; .png
+    is a strip of moments.
 
     Raises:
-        ValueError: another ending, or an array that is no motion.
+        ImportError: a film without the package av.
+        ValueError: another ending, an odd side of a film, or an array that is no motion.
     """
     path = Path(path)
     if face.ndim != 2 or face.shape[1] != len(SHAPES) or not len(face):
         raise ValueError(f"the face has shape {face.shape}; expected (frames, {len(SHAPES)})")
-    if path.suffix not in (".gif", ".png"):
-        raise ValueError(f"cannot draw a face into {path.name}; the name should end in .gif or .png")
-    if path.suffix == ".gif":
+    if path.suffix not in (".gif", ".mp4", ".png"):
+        raise ValueError(f"cannot draw a face into {path.name}; the name should end in .gif, .mp4 or .png")
+    if path.suffix == ".mp4":
+        if side % 2:
+            raise ValueError(f"side is {side}; a film needs an even number of pixels")
+        path.write_bytes(to_mp4(moving(face, side), round(1 / PICTURE), audio))
+    elif path.suffix == ".gif":
         path.write_bytes(to_gif(face, side))
     else:
         Image.fromarray(strip(face, side=side)).save(path)

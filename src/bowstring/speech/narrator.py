@@ -16,16 +16,14 @@ import torch
 from torch import Tensor
 
 from ..codec.analysis import analyse
-from ..codec.speech import RATE, Frames, calmed, synthesise, to_wav
+from ..codec.speech import RATE, Frames, calmed, to_wav
 from ..net.network import UnifiedScoreNetwork
 from .align import SECONDS, Span
 from .expected import Coder
 from .pronounce import Pronouncer
 from .speak import LONGEST, Speaking, Utterance, clauses, joined, spoken, timed
+from .vocoder import Vocoder
 from .voice import voice_of
-
-LOUDEST = 0.9
-KNEE = 0.95  # beyond it samples are bent instead of cut
 
 
 @dataclass(frozen=True)
@@ -62,10 +60,16 @@ class Narrator:
     """Speaks with a network that has an audio head."""
 
     def __init__(
-        self, network: UnifiedScoreNetwork, pronouncer: Pronouncer, coder: Coder[Frames], voice: np.ndarray
+        self,
+        network: UnifiedScoreNetwork,
+        pronouncer: Pronouncer,
+        coder: Coder[Frames],
+        voice: np.ndarray,
+        vocoder: Vocoder,
     ) -> None:
         """`voice` is the one that is spoken with when none is given."""
-        self.network, self.pronouncer, self.coder, self.voice = network, pronouncer, coder, voice
+        self.network, self.pronouncer, self.coder = network, pronouncer, coder
+        self.voice, self.vocoder = voice, vocoder
 
     def voice_in(self, recording: np.ndarray) -> np.ndarray:
         """The voice in a recording at 24 kHz."""
@@ -117,15 +121,9 @@ class Narrator:
             begin += len(made) * SECONDS
             nfe += int(state.nfe[0])
             seconds.append(time.perf_counter() - clock)
-            yield SpeechFrame(limited(synthesise(made, speaking.seed)), nfe, (number + 1) / len(parts))
+            yield SpeechFrame(self.vocoder.sound(made, speaking.seed), nfe, (number + 1) / len(parts))
         clock = time.perf_counter()
-        audio = limited(synthesise(joined(frames), speaking.seed))
+        audio = self.vocoder.sound(joined(frames), speaking.seed)
         seconds.append(time.perf_counter() - clock)
         settings = {"text": text, "voice": "own" if voice is None else "matched", **asdict(speaking)}
         yield SpeechResult(audio, tuple(words), tuple(sounds), nfe, tuple(seconds), settings)
-
-
-def limited(signal: np.ndarray) -> np.ndarray:
-    """The signal, quieter if it would be cut."""
-    peak = float(np.abs(signal).max(initial=0.0))
-    return signal if peak <= KNEE else (signal * (LOUDEST / peak)).astype(np.float32)

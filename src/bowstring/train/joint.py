@@ -23,10 +23,11 @@ from ..weights.model import Metadata, load_model, save_model
 from ..weights.packed import unpacked
 from ..weights.senses import load_speech, save_speech
 from .image import ImageLearning, build_tokens, image_source, picture_spread
-from .pack import Corpus
+from .objective import recall_loss
+from .pack import Corpus, Rows
 from .recipes import text_more
 from .run import corpus_documents
-from .senses import Source, Turns, run_turns, text_source
+from .senses import Source, TextLoss, Turns, run_turns, text_source
 from .speech import Utterance, examples, fit_coder, load_utterances, speech_source
 from .voices import held_out
 
@@ -91,10 +92,21 @@ def course(steps: int, late: float = 0.4) -> tuple[str, ...]:
     return EARLY * early + LATE * (steps // len(LATE) + 1)
 
 
+def reread(data: Path, codec: TextCodec, measure: TextLoss, seed: int) -> Source:
+    """A loss of the text that was learned."""
+    recipe = replace(text_more(), rows=4, seed=seed + 2)
+    return text_source(Corpus.of(corpus_documents(data, "train"), codec), recipe, measure)
+
+
 def replay(data: Path, codec: TextCodec, seed: int = 0) -> Source:
     """The text that was learned, so that it is not forgotten: what the model of text foretells of it."""
-    recipe = replace(text_more(), rows=4, seed=seed + 2)
-    return text_source(Corpus.of(corpus_documents(data, "train"), codec), recipe, load_model(TEXT)[0])
+    teacher, _, _ = load_model(TEXT)
+
+    def forgotten(network: UnifiedScoreNetwork, rows: Rows, size: int, rng: torch.Generator) -> torch.Tensor:
+        following, masked = recall_loss(network, teacher, rows, size, rng)
+        return following + masked
+
+    return reread(data, codec, forgotten, seed)
 
 
 def train_senses(data: Path, out: Path, steps: int = 3300, start: Path = TEXT, seed: int = 0) -> None:

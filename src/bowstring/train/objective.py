@@ -22,10 +22,11 @@ HEAVIEST = (
 
 @dataclass(frozen=True)
 class Noise:
-    """Which positions are masked, and what each masked token weighs, `(b, l)` each."""
+    """Which positions are masked, what each masked token weighs, and its block's number, `(b, l)` each."""
 
     masked: Tensor
     weight: Tensor
+    group: Tensor
 
 
 def blocks_of(rows: Rows, size: int) -> Tensor:
@@ -70,12 +71,12 @@ def draw_noise(
     ordered = torch.arange(length, 0, -1)[None] / (length + 1.0)
     in_order = torch.rand(groups, generator=rng)[index] < leftmost
     key = torch.where(in_order, 1 - ordered, key)  # the rightmost are masked first
-    rank = _rank_within(index, key)
+    rank = rank_within(index, key)
     masked = can & (rank < count[index])
-    return Noise(masked, (size / count).clamp(max=heaviest)[index])
+    return Noise(masked, (size / count).clamp(max=heaviest)[index], index)
 
 
-def _rank_within(index: Tensor, key: Tensor) -> Tensor:
+def rank_within(index: Tensor, key: Tensor) -> Tensor:
     """0 for the largest key of each group, 1 for the next, ..."""
     flat_index, flat_key = index.flatten(), key.flatten()
     order = torch.argsort(flat_key, descending=True)
@@ -98,12 +99,16 @@ def ar_loss(network: UnifiedScoreNetwork, rows: Rows) -> Tensor:
     return next_token(network, rows, network.plain(torch.from_numpy(rows.tokens), doc))
 
 
+def covered(rows: Rows, noise: Noise) -> Tensor:
+    """The tokens with masks where the noise is, `(b, l)`."""
+    return torch.where(noise.masked, MASK, torch.from_numpy(rows.tokens))
+
+
 def read_twice(
-    network: UnifiedScoreNetwork, rows: Rows, block: Tensor, noise: Noise
+    network: UnifiedScoreNetwork, rows: Rows, block: Tensor, noisy: Tensor, **sizes: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Hidden states of the noisy and of the clean stream, `(b, l, d)` each, from one pass."""
-    clean, doc = torch.from_numpy(rows.tokens), torch.from_numpy(rows.doc)
-    return network.pair(torch.where(noise.masked, MASK, clean), clean, doc, block)
+    return network.pair(noisy, torch.from_numpy(rows.tokens), torch.from_numpy(rows.doc), block, **sizes)
 
 
 def joint_loss(
@@ -112,7 +117,7 @@ def joint_loss(
     """(next-token loss, any-order bound per token) from one pass over [noisy ; clean], nats."""
     clean, block = torch.from_numpy(rows.tokens), blocks_of(rows, size)
     noise = draw_noise(rows, block, rng)
-    noisy_hidden, clean_hidden = read_twice(network, rows, block, noise)
+    noisy_hidden, clean_hidden = read_twice(network, rows, block, covered(rows, noise))
     logits = network.heads["text"](noisy_hidden[noise.masked]).float()
     weight = noise.weight[noise.masked]
     nll = F.cross_entropy(logits, clean[noise.masked], reduction="none")
@@ -131,7 +136,7 @@ def recall_loss(
     chosen = torch.from_numpy(rows.predict)[:, 1:]
 
     def foretold(one: UnifiedScoreNetwork) -> tuple[Tensor, Tensor]:
-        noisy, clean = read_twice(one, rows, block, noise)
+        noisy, clean = read_twice(one, rows, block, covered(rows, noise))
         kept = noisy[noise.masked], clean[:, :-1][chosen]
         return tuple(one.heads["text"](hidden).float().log_softmax(-1) for hidden in kept)
 

@@ -20,11 +20,11 @@ from torch import Tensor, nn
 from ..net.network import UnifiedScoreNetwork
 from .fit import Recipe, batches, optimisers, restore, save
 from .muon import mixed
-from .objective import recall_loss
-from .pack import Corpus
+from .pack import Corpus, Rows
 from .run import COLUMNS
 
 Source = Callable[[UnifiedScoreNetwork, int], Tensor]
+TextLoss = Callable[[UnifiedScoreNetwork, Rows, int, torch.Generator], Tensor]
 
 
 @dataclass(frozen=True)
@@ -65,10 +65,8 @@ def noised(x_0: Tensor, t: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor
     return (1 - t[:, None, None]) * x_0 + t[:, None, None] * eps, eps
 
 
-def text_source(corpus: Corpus, recipe: Recipe, teacher: UnifiedScoreNetwork) -> Source:
-    """Replay of text: one pass over what was learned, and how far the network has gone from `teacher`, who
-    learned it.
-    """
+def text_source(corpus: Corpus, recipe: Recipe, measure: TextLoss) -> Source:
+    """One pass over what was learned of text; `measure` is given rows and a number of tokens a block."""
     stream: Iterator = iter(())
     expected = -1
 
@@ -79,8 +77,7 @@ def text_source(corpus: Corpus, recipe: Recipe, teacher: UnifiedScoreNetwork) ->
         expected = step + 1
         rng = draw(recipe.seed, step)
         size = recipe.blocks[int(torch.randint(len(recipe.blocks), (1,), generator=rng))]
-        ar, diffusion = recall_loss(network, teacher, next(stream), size, rng)
-        return ar + diffusion
+        return measure(network, next(stream), size, rng)
 
     return loss
 

@@ -1,8 +1,9 @@
 """Few steps: the network learns to jump where its frozen self walks; without a step size it stays as it was.
 
 A jump of size d from time t is the mean velocity of the teacher's path from t to t - d. Pictures are walked
-with guidance, so a jump needs one evaluation and no unguided twin.
-Source: shortcut models (Frans et al. 2024, arXiv 2410.12557), the target coming from a teacher that stays.
+with guidance, so a jump needs one evaluation and no unguided twin. A jump of text is a share d of a block.
+Sources: shortcut models (Frans et al. 2024, arXiv 2410.12557), the target coming from a teacher that stays;
+self-distillation through time (Deschenaux and Gulcehre 2024, arXiv 2410.21035).
 """
 
 from __future__ import annotations
@@ -13,18 +14,27 @@ from pathlib import Path
 import torch
 from rich.console import Console
 from torch import Tensor
+from torch.nn import functional as F
 
 from ..image import GUIDANCE, painter, places_after, read_captions
 from ..net.network import UnifiedScoreNetwork
 from ..speech.expected import Coder
+from ..steps.masked import truncate
+from ..text import Sampling
 from ..weights.model import load_model, save_model
 from ..weights.senses import carry_over, load_speech
 from .image import ImageLearning, build_tokens, image_batches, image_source
-from .joint import replay, spoken
+from .joint import replay, reread, spoken
+from .objective import blocks_of, covered, draw_noise, rank_within, read_twice
+from .pack import Rows
 from .senses import Source, Turns, draw, noised, run_turns
 from .speech import Batch, Velocity, say, speech_batches, speech_source
 
-CYCLE = ("image jump", "audio jump", "text", "image jump", "image", "audio jump", "text", "audio")
+CYCLE = (
+    *("image jump", "audio jump", "text", "text jump", "image jump"),
+    *("image", "audio jump", "text", "text jump", "audio"),
+)
+BLOCKS = (4, 8, 16)  # tokens of a block of text
 SIZES = (0.25, 0.5, 1.0)  # of jumps, and how often each is learned
 SHARES = (0.6, 0.25, 0.15)
 WALK = 3  # steps of second order that the teacher takes for a jump
@@ -80,6 +90,36 @@ def audio_jump(
     return batch.error(say(network, batch, batch.voice, size)(x_t, t), target)
 
 
+def text_jump(
+    network: UnifiedScoreNetwork, teacher: UnifiedScoreNetwork, rows: Rows, rng: torch.Generator
+) -> Tensor:
+    """Kullback-Leibler divergence, nats per masked token: from what the teacher believes after two
+    evaluations, half of a jump's tokens drawn in between (the surest of each block), to what the network
+    believes after one.
+    """
+    width = BLOCKS[int(torch.randint(len(BLOCKS), (), generator=rng))]
+    block = blocks_of(rows, width)
+    noise = draw_noise(rows, block, rng, leftmost=0.0)
+    masked, noisy = noise.masked, covered(rows, noise)
+    _, size = leaps(len(rows), rng)
+
+    def believed(one: UnifiedScoreNetwork, seen: Tensor, **sizes: Tensor) -> Tensor:
+        hidden, _ = read_twice(one, rows, block, seen, **sizes)
+        return one.heads["text"](hidden[masked]).float()
+
+    with torch.no_grad():
+        first, how = believed(teacher, noisy), Sampling()
+        chances = truncate(first, how.temperature, how.top_p).softmax(-1)
+        guess = noisy.masked_scatter(masked, torch.multinomial(chances, 1, generator=rng))
+        sure = torch.full(masked.shape, -1.0).masked_scatter(masked, first.softmax(-1).amax(-1))
+        early = masked & (rank_within(noise.group, sure) < (size * width / 2).floor()[:, None])
+        second = believed(teacher, torch.where(early, guess, noisy))
+        wanted = torch.where(early[masked][:, None], first, second).log_softmax(-1)
+    sizes = torch.cat([size[:, None].expand(noisy.shape), torch.zeros(noisy.shape)], 1)
+    own = believed(network, noisy, step_size=sizes).log_softmax(-1)
+    return F.kl_div(own, wanted, reduction="none", log_target=True).sum(-1).mean()
+
+
 def train_shortcut(data: Path, out: Path, steps: int = 320) -> None:
     """`bowstring train shortcut`: goes on from the result of `bowstring train senses`."""
     console, before = Console(), out.parent / "senses" / "model"
@@ -98,6 +138,7 @@ def train_shortcut(data: Path, out: Path, steps: int = 320) -> None:
         "image": image_source(pictures, tokens, words, ImageLearning(seed=2)),
         "audio": speech_source(utterances, coder, seed=2),
         "text": replay(data, words, seed=3),
+        "text jump": reread(data, words, lambda one, rows, _, rng: text_jump(one, teacher, rows, rng), 4),
     }
     turns = Turns(CYCLE, steps, rate=4e-4, warm_up=20, constant=0.3, weights=(("text", 2.0),))
     if not run_turns(turns, network, sources, out, console):

@@ -14,7 +14,8 @@ from ..codec.tokens import AUDIO_CHANNELS, ROW, SpeechCodec
 from ..net.speech import EXPECTED_FEATURES, VOICE
 from .parquet import Tensor, WeightsFile, write
 
-BESIDE = ("image.parquet", "speech.parquet", "face.parquet")  # what may lie beside the network
+# what may lie beside the network
+BESIDE = ("image.parquet", "speech.parquet", "postfilter.parquet", "face.parquet")
 SPEECH = {
     "mean": (FRAMES * ROW,),
     "basis": (AUDIO_CHANNELS, FRAMES * ROW),
