@@ -11,7 +11,7 @@ from bowstring.codec.face import AVATAR_CHANNELS, SHAPE_COUNT, TOKEN_FRAMES, Fac
 from bowstring.codec.tokens import AUDIO_CHANNELS, ROW, SpeechCodec
 from bowstring.conversation import visemes_of
 from bowstring.converse import Senses, made_together
-from bowstring.engine import ArrowEngine, whole_sentences
+from bowstring.engine import ArrowEngine
 from bowstring.face.animate import JAW, PRESS, closures
 from bowstring.face.draw import render_avatar
 from bowstring.face.shapes import SHAPES
@@ -26,6 +26,7 @@ from bowstring.weights.model import save_model
 from bowstring.weights.packed import packed
 from bowstring.weights.quant import ArrowQuant
 from bowstring.weights.senses import save_face, save_speech
+from bowstring.writer import whole_sentences
 
 from .conftest import build_network
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from bowstring.codec.text import MASK
-from bowstring.engine import ArrowEngine, Frame, Result
+from bowstring.engine import ArrowEngine
+from bowstring.writer import Frame, Result
 
 
 @pytest.fixture(scope="module")

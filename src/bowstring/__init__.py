@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .conversation import Conversation
     from .energy import EnergyPotential
-    from .engine import ArrowEngine, Frame, Result
+    from .engine import ArrowEngine
     from .face.draw import render_avatar
     from .net.network import UnifiedScoreNetwork
     from .painter import ImageResult
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .steps.boltzmann import BoltzmannSampler
     from .weights.packed import QuantLinear
     from .weights.quant import ArrowQuant
+    from .writer import Frame, Result
 
 __version__ = "0.1.0"
 _WHERE = {
@@ -31,11 +32,11 @@ _WHERE = {
     "Conversation": "conversation",
     "EnergyPotential": "energy",
     "FieldModel": "physics.model",
-    "Frame": "engine",
+    "Frame": "writer",
     "ImageResult": "painter",
     "MultiScaleGenerator": "physics.generate",
     "QuantLinear": "weights.packed",
-    "Result": "engine",
+    "Result": "writer",
     "SpeechResult": "speech.narrator",
     "UnifiedScoreNetwork": "net.network",
     "render_avatar": "face.draw",

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,43 +10,27 @@ from typing import Any
 import numpy as np
 import torch
 
-from .codec.text import BODY, END, KINDS, MASK, MIDDLE, NULL, SUFFIX, TextCodec
+from .codec.text import TextCodec
 from .conversation import Conversation, Converser
 from .face.draw import render_avatar
 from .image import caption_tokens
-from .iterate import State
 from .net.network import UnifiedScoreNetwork
 from .painter import ImageFrame, ImageResult, Painter
 from .speech.expected import Coder
 from .speech.narrator import Narrator, SpeechFrame, SpeechResult
 from .speech.pronounce import Pronouncer
 from .speech.vocoder import Vocoder
-from .text import Sampling, fill_gap, log_likelihood, padded, write
+from .text import padded
 from .weights.codec import load_codec
 from .weights.model import Metadata, load_model
 from .weights.packed import matrices
 from .weights.senses import load_face, load_speech
+from .writer import ABOUT, Frame, Result, Writer, as_story, string, whole, whole_sentences
 
 SHIPPED = Path(__file__).parent / "data" / "text"
 SENSES = SHIPPED.parent / "senses"  # the default where all heads are needed
 LETTERS = Path(__file__).parent / "data" / "letters"
-GAPS = (4, 8, 16, 32)  # lengths tried when that of an infill is not known
-LONGEST_GAP = 64
-CODE_WORDS = ("def ", "import ", "return ", "class ")
-ABOUT = "a story about "
 NOT_YET = "this model has no {0} head; its modalities are {1}"
-
-
-def as_story(prompt: str) -> str:
-    """What to write when this is to be told of: "a fox" asks for "a story about a fox".
-
-    >>> as_story("the brave cat"), as_story("tell me a story about a cat")
-    ('a story about the brave cat', 'tell me a story about a cat')
-    """
-    named = (
-        prompt.lower().startswith(("a ", "an ", "the ")) and "story" not in prompt and "tale" not in prompt
-    )
-    return ABOUT + prompt if named else prompt
 
 
 def model_folder(name: Path | str | None) -> Path:
@@ -59,48 +41,6 @@ def model_folder(name: Path | str | None) -> Path:
     if Path(name).exists() or not shipped.exists():
         return Path(name)
     return shipped
-
-
-@dataclass(frozen=True)
-class Result:
-    """What was made and how.
-
-    trajectory: token ids of the canvas after each step, the fully masked one first. seconds: of each step.
-    uncertainty: raw numbers over the tokens written, {"nll": mean of -log p(drawn token), "entropy": mean
-    entropy of the belief}, nats per token; not calibrated.
-    """
-
-    text: str
-    tokens: tuple[int, ...]
-    trajectory: tuple[tuple[int, ...], ...]
-    nfe: int
-    seconds: tuple[float, ...]
-    uncertainty: dict[str, float]
-    settings: dict[str, Any]
-
-    def __str__(self) -> str:
-        return self.text
-
-    def __rich__(self) -> str:
-        from rich.markup import escape
-
-        cost = f"{len(self.tokens)} tokens, {self.nfe} evaluations, {sum(self.seconds):.2f} s"
-        facts = f"{cost}, {self.uncertainty['nll']:.2f} nats a token"
-        return f"{escape(self.text)}\n[dim]{facts}[/dim]"
-
-    def to_json(self) -> dict[str, Any]:
-        """Everything but the trajectory, for `--json`."""
-        return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "trajectory"}
-
-
-@dataclass(frozen=True)
-class Frame:
-    """One moment of writing: the canvas's token ids and the probability each had when it was drawn."""
-
-    tokens: tuple[int, ...]
-    confidence: tuple[float, ...]
-    nfe: int
-    share: float  # of the walk that is done
 
 
 class ArrowEngine:
@@ -137,7 +77,7 @@ class ArrowEngine:
         texts = [text] if isinstance(text, str) else list(text)
         if not texts:
             raise ValueError("there are no texts to encode; give a string or a list of strings")
-        rows = [self._tokens(one, "text to encode")[: self.metadata.context] for one in texts]
+        rows = [self.writer.tokens(one, "text to encode")[: self.metadata.context] for one in texts]
         tokens, valid = padded(rows)
         with torch.no_grad():
             hidden, _ = self.network.read(tokens, (valid.cumsum(1) - 1).clamp(min=0).float(), valid)
@@ -157,16 +97,38 @@ class ArrowEngine:
             TypeError: an unknown option, or a prompt that is no string. ValueError: a value out of range,
             an empty or over-long prompt.
         """
-        return self._collect(self.stream(prompt, mode, kind, **how))
+        return whole(self.stream(prompt, mode, kind, **how))
 
     def stream(
         self, prompt: str, mode: str = "diffusion", kind: str = "text", **how: Any
     ) -> Iterator[Frame | Result]:
         """As `generate`, but yields a `Frame` after each step and the `Result` at the end."""
-        sampling = self._sampling(mode=mode, **how)
-        known = self._prompt(prompt, kind)
-        states = write(self.network, [known], sampling, self.metadata.context)
-        return self._watch(states, {"prompt": prompt, "kind": kind, **asdict(sampling)})
+        return self.writer.stream(prompt, mode, kind, **how)
+
+    @cached_property
+    def writer(self) -> Writer:
+        """The part that writes."""
+        return Writer(self.network, self.codec, self.metadata.context)
+
+    def infill(
+        self,
+        prefix: str,
+        suffix: str,
+        length: int | None = None,
+        mode: str = "diffusion",
+        kind: str | None = None,
+        prompt: str = "",
+        **how: Any,
+    ) -> Result:
+        """Writes the middle between `prefix` and `suffix`, which stay as they are to the last character.
+
+        Args:
+            length: tokens of the middle; None tries several and keeps the likeliest whole.
+            kind: "text" or "code"; None guesses from the prefix.
+            prompt: what the whole is about.
+            how: fields of `Sampling`.
+        """
+        return self.writer.infill(prefix, suffix, length, mode, kind, prompt, **how)
 
     def diffuse(
         self,
@@ -225,7 +187,7 @@ class ArrowEngine:
     def image_stream(self, prompt: str, **how: Any) -> Iterator[ImageFrame | ImageResult]:
         """As `image`, but yields an `ImageFrame` after each step and the `ImageResult` at the end."""
         self._has("image")
-        self._prompt(prompt, "text")
+        self.writer.prompt(prompt, "text")
         return self.painter.stream(prompt, **how)
 
     @cached_property
@@ -255,7 +217,7 @@ class ArrowEngine:
         """As `say`, but yields every part of the text as soon as it can be heard, then the whole."""
         self._has("audio")
         matched = None if voice is None else self.narrator.voice_in(voice)
-        return self.narrator.stream(_string(text, "the text"), matched, **how)
+        return self.narrator.stream(string(text, "the text"), matched, **how)
 
     def converse(
         self,
@@ -305,10 +267,10 @@ class ArrowEngine:
                 yield frame
                 if isinstance(frame, Result):
                     spoken = whole_sentences(frame.text)
-        self._prompt(prompt, "text")
+        self.writer.prompt(prompt, "text")
         caption = caption_tokens(self.codec, subject, style) if picture else None
         matched = None if voice is None else self.narrator.voice_in(voice)
-        said = _string(spoken, "the text")
+        said = string(spoken, "the text")
         yield from self.converser.stream(
             said, caption, matched, asked={"prompt": prompt, "style": style}, **how
         )
@@ -341,150 +303,3 @@ class ArrowEngine:
         """
         made = self.converse(text, text, picture=False, **how)
         return render_avatar(made.face, path, side, made.audio)
-
-    def infill(
-        self,
-        prefix: str,
-        suffix: str,
-        length: int | None = None,
-        mode: str = "diffusion",
-        kind: str | None = None,
-        prompt: str = "",
-        **how: Any,
-    ) -> Result:
-        """Writes the middle between `prefix` and `suffix`, which stay as they are to the last character.
-
-        Args:
-            length: tokens of the middle; None tries several and keeps the likeliest whole.
-            kind: "text" or "code"; None guesses from the prefix.
-            prompt: what the whole is about.
-        """
-        sampling = self._sampling(mode=mode, **({"steps": 16, "temperature": 0.3} | how))
-        if length is not None and not 1 <= length <= LONGEST_GAP:
-            raise ValueError(
-                f"length is {length}; expected 1 to {LONGEST_GAP} tokens, or None to find it out"
-            )
-        before, after = (self.codec.encode(_string(side, "a side of the gap")) for side in (prefix, suffix))
-        kind = kind or ("code" if any(word in prefix for word in CODE_WORDS) else "text")
-        head = [KINDS[self._kind(kind)], *self.codec.encode(prompt or "function"), BODY]
-        self._fits(len(head) + len(before) + len(after) + (length or max(GAPS)))
-        settings = {"prefix": prefix, "suffix": suffix, "kind": kind, **asdict(sampling)}
-        if mode == "ar":
-            known = [*head, *before, SUFFIX, *after, MIDDLE]
-            sampling = replace(sampling, max_tokens=length or LONGEST_GAP)
-            states = write(self.network, [known], sampling, self.metadata.context)
-            middle = self._collect(self._watch(states, settings))
-        else:
-            middle = self._likeliest_gap([*head, *before], after, length, sampling, settings)
-        return replace(middle, text=prefix + self.codec.decode(middle.tokens) + suffix)
-
-    def _likeliest_gap(
-        self, known: list[int], after: list[int], length: int | None, how: Sampling, settings: dict[str, Any]
-    ) -> Result:
-        made = []
-        for gap in GAPS if length is None else (length,):
-            states = fill_gap(self.network, known, gap, after, how, self.metadata.context)
-            made.append(self._collect(self._watch(states, settings, gap)))
-        rows = [[*known, *one.tokens, *after, END] for one in made]
-        best = int(log_likelihood(self.network, rows, len(known)).argmax())
-        return replace(made[best], nfe=sum(one.nfe for one in made))
-
-    def _watch(
-        self, states: Iterator[State], settings: dict[str, Any], gap: int | None = None
-    ) -> Iterator[Frame | Result]:
-        trajectory: list[tuple[int, ...]] = []
-        seconds: list[float] = []
-        confidence: dict[int, float] = {}
-        entropy: dict[int, float] = {}
-        before, clock, state = None, time.perf_counter(), None
-        for state in states:
-            now = time.perf_counter()
-            x = state.x[0] if gap is None else state.x[0, :gap]  # type: ignore[index]
-            trajectory.append(tuple(x.tolist()))
-            if before is not None:
-                seconds.append(now - clock)
-                note = state.carry["update"]
-                fresh = ((before == MASK) & (x != MASK)).nonzero().flatten().tolist()
-                for place in fresh:
-                    start = (
-                        self._block_start(place, note["confidence"].shape[1], settings) if gap is None else 0
-                    )
-                    confidence[place] = note["confidence"][0, place - start].item()
-                    entropy[place] = note["entropy"][0, place - start].item()
-            done = (x != MASK).float().mean().item()
-            yield Frame(
-                trajectory[-1], tuple(confidence.get(i, 0.0) for i in range(len(x))), int(state.nfe[0]), done
-            )
-            before, clock = x, time.perf_counter()
-        assert state is not None
-        tokens = tuple(token for token in trajectory[-1] if token not in (NULL, MASK, END))
-        used = [c for c in confidence.values() if c > 0]
-        doubt = {
-            "nll": float(-np.log(used).mean()) if used else 0.0,
-            "entropy": float(np.mean(list(entropy.values()))) if entropy else 0.0,
-        }
-        yield Result(
-            self.codec.decode(tokens),
-            tokens,
-            tuple(trajectory),
-            int(state.nfe[0]),
-            tuple(seconds),
-            doubt,
-            settings,
-        )
-
-    @staticmethod
-    def _block_start(place: int, width: int, settings: dict[str, Any]) -> int:
-        size = 1 if settings["mode"] == "ar" else min(settings["block"], settings["max_tokens"])
-        return place // size * size
-
-    @staticmethod
-    def _collect(frames: Iterator[Frame | Result]) -> Result:
-        *_, result = frames
-        assert isinstance(result, Result)
-        return result
-
-    @staticmethod
-    def _sampling(**how: Any) -> Sampling:
-        known = {field.name for field in fields(Sampling)}
-        if unknown := set(how) - known:
-            raise TypeError(f"unknown options {sorted(unknown)}; known are {sorted(known)}")
-        return Sampling(**how)
-
-    def _kind(self, kind: str) -> str:
-        if kind not in KINDS:
-            raise ValueError(f"kind is {kind!r}; expected one of {sorted(KINDS)}")
-        return kind
-
-    def _tokens(self, text: str, what: str) -> list[int]:
-        if not _string(text, what).strip():
-            raise ValueError(f"{what} is empty; say in a few words what it should be about")
-        return self.codec.encode(text)
-
-    def _prompt(self, prompt: str, kind: str) -> list[int]:
-        tokens = self._tokens(prompt, "the prompt")
-        self._fits(len(tokens) + 2 + 32)
-        return [KINDS[self._kind(kind)], *tokens, BODY]
-
-    def _fits(self, size: int) -> None:
-        if size > self.metadata.context:
-            raise ValueError(
-                f"the prompt leaves no room to write: {size} tokens with the least answer, the context "
-                f"holds {self.metadata.context}. Shorten it"
-            )
-
-
-def whole_sentences(text: str) -> str:
-    """A text without the sentence that it breaks off in, if it has a whole one.
-
-    >>> whole_sentences("A fox ran. It was f")
-    'A fox ran.'
-    """
-    end = max(text.rfind(mark) for mark in ".!?")
-    return text[: end + 1] if end > 0 else text
-
-
-def _string(value: Any, what: str) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{what} is a {type(value).__name__}; expected a string")
-    return value
