@@ -31,7 +31,7 @@ from .senses import Source, Turns, draw, noised, run_turns
 from .speech import Batch, Velocity, say, speech_batches, speech_source
 
 CYCLE = (
-    *("image jump", "audio jump", "text", "text jump", "image jump"),
+    *("image jump", "audio jump", "text", "text jump", "image jump", "text"),
     *("image", "audio jump", "text", "text jump", "audio"),
 )
 BLOCKS = (4, 8, 16)  # tokens of a block of text
