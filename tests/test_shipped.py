@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from bowstring.engine import ArrowEngine, model_folder
+from bowstring.speech.vocoder import Vocoder
 from bowstring.weights.model import read_metadata
 from bowstring.weights.parquet import WeightsFile
 
@@ -45,3 +46,19 @@ def test_it_speaks_every_word_and_moves_its_lips(engine):
     assert np.abs(made.audio).max() > 0.05
     assert made.face.shape[1] == 52
     assert made.forwards == made.steps
+
+
+def test_its_vocoder_has_learned(engine):
+    """The postfilter quietens what is too loud in pauses: more than it changes what is loud."""
+    made = engine.say("My boat is blue.", steps=4)
+    vocoder = engine.narrator.vocoder
+    assert vocoder.postfilter is not None
+    plain = ArrowEngine.load("senses")
+    plain.narrator.vocoder = Vocoder()
+    bare = plain.say("My boat is blue.", steps=4)
+    assert len(bare.audio) == len(made.audio)
+    loud = np.abs(bare.audio) > np.quantile(np.abs(bare.audio), 0.9)
+    power = lambda x, where: float(np.square(x[where]).mean())
+    assert 0.2 < power(made.audio, loud) / power(bare.audio, loud) < 5
+    ends = np.s_[:1200]
+    assert power(made.audio, ends) < power(bare.audio, ends)

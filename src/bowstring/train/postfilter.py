@@ -36,7 +36,7 @@ from .run import COLUMNS, corpus_documents
 from .senses import draw
 from .teacher import Reading, Teacher, as_utterance
 
-SENTENCES = 450  # read aloud, a share of those that the network learned from
+SENTENCES = 600  # read aloud, a share of those that the network learned from
 HELD_OUT = 15  # of them only judge
 PIECE = 160  # frames
 ROWS = 16
@@ -162,7 +162,7 @@ def judged(network: Postfilter, some: Sequence[Pair]) -> float:
     return float(np.mean([compared(network, [one]).item() for one in some]))
 
 
-def train_postfilter(data: Path, out: Path, steps: int = 1600) -> None:
+def train_postfilter(data: Path, out: Path, steps: int = 3000) -> None:
     """`bowstring train postfilter`: for the result of `bowstring train face`, which it copies, or of
     `shortcut` or `senses`; that network stays as it is.
     """
