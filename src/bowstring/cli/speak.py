@@ -19,7 +19,7 @@ def say(
         Path | None, typer.Option(help="WAV file of the voice to match, about 5 s; default: the model's own.")
     ] = None,
     speed: Annotated[float, typer.Option(help="2 is twice as fast.")] = 1.0,
-    steps: Annotated[int, typer.Option(help="Steps of the flow.")] = 2,
+    steps: Annotated[int, typer.Option(help="Steps of the flow.")] = 8,
     temperature: Annotated[float, typer.Option(help="0 is steady and dull, 1 lively and rough.")] = 0.0,
     seed: Seed = 0,
     model: Model = None,

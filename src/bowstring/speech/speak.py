@@ -39,7 +39,7 @@ class Speaking:
         ValueError: a value out of its range.
     """
 
-    steps: int = 2
+    steps: int = 8
     speed: float = 1.0
     seed: int = 0
     temperature: float = TEMPERATURE
