@@ -58,6 +58,9 @@ class Frames:
     def __len__(self) -> int:
         return len(self.pitch)
 
+    def __getitem__(self, index: slice) -> Frames:
+        return Frames(self.pitch[index], self.voiced[index], self.envelope[index], self.noise[index])
+
 
 def spread(bands: np.ndarray) -> np.ndarray:
     """Bands `(f, n)` at every bin of a window's spectrum, `(f, 513)`, by linear interpolation in mel."""

@@ -78,9 +78,7 @@ class Narrator:
     def frames(self, tokens: Tensor, utterance: Utterance, voice: Tensor) -> Frames:
         """What the tokens `(l, 96)` of an utterance sound like; voice is `(1, 103)`."""
         known = (utterance.sounds, utterance.durations, voice[0].numpy())
-        made = calmed(self.coder.decode(tokens.numpy(), *known))
-        count = round(utterance.durations.sum())
-        return Frames(*(getattr(made, name)[:count] for name in ("pitch", "voiced", "envelope", "noise")))
+        return calmed(self.coder.decode(tokens.numpy(), *known))[: round(utterance.durations.sum())]
 
     def planned(self, text: str, voice: Tensor, speed: float) -> list[Utterance]:
         """Parts of a text with their durations, none longer than is spoken at once."""

@@ -133,10 +133,10 @@ def recall_loss(
     """
     block = blocks_of(rows, size)
     noise = draw_noise(rows, block, rng)
-    chosen = torch.from_numpy(rows.predict)[:, 1:]
+    seen, chosen = covered(rows, noise), torch.from_numpy(rows.predict)[:, 1:]
 
     def foretold(one: UnifiedScoreNetwork) -> tuple[Tensor, Tensor]:
-        noisy, clean = read_twice(one, rows, block, covered(rows, noise))
+        noisy, clean = read_twice(one, rows, block, seen)
         kept = noisy[noise.masked], clean[:, :-1][chosen]
         return tuple(one.heads["text"](hidden).float().log_softmax(-1) for hidden in kept)
 

@@ -10,7 +10,7 @@ import json
 import shutil
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,11 +20,11 @@ from rich.progress import Progress, track
 from torch import Tensor
 
 from ..codec.analysis import analyse
-from ..codec.speech import FRAMES, HOP, RATE, Frames, calmed, resampled, synthesise
+from ..codec.speech import HOP, RATE, Frames, calmed, resampled, synthesise
 from ..net.network import UnifiedScoreNetwork
 from ..net.postfilter import Postfilter
 from ..speech.expected import Coder
-from ..speech.speak import LONGEST, Speaking, Utterance, spoken
+from ..speech.speak import Speaking, Utterance, spoken
 from ..speech.vocoder import asked
 from ..weights.model import load_model, stored
 from ..weights.parquet import write
@@ -58,9 +58,7 @@ class Pair:
 def pair(made: Frames, truth: Frames, signal: np.ndarray, seed: int) -> Pair:
     """Frames as they will be heard, with the true pitch, so that harmonics fall on harmonics."""
     count = min(len(made), len(truth), len(signal) // HOP)
-    cut = lambda frames: Frames(*(getattr(frames, f.name)[:count] for f in fields(Frames)))  # noqa: E731
-    made, truth = cut(made), cut(truth)
-    made = calmed(replace(made, pitch=truth.pitch, voiced=truth.voiced))
+    made = calmed(replace(made[:count], pitch=truth.pitch[:count], voiced=truth.voiced[:count]))
     return Pair(synthesise(made, seed), asked(made), signal[: count * HOP].astype(np.float32))
 
 
@@ -171,10 +169,10 @@ def train_postfilter(data: Path, out: Path, steps: int = 3000) -> None:
     console, before = Console(), next((folder for folder in made if folder.exists()), made[0])
     network, _, _ = load_model(before)
     codec, table, voice = load_speech(before / "speech.parquet")
-    teacher, longest = Teacher(), LONGEST * FRAMES * HOP
+    teacher = Teacher()
     texts = sentences(corpus_documents(data, "train"), SENTENCES)
     read = [one for text in track(texts, "reading aloud") for one in teacher.read(text)]
-    read = [one for one in read if PIECE * HOP < len(one.signal) <= longest]
+    read = [one for one in read if one.is_short and len(one.signal) > PIECE * HOP]
     ours, coded = pairs(read, network, Coder(codec, table), voice)
     torch.manual_seed(4)
     postfilter, last = Postfilter(), -1

@@ -42,6 +42,11 @@ class Reading:
     signal: np.ndarray
     pitch: np.ndarray
 
+    @property
+    def is_short(self) -> bool:
+        """Whether it is not too long to be learned from."""
+        return len(self.signal) <= LONGEST * FRAMES * HOP
+
     def taken_apart(self) -> Frames:
         """Frames of 8 ms, with the pitch that the teacher meant."""
         voiced = self.pitch > VOICED
@@ -130,7 +135,7 @@ def as_utterance(reading: Reading) -> Utterance:
 
 def short(readings: Iterable[Reading]) -> list[Utterance]:
     """Those that are not too long to be learned from."""
-    return [as_utterance(one) for one in readings if len(one.signal) <= LONGEST * FRAMES * HOP]
+    return [as_utterance(one) for one in readings if one.is_short]
 
 
 def utterances_of(texts: list[str], teacher: Teacher | None = None) -> list[Utterance]:
