@@ -5,9 +5,9 @@ import math
 import numpy as np
 from PIL import Image
 
-from bowstring.physics.files import load_fields
-from bowstring.physics.generate import MultiScaleGenerator, fields
-from bowstring.physics.picture import colours
+from bowstring.fields.picture import colours
+from bowstring.fields.sampling import MultiScaleGenerator, fields
+from bowstring.fields.weights import load_fields
 
 SIDE, GAP = 256, 6
 model = load_fields()

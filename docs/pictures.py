@@ -9,8 +9,8 @@ from PIL import Image, ImageDraw
 
 from bowstring import ArrowEngine
 from bowstring.face.draw import strip
-from bowstring.image import STYLES
-from bowstring.painter import ImageFrame
+from bowstring.image.pipeline import ImageFrame
+from bowstring.image.sampling import STYLES
 
 HERE = Path(__file__).parent
 THINGS = ("fox", "frog", "octopus", "tulip", "penguin", "maple leaf", "cactus", "spouting whale")

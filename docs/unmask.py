@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.text import Text
 
 from bowstring import ArrowEngine
-from bowstring.writer import Frame
+from bowstring.text.pipeline import Frame
 
 SEED = 7
 engine = ArrowEngine.load()

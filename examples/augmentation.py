@@ -7,13 +7,13 @@ chains. Run: python examples/augmentation.py   (writes docs/augmentation.png, pr
 import torch
 from matplotlib.figure import Figure
 
-from bowstring.energy import phi4
-from bowstring.iterate import State, iterate, last
-from bowstring.physics.files import load_fields
-from bowstring.physics.generate import fields
-from bowstring.physics.measure import features
-from bowstring.rng import Rng
-from bowstring.steps.lattice import sweeps
+from bowstring.core.loop import State, iterate, last
+from bowstring.core.rng import Rng
+from bowstring.energy.mcmc.lattice import sweeps
+from bowstring.energy.potential import phi4
+from bowstring.fields.metrics import features
+from bowstring.fields.sampling import fields
+from bowstring.fields.weights import load_fields
 
 LOW, HIGH = 0.3, 0.62
 

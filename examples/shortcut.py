@@ -11,11 +11,11 @@ import time
 
 import torch
 
-from bowstring.physics.files import load_fields
-from bowstring.physics.generate import fields
-from bowstring.physics.picture import grid
-from bowstring.physics.solve import cahn_hilliard, free_energy
-from bowstring.rng import Rng
+from bowstring.core.rng import Rng
+from bowstring.fields.picture import grid
+from bowstring.fields.sampling import fields
+from bowstring.fields.solvers import cahn_hilliard, free_energy
+from bowstring.fields.weights import load_fields
 
 COUNT, TIME, COARSE, FINE, RELAX = 16, 250.0, 0.2, 0.02, 8.0  # lengths of time, not of computing
 

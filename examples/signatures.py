@@ -7,11 +7,11 @@ python examples/signatures.py   (writes docs/signatures.png)
 import torch
 from shortcut import length
 
-from bowstring.physics.files import load_fields
-from bowstring.physics.generate import fields
-from bowstring.physics.picture import grid
-from bowstring.physics.solve import cahn_hilliard
-from bowstring.rng import Rng
+from bowstring.core.rng import Rng
+from bowstring.fields.picture import grid
+from bowstring.fields.sampling import fields
+from bowstring.fields.solvers import cahn_hilliard
+from bowstring.fields.weights import load_fields
 
 MEANS, LOGS, EACH = (-0.35, 0.0, 0.35), (1.2, 1.8, 2.4), 8
 

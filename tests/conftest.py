@@ -7,12 +7,12 @@ import random
 import pytest
 import torch
 
-from bowstring.codec.text import TextCodec
-from bowstring.net.config import NetworkConfig
-from bowstring.net.network import UnifiedScoreNetwork
+from bowstring.nn.config import NetworkConfig
+from bowstring.nn.network import UnifiedScoreNetwork
+from bowstring.text.tokenizer import TextCodec
+from bowstring.text.weights import save_model
 from bowstring.train.data.grammar import tale
 from bowstring.train.data.snippets import snippet
-from bowstring.weights.model import save_model
 
 torch.set_num_threads(1)
 

@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from bowstring.codec.text import MASK
 from bowstring.engine import ArrowEngine
-from bowstring.writer import Frame, Result
+from bowstring.text.pipeline import Frame, Result
+from bowstring.text.tokenizer import MASK
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,8 @@ import pytest
 
 from bowstring.engine import ArrowEngine, model_folder
 from bowstring.speech.vocoder import Vocoder
-from bowstring.weights.model import read_metadata
-from bowstring.weights.parquet import WeightsFile
+from bowstring.weights.folder import read_metadata
+from bowstring.weights.format.parquet import WeightsFile
 
 
 @pytest.fixture(scope="module")

@@ -10,35 +10,35 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .conversation import Conversation
-    from .energy import EnergyPotential
+    from .energy.mcmc.sampler import BoltzmannSampler
+    from .energy.potential import EnergyPotential
     from .engine import ArrowEngine
     from .face.draw import render_avatar
-    from .net.network import UnifiedScoreNetwork
-    from .painter import ImageResult
-    from .physics.generate import MultiScaleGenerator
-    from .physics.model import FieldModel
-    from .speech.narrator import SpeechResult
-    from .steps.boltzmann import BoltzmannSampler
-    from .weights.packed import QuantLinear
-    from .weights.quant import ArrowQuant
-    from .writer import Frame, Result
+    from .fields.model import FieldModel
+    from .fields.sampling import MultiScaleGenerator
+    from .image.pipeline import ImageResult
+    from .joint.pipeline import Conversation
+    from .nn.network import UnifiedScoreNetwork
+    from .speech.pipeline import SpeechResult
+    from .text.pipeline import Frame, Result
+    from .weights.quant.arrowquant import ArrowQuant
+    from .weights.quant.packed import QuantLinear
 
 __version__ = "0.1.0"
 _WHERE = {
     "ArrowEngine": "engine",
-    "ArrowQuant": "weights.quant",
-    "BoltzmannSampler": "steps.boltzmann",
-    "Conversation": "conversation",
-    "EnergyPotential": "energy",
-    "FieldModel": "physics.model",
-    "Frame": "writer",
-    "ImageResult": "painter",
-    "MultiScaleGenerator": "physics.generate",
-    "QuantLinear": "weights.packed",
-    "Result": "writer",
-    "SpeechResult": "speech.narrator",
-    "UnifiedScoreNetwork": "net.network",
+    "ArrowQuant": "weights.quant.arrowquant",
+    "BoltzmannSampler": "energy.mcmc.sampler",
+    "Conversation": "joint.pipeline",
+    "EnergyPotential": "energy.potential",
+    "FieldModel": "fields.model",
+    "Frame": "text.pipeline",
+    "ImageResult": "image.pipeline",
+    "MultiScaleGenerator": "fields.sampling",
+    "QuantLinear": "weights.quant.packed",
+    "Result": "text.pipeline",
+    "SpeechResult": "speech.pipeline",
+    "UnifiedScoreNetwork": "nn.network",
     "render_avatar": "face.draw",
 }
 __all__ = [

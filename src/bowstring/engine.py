@@ -10,22 +10,24 @@ from typing import Any
 import numpy as np
 import torch
 
-from .codec.text import TextCodec
-from .conversation import Conversation, Converser
 from .face.draw import render_avatar
-from .image import caption_tokens
-from .net.network import UnifiedScoreNetwork
-from .painter import ImageFrame, ImageResult, Painter
-from .speech.expected import Coder
-from .speech.narrator import Narrator, SpeechFrame, SpeechResult
-from .speech.pronounce import Pronouncer
+from .face.weights import load_face
+from .image.pipeline import ImageFrame, ImageResult, Painter
+from .image.sampling import caption_tokens
+from .image.weights import load_codec
+from .joint.pipeline import Conversation, Converser
+from .nn.network import UnifiedScoreNetwork
+from .speech.baseline import Coder
+from .speech.g2p import Pronouncer
+from .speech.pipeline import Narrator, SpeechFrame, SpeechResult
 from .speech.vocoder import Vocoder
-from .text import padded
-from .weights.codec import load_codec
-from .weights.model import Metadata, load_model
-from .weights.packed import matrices
-from .weights.senses import load_face, load_speech
-from .writer import ABOUT, Frame, Result, Writer, as_story, string, whole, whole_sentences
+from .speech.weights import load_speech
+from .text.pipeline import ABOUT, Frame, Result, Writer, as_story, string, whole, whole_sentences
+from .text.sampling import padded
+from .text.tokenizer import TextCodec
+from .text.weights import load_model
+from .weights.folder import Metadata
+from .weights.quant.packed import matrices
 
 SHIPPED = Path(__file__).parent / "data" / "text"
 SENSES = SHIPPED.parent / "senses"  # the default where all heads are needed

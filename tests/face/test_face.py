@@ -19,8 +19,8 @@ from bowstring.face.animate import (
 )
 from bowstring.face.draw import PICTURE, drawn, render_avatar, strip, to_gif
 from bowstring.face.shapes import SHAPES, TABLE, VISEMES, viseme_of
-from bowstring.speech.align import Span
-from bowstring.speech.pronounce import STRESS, SYMBOLS
+from bowstring.speech.alignment import Span
+from bowstring.speech.g2p import STRESS, SYMBOLS
 
 
 def said(text, each=0.09, start=0.2):

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from bowstring.train.data.build import (
+from bowstring.train.data.corpora import (
     Document,
     build,
     deduplicated,
@@ -23,7 +23,7 @@ from bowstring.train.data.snippets import snippet
 
 
 def test_a_corpus_is_the_same_bytes_every_time(tmp_path, monkeypatch):
-    monkeypatch.setattr("bowstring.train.data.build.stories", lambda: stories(50))
+    monkeypatch.setattr("bowstring.train.data.corpora.stories", lambda: stories(50))
     for name in ("a", "b"):
         build("text", tmp_path / name)
     assert (tmp_path / "a/text.jsonl.gz").read_bytes() == (tmp_path / "b/text.jsonl.gz").read_bytes()

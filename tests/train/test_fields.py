@@ -7,8 +7,8 @@ import math
 import pytest
 import torch
 
-from bowstring.energy import phi4
-from bowstring.physics.model import FAMILIES, PROCESS
+from bowstring.energy.potential import phi4
+from bowstring.fields.model import FAMILIES, PROCESS
 from bowstring.train.fields import (
     MIX,
     FieldRecipe,

@@ -3,14 +3,14 @@ import pytest
 import torch
 from safetensors.numpy import save_file
 
-from bowstring.codec.speech import HOP, Frames, synthesise
-from bowstring.codec.tokens import ROW
-from bowstring.net.postfilter import ASKED, Postfilter
-from bowstring.net.postfilter import HOP as STEP
+from bowstring.speech.codec import ROW
+from bowstring.speech.postfilter import ASKED, Postfilter
+from bowstring.speech.postfilter import HOP as STEP
+from bowstring.speech.source_filter import HOP, Frames, synthesise
 from bowstring.speech.vocoder import KNEE, LOUDEST, Vocoder, asked
-from bowstring.train.postfilter import PIECE, Pair, distance, fit_postfilter, judged, pair, spectra
-from bowstring.weights.model import stored
-from bowstring.weights.parquet import write
+from bowstring.train.speech.postfilter import PIECE, Pair, distance, fit_postfilter, judged, pair, spectra
+from bowstring.weights.folder import stored
+from bowstring.weights.format.parquet import write
 
 INSIDE = slice(400, -400)
 

@@ -7,14 +7,13 @@ from itertools import pairwise
 import pytest
 import torch
 
-from bowstring.image import GUIDANCE, Painting, caption_tokens, paint, painter
-from bowstring.text import Diffusing, Sampling
-from bowstring.train.data.build import stories
-from bowstring.train.objective import blocks_of, covered, draw_noise
-from bowstring.train.pack import Corpus
-from bowstring.train.shortcut import image_jump, leaps, text_jump, walked
-
-from ..conftest import build_network
+from bowstring.image.sampling import GUIDANCE, Painting, caption_tokens, paint, painter
+from bowstring.text.sampling import Diffusing, Sampling
+from bowstring.train.data.corpora import stories
+from bowstring.train.joint.shortcut import image_jump, leaps, text_jump, walked
+from bowstring.train.text.losses import blocks_of, covered, draw_noise
+from bowstring.train.text.packing import Corpus
+from tests.conftest import build_network
 
 
 def growth(x, t):
@@ -72,10 +71,12 @@ def rows(codec):
 
 
 def jumped(network, teacher, rows, monkeypatch, size, width=8):
-    monkeypatch.setattr("bowstring.train.shortcut.BLOCKS", (width,))
+    monkeypatch.setattr("bowstring.train.joint.shortcut.BLOCKS", (width,))
     whole = lambda count, rng: (torch.ones(count), torch.full((count,), size))
-    monkeypatch.setattr("bowstring.train.shortcut.leaps", whole)
-    monkeypatch.setattr("bowstring.train.shortcut.truncate", lambda logits, *_: logits * 1e6)  # the likeliest
+    monkeypatch.setattr("bowstring.train.joint.shortcut.leaps", whole)
+    monkeypatch.setattr(
+        "bowstring.train.joint.shortcut.truncate", lambda logits, *_: logits * 1e6
+    )  # the likeliest
     with torch.no_grad():
         return text_jump(network, teacher, rows, torch.Generator().manual_seed(4)).item()
 

@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 import torch
 
-from bowstring.codec.face import FaceCodec
-from bowstring.codec.speech import BANDS, FRAMES, HOP, NOISE_BANDS, RATE, Frames
-from bowstring.codec.tokens import AUDIO_CHANNELS
 from bowstring.face.animate import closures
-from bowstring.net.speech import EXPECTED_FEATURES, VOICE
-from bowstring.speech.align import ALPHABET, spans_of
-from bowstring.speech.expected import Coder, features
+from bowstring.face.codec import FaceCodec
+from bowstring.nn.heads.speech import EXPECTED_FEATURES, VOICE
+from bowstring.speech.alignment import ALPHABET, spans_of
+from bowstring.speech.baseline import Coder, features
+from bowstring.speech.codec import AUDIO_CHANNELS
+from bowstring.speech.source_filter import BANDS, FRAMES, HOP, NOISE_BANDS, RATE, Frames
 from bowstring.speech.voice import Warp, voice_of
 from bowstring.train.face import face_loss, moved
-from bowstring.train.speech import (
+from bowstring.train.speech.flow import (
     Utterance,
     as_warped,
     batch_of,
@@ -25,8 +25,8 @@ from bowstring.train.speech import (
     speech_batches,
     speech_loss,
 )
-from bowstring.train.teacher import aligned
-from bowstring.train.voices import EACH, HELD_OUT_VOICE, VOICES, held_out, texts_of
+from bowstring.train.speech.teacher import aligned
+from bowstring.train.speech.voices import EACH, HELD_OUT_VOICE, VOICES, held_out, texts_of
 from tests.conftest import build_network
 
 

@@ -5,8 +5,8 @@ import struct
 
 import numpy as np
 
-from bowstring.weights.parquet import MAGIC, Tensor, write
-from bowstring.weights.thrift import BINARY, I64, STRUCT, Int, List, Reader, encode
+from bowstring.weights.format.parquet import MAGIC, Tensor, write
+from bowstring.weights.format.thrift import BINARY, I64, STRUCT, Int, List, Reader, encode
 
 
 def sound(path):

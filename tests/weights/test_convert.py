@@ -3,7 +3,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from bowstring.weights.convert import from_safetensors, to_safetensors
-from bowstring.weights.parquet import WeightsFile
+from bowstring.weights.format.parquet import WeightsFile
 
 from .hostile import sound
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save
 
-from bowstring.weights.parquet import LARGEST_FOOTER, MAGIC, WeightsError, WeightsFile, _index, digest
-from bowstring.weights.thrift import encode
+from bowstring.weights.format.parquet import LARGEST_FOOTER, MAGIC, WeightsError, WeightsFile, _index, digest
+from bowstring.weights.format.thrift import encode
 
 from .hostile import (
     assemble,

@@ -8,12 +8,12 @@ import torch
 
 from bowstring import _native
 from bowstring.engine import SHIPPED, ArrowEngine
-from bowstring.net.config import NetworkConfig
-from bowstring.net.network import UnifiedScoreNetwork
-from bowstring.weights.model import load_model, save_model
-from bowstring.weights.packed import QuantLinear, linears, matrices, packed, random_network, unpacked
-from bowstring.weights.parquet import WeightsFile
-from bowstring.weights.quant import ArrowQuant
+from bowstring.nn.config import NetworkConfig
+from bowstring.nn.network import UnifiedScoreNetwork
+from bowstring.text.weights import load_model, save_model
+from bowstring.weights.format.parquet import WeightsFile
+from bowstring.weights.quant.arrowquant import ArrowQuant
+from bowstring.weights.quant.packed import QuantLinear, linears, matrices, packed, random_network, unpacked
 
 TOLERANCE = 1e-2  # sums run in another order, and now and then an INT8 rounding falls on the other side
 
@@ -102,7 +102,7 @@ def test_a_packed_model_comes_back_as_views_of_its_file(network, codec, tmp_path
 
 
 def test_a_packed_file_that_lacks_a_part_is_refused(network, codec, tmp_path):
-    from bowstring.weights.parquet import Tensor, write
+    from bowstring.weights.format.parquet import Tensor, write
 
     save_model(tmp_path, quantised(network, 4), codec)
     file = WeightsFile(tmp_path / "network.parquet")

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from bowstring.weights.parquet import Tensor, WeightsFile, write
-from bowstring.weights.thrift import I16, I32, I64, Int, List, Reader, encode
+from bowstring.weights.format.parquet import Tensor, WeightsFile, write
+from bowstring.weights.format.thrift import I16, I32, I64, Int, List, Reader, encode
 
 from .hostile import sound
 

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from . import converse, facts, make, paint, sample, speak, write  # noqa: F401  each adds its commands
+from . import fields, image, inspect, joint, speech, text, train  # noqa: F401  each adds its commands
 from .common import app
 
 

@@ -25,7 +25,7 @@ Seed = Annotated[int, typer.Option(help="Same seed, same output.")]
 
 def recording(voice: Path | None) -> Any:
     """The sound in a WAV file, if one is given."""
-    from ..codec.speech import read_wav
+    from ..speech.files import read_wav
 
     return None if voice is None else read_wav(voice)
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..speech.align import Span
+from ..speech.alignment import Span
 from .shapes import CLOSED, SHAPES, TABLE, VISEMES, viseme_of
 
 FRAME = 0.016  # seconds

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..codec.speech import Frames, synthesise
-from ..net.postfilter import Postfilter
-from ..weights.model import fill
-from ..weights.parquet import WeightsFile
+from ..weights.folder import fill
+from ..weights.format.parquet import WeightsFile
+from .postfilter import Postfilter
+from .source_filter import Frames, synthesise
 
 LOUDEST = 0.9
 KNEE = 0.95  # beyond it the whole is made quieter

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..codec.speech import BANDS, NOISE_BANDS, Frames, band_centres, mel
+from .source_filter import BANDS, NOISE_BANDS, Frames, band_centres, mel
 
 VOICE = 2 * BANDS + NOISE_BANDS + 2
 FEWEST = 40  # voiced frames from which a voice can be told

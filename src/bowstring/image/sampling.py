@@ -1,0 +1,158 @@
+"""How pictures are painted: a caption is read into the cache, then 64 noisy tokens become clean.
+
+Shapes: b pictures, 64 tokens, 64 channels. The caption goes through the trunk's own text stream; guidance
+evaluates with and without it in one pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..core.guidance import pinned
+from ..core.loop import Denoise, State, iterate
+from ..core.process import Gaussian, linear, rectified, warped
+from ..core.rng import Rng
+from ..core.samplers.continuous import ddim, dpmpp_2m, heun
+from ..nn.config import CHANNELS, PLACES
+from ..nn.heads.image import PictureHead
+from ..nn.network import UnifiedScoreNetwork
+from ..nn.trunk import Cache
+from ..text.sampling import padded
+from ..text.tokenizer import BODY, KINDS, TextCodec
+
+STYLES = ("noto", "flat", "fluent", "twemoji")
+PROCESS = Gaussian(linear, rectified)
+UNASKED = [KINDS["text"], BODY]
+STEPS = {"auto": dpmpp_2m, "ddim": ddim, "dpmpp_2m": dpmpp_2m, "heun": heun}
+GUIDANCE = 3.0  # the cfg_scale that jumps have learned
+TOKENS = PLACES["image"]
+
+
+@dataclass(frozen=True)
+class Painting:
+    """How to paint. `steps` counts steps of the flow; `shift` above 1 spends more of them on noise.
+    The sampler "auto" jumps when the steps are few and the network has learned it, else it is dpmpp_2m.
+
+    Raises:
+        ValueError: a value out of its range.
+    """
+
+    steps: int = 16
+    cfg_scale: float = GUIDANCE
+    sampler: str = "auto"
+    shift: float = 1.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.sampler not in STEPS:
+            raise ValueError(f"sampler is {self.sampler!r}; expected one of {sorted(STEPS)}")
+        for name, low, high in (("steps", 1, 1000), ("cfg_scale", 0, 20), ("shift", 0.1, 10)):
+            if not low <= getattr(self, name) <= high:
+                raise ValueError(f"{name} is {getattr(self, name)}; expected {low} to {high}")
+
+
+def caption_tokens(codec: TextCodec, caption: str, style: str = "") -> list[int]:
+    """The prompt of a picture, as the text stream reads it; without a style the network chooses one."""
+    asked = f"{style}: {caption}" if style else caption
+    return [KINDS["text"], *codec.encode(asked), BODY]
+
+
+class Caption(NamedTuple):
+    """Captions that were read: the cache, the position of what comes after each, `(b, 1)`, their hidden
+    states `(b, m, d)`, which the cross-attention slot looks at, and their meaning `(b, 1, d)`, which is added
+    to every token of the picture.
+    """
+
+    cache: Cache
+    after: Tensor
+    memory: Tensor
+    meaning: Tensor
+
+    def rows(self, index: Tensor) -> Caption:
+        """Some of them, perhaps more than once."""
+        return Caption(self.cache.rows(index), *(part[index] for part in self[1:]))
+
+    @property
+    def slot(self) -> dict[str, Any]:
+        """What the cross-attention slot is given."""
+        return {"memory": self.memory, "memory_mask": self.cache.valid}
+
+
+def read_captions(network: UnifiedScoreNetwork, known: Sequence[list[int]]) -> Caption:
+    """Captions as all ways into the trunk know them: earlier tokens of the stream, the slot's memory, and
+    one vector.
+    """
+    head = network.heads["image"]
+    assert isinstance(head, PictureHead)
+    tokens, valid = padded(known)
+    position = (valid.cumsum(1) - 1).clamp(min=0).float()
+    hidden, cache = network.read(tokens, position, valid)
+    return Caption(cache, position[:, -1:] + 1, hidden, head.condition(hidden, valid))
+
+
+def places_after(after: Tensor) -> Tensor:
+    """Positions of a picture's tokens on the clock of its caption, row by row: `(b, 1)` -> `(b, 64)`."""
+    return after + torch.arange(TOKENS)[None]
+
+
+def painter(
+    network: UnifiedScoreNetwork, known: Sequence[list[int]], cfg_scale: float, step_size: float = 0.0
+) -> Denoise:
+    """The denoiser of pictures with these captions, guided by w = `cfg_scale`; one pass per evaluation.
+
+    Jumps of `step_size` were learned with guidance inside, so only what differs from it is added.
+    """
+    cfg_scale = cfg_scale / GUIDANCE if step_size else cfg_scale
+    guided = cfg_scale != 1
+    said = read_captions(network, [*known, *([UNASKED] * len(known) if guided else [])])
+    place = places_after(said.after)
+
+    def denoise(x: Tensor, t: Tensor) -> Tensor:
+        twice = (torch.cat([x, x]), torch.cat([t, t])) if guided else (x, t)
+        sizes = {"image": torch.full_like(twice[1], step_size)} if step_size else None
+        x_t, at, cond = {"image": twice[0]}, {"image": twice[1]}, {"image": said.meaning}
+        velocity = network.flow(x_t, at, {"image": place}, said.cache, sizes, cond, **said.slot)["image"]
+        if guided:
+            asked, free = velocity.chunk(2)
+            velocity = free + cfg_scale * (asked - free)
+        return x - t[:, None, None] * velocity
+
+    return denoise
+
+
+def paint(
+    network: UnifiedScoreNetwork,
+    known: Sequence[list[int]],
+    how: Painting,
+    start: Tensor | None = None,
+    strength: float = 1.0,
+    where: Tensor | None = None,
+    first: int = 0,
+) -> Iterator[State]:
+    """States from noise to pictures' tokens, the starting one first; sample number `first` + i depends on
+    (seed, number) alone.
+
+    Args:
+        start: clean tokens `(b, 64, 64)` to begin from, noised to time `strength`.
+        where: `(b, 64)`, True where `start` is kept (inpainting).
+    """
+    rng = Rng.of(how.seed, len(known), first)
+    x = PROCESS.prior(rng.fork(1), TOKENS, CHANNELS["image"])
+    if start is not None:
+        x = (1 - strength) * start + strength * x
+    whole = start is None and how.shift == 1 and how.sampler == "auto"
+    jump = network.jump(how.steps) if whole else 0.0
+    with torch.no_grad():
+        denoise = painter(network, known, how.cfg_scale, jump)
+        if where is not None and start is not None:
+            denoise = pinned(denoise, start, where[..., None])
+        times = warped(how.steps, lambda u: strength * how.shift * u / (1 + (how.shift - 1) * u))
+        begin = replace(State.begin(x), t=torch.full((len(known),), float(times[0])))
+        yield begin
+        step = ddim if jump else STEPS[how.sampler]
+        yield from iterate(step(denoise, PROCESS), begin, times, rng)

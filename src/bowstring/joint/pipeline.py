@@ -1,0 +1,187 @@
+"""Converser: a text becomes speech, a face and a picture; the result knows when everything happens.
+
+Sound is `(s,)` at 24 kHz, the face `(f, 52)` at 62.5 frames a second, pictures `(512, 512, 3)` bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..core.loop import State
+from ..face.animate import FRAME, shut
+from ..face.codec import TOKEN_FRAMES
+from ..face.draw import PICTURE, moving, strip, to_gif
+from ..face.shapes import SHAPES, viseme_of
+from ..face.video import AVAILABLE, to_mp4
+from ..image.files import to_png
+from ..image.pipeline import ImageFrame, Painter, expected
+from ..speech.alignment import SECONDS, Span
+from ..speech.baseline import Coder
+from ..speech.files import to_wav
+from ..speech.pipeline import Narrator
+from ..speech.sampling import joined
+from ..speech.source_filter import FRAMES, Frames
+from .sampling import Senses, made_together
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """What was written, said and shown, and how.
+
+    words, sounds, visemes: when each is heard or seen, seconds. face: ARKit's 52 shapes, 16 ms a frame.
+    forwards: passes through the trunk for speech, face and picture together. seconds: of each stage.
+    """
+
+    text: str
+    audio: np.ndarray
+    face: np.ndarray
+    image: np.ndarray | None
+    words: tuple[Span, ...]
+    sounds: tuple[Span, ...]
+    visemes: tuple[Span, ...]
+    steps: int
+    forwards: int
+    seconds: dict[str, float]
+    settings: dict[str, Any]
+
+    def save(self, folder: Path | str) -> list[Path]:
+        """Writes text.txt, speech.wav, face.json, face.gif, face.png, with a picture picture.png and, where
+        the package av is installed, the film talk.mp4.
+        """
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        files: dict[str, bytes] = {
+            "text.txt": (self.text + "\n").encode(),
+            "speech.wav": to_wav(self.audio, said=self.settings),
+            "face.json": json.dumps(self.times()).encode(),
+            "face.gif": to_gif(self.face, said=self.settings),
+            "face.png": to_png(strip(self.face), self.settings),
+        }
+        if self.image is not None:
+            files["picture.png"] = to_png(self.image, self.settings)
+        if AVAILABLE:
+            files["talk.mp4"] = to_mp4(moving(self.face), round(1 / PICTURE), self.audio, said=self.settings)
+        for name, data in files.items():
+            (folder / name).write_bytes(data)
+        return [folder / name for name in files]
+
+    def times(self) -> dict[str, Any]:
+        """Words, sounds, visemes and every frame's shapes, ready for JSON."""
+        spans = {name: [asdict(s) for s in getattr(self, name)] for name in ("words", "sounds", "visemes")}
+        return {
+            "frame_seconds": FRAME,
+            "shapes": list(SHAPES),
+            "frames": self.face.round(3).tolist(),
+            **spans,
+            "settings": self.settings,
+        }
+
+    def __rich__(self) -> str:
+        shown = "speech, a face" + ("" if self.image is None else " and a picture")
+        cost = f"{self.forwards} passes for {self.steps} steps, {sum(self.seconds.values()):.2f} s"
+        return f"{self.text}\n{len(self.face) * FRAME:.2f} s of {shown}, {cost}"
+
+
+def visemes_of(sounds: Sequence[Span]) -> list[Span]:
+    """Visemes of sounds; equal neighbours are one, stress marks belong to what follows."""
+    heard = [span for span in sounds if span.text not in ("ˈ", "ˌ")]
+    runs = [(name, [*some]) for name, some in groupby(heard, lambda span: viseme_of(span.text))]
+    return [Span(name, some[0].start, some[-1].end) for name, some in runs]
+
+
+class Converser:
+    """Speaks with a face, and paints meanwhile."""
+
+    def __init__(self, narrator: Narrator, painter: Painter | None, face: Coder[np.ndarray] | None) -> None:
+        """Without a painter there are no pictures, without a coder no faces."""
+        self.narrator, self.painter, self.face = narrator, painter, face
+
+    @torch.no_grad()
+    def stream(
+        self,
+        text: str,
+        caption: Sequence[int] | None = None,
+        voice: np.ndarray | None = None,
+        steps: int = 8,
+        speed: float = 1.0,
+        cfg_scale: float = 3.0,
+        seed: int = 0,
+        *,
+        closing: bool = True,
+        asked: Mapping[str, Any] | None = None,
+    ) -> Iterator[ImageFrame | Conversation]:
+        """Yields the picture as it is expected to become, after each step; then the whole. `asked` is kept
+        with the result's settings; `closing` shuts the lips exactly in p, b and m.
+        """
+        network, before = self.narrator.network, self.narrator.network.forwards
+        own = torch.from_numpy(self.narrator.voice if voice is None else voice)[None]
+        frames: list[Frames] = []
+        faces: list[np.ndarray] = []
+        words: list[Span] = []
+        sounds: list[Span] = []
+        picture: Tensor | None = None
+        begin, clock, taken = 0.0, time.perf_counter(), 0
+        parts = self.narrator.planned(text, own, speed)
+        extra = 0 if caption is None else 2  # a caption and no caption are read once
+        for number, utterance in enumerate(parts):
+            wanted = caption if number == 0 else None
+            what = Senses(utterance, own, self.face is not None, wanted)
+            last = None
+            for state in made_together(network, what, steps, cfg_scale, seed, number):
+                if last is not None and wanted is not None:
+                    yield expected(last, state, 1 - state.t.item())
+                last = state
+            assert last is not None
+            x, count = streams(last), round(utterance.durations.sum())
+            known = (utterance.sounds, utterance.durations, own[0].numpy())
+            taken += int(last.nfe[0])
+            frames.append(self.narrator.frames(x["audio"][0], utterance, own))
+            if self.face is not None:
+                face = self.face.decode(x["avatar"][0].numpy(), *known)[: -(-count * TOKEN_FRAMES // FRAMES)]
+                if closing:
+                    shut(face, utterance.spans()[1])
+                faces.append(face)
+            for target, spans in zip((words, sounds), utterance.spans(begin), strict=True):
+                target += spans
+            begin += count * SECONDS
+            picture = x["image"][0] if wanted is not None else picture
+        seconds = {"trunk": time.perf_counter() - clock}
+        clock = time.perf_counter()
+        audio = self.narrator.vocoder.sound(joined(frames), seed)
+        seconds["sound"] = time.perf_counter() - clock
+        clock = time.perf_counter()
+        image = None if picture is None or self.painter is None else self.painter.picture(picture)
+        seconds["picture"] = time.perf_counter() - clock
+        settings = {"text": text, "steps": steps, "speed": speed, "cfg_scale": cfg_scale, "seed": seed}
+        settings["closing"] = closing
+        settings |= dict(asked or {})
+        settings["voice"] = "own" if voice is None else "matched"
+        yield Conversation(
+            text,
+            audio,
+            np.concatenate(faces) if faces else np.zeros((0, len(SHAPES)), np.float32),
+            image,
+            tuple(words),
+            tuple(sounds),
+            tuple(visemes_of(sounds)),
+            taken,
+            network.forwards - before - extra,
+            seconds,
+            settings,
+        )
+
+
+def streams(state: State) -> Mapping[str, Tensor]:
+    """The tokens of each modality."""
+    assert isinstance(state.x, Mapping)
+    return state.x

@@ -1,0 +1,126 @@
+"""Speech, face and picture at once: one evaluation a step for all of them, on one clock.
+
+What each part of the network's one pass may look at: speech at speech, the face at both, the picture at its
+caption, its unguided twin at no caption. So every stream is what it would be alone, and the pass is shared.
+Shapes: l tokens of 64 ms; pictures have 64 tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..core.loop import Denoise, State, iterate
+from ..core.process import uniform
+from ..core.rng import Rng
+from ..core.samplers.continuous import ddim_update, dpmpp_2m_update, joint
+from ..image.sampling import GUIDANCE, TOKENS, UNASKED, Caption, places_after, read_captions
+from ..nn.config import CHANNELS
+from ..nn.network import UnifiedScoreNetwork
+from ..nn.trunk import Cache
+from ..speech.codec import AUDIO_CHANNELS
+from ..speech.sampling import PROCESS, TEMPERATURE, Utterance, told_of
+
+
+@dataclass(frozen=True)
+class Senses:
+    """What is to be made together: an utterance in a voice, with a face, perhaps a picture with a caption.
+
+    caption: tokens of the picture's prompt; none makes no picture.
+    """
+
+    utterance: Utterance
+    voice: Tensor
+    face: bool = True
+    caption: Sequence[int] | None = None
+
+
+def captions(network: UnifiedScoreNetwork, caption: Sequence[int]) -> tuple[Caption, int, int]:
+    """One row that holds the caption and, after it, no caption, with both meanings `(2, 1, d)`; the tokens
+    of each.
+    """
+    asked, free = (read_captions(network, [tokens]) for tokens in ([*caption], UNASKED))
+    layers = tuple(
+        (torch.cat([k, k_free], 2), torch.cat([v, v_free], 2))
+        for (k, v), (k_free, v_free) in zip(asked.cache.layers, free.cache.layers, strict=True)
+    )
+    valid = torch.cat([asked.cache.valid, free.cache.valid], 1)
+    memory, meaning = torch.cat([asked.memory, free.memory], 1), torch.cat([asked.meaning, free.meaning])
+    said = Caption(Cache(layers, valid), asked.after, memory, meaning)
+    return said, asked.cache.length, free.cache.length
+
+
+def lookers(lengths: dict[str, int], asked: int = 0, free: int = 0) -> dict[str, Tensor]:
+    """Who looks at what, by stream: `(asked + free + all tokens)`."""
+    owner = ["asked"] * asked + ["free"] * free + [name for name, n in lengths.items() for _ in range(n)]
+    may = {
+        "audio": {"audio"},
+        "avatar": {"audio", "avatar"},
+        "image": {"asked", "image"},
+        "image/free": {"free", "image/free"},
+    }
+    return {name: torch.tensor([one in may[name] for one in owner]) for name in lengths}
+
+
+def together(network: UnifiedScoreNetwork, what: Senses, cfg_scale: float, step_size: float = 0.0) -> Denoise:
+    """The denoiser of a dict of "audio" `(1, l, 96)`, "avatar" and "image", as far as they are there; for
+    `cfg_scale` and `step_size` see `painter`.
+    """
+    cfg_scale = cfg_scale / GUIDANCE if step_size else cfg_scale
+    length = what.utterance.tokens
+    lengths = {"audio": length} | ({"avatar": length} if what.face else {})
+    clock = torch.arange(float(length))[None]
+    with torch.no_grad():
+        known = told_of(network, what.utterance, what.voice)
+        said, asked, free = None, 0, 0
+        if what.caption is not None:
+            said, asked, free = captions(network, what.caption)
+            lengths |= {"image": TOKENS} | ({} if cfg_scale == 1 else {"image/free": TOKENS})
+    cond = {name: known for name in lengths if name in ("audio", "avatar")}
+    places = {name: clock for name in cond}
+    if said is not None:
+        cond |= dict(zip(("image", "image/free"), said.meaning.split(1), strict=True))
+    for name, after in (("image", asked), ("image/free", free)):
+        places[name] = places_after(torch.full((1, 1), float(after)))
+    places = {name: places[name] for name in lengths}
+    sees = lookers(lengths, asked, free)
+    cache, slot = None, dict[str, Any]()
+    if said is not None:
+        may = torch.cat([sees[name][: asked + free].expand(n, -1) for name, n in lengths.items()])
+        cache, slot = said.cache, said.slot | {"memory_mask": may[None]}
+
+    def denoise(x: dict[str, Tensor], t: dict[str, Tensor]) -> dict[str, Tensor]:
+        noisy = {name: x[name.partition("/")[0]] for name in lengths}
+        times = {name: t[name.partition("/")[0]] for name in lengths}
+        sizes = {name: torch.full_like(times[name], step_size) for name in lengths} if step_size else None
+        velocity = network.flow(noisy, times, places, cache, sizes, cond, sees=sees, **slot)
+        if "image/free" in velocity:
+            empty = velocity.pop("image/free")
+            velocity["image"] = empty + cfg_scale * (velocity["image"] - empty)
+        return {name: x[name] - t[name][:, None, None] * v for name, v in velocity.items()}
+
+    return denoise
+
+
+def made_together(
+    network: UnifiedScoreNetwork, what: Senses, steps: int, cfg_scale: float, seed: int, number: int = 0
+) -> Iterator[State]:
+    """States from noise to clean, the noise first; a stream's noise is what it would have alone."""
+    length = what.utterance.tokens
+    shapes = {"audio": (length, AUDIO_CHANNELS)}
+    shapes |= {"avatar": (length, CHANNELS["avatar"])} if what.face else {}
+    shapes |= {"image": (TOKENS, CHANNELS["image"])} if what.caption is not None else {}
+    rng = Rng.of(seed, 1, number)
+    forks = {"audio": rng.fork(2), "avatar": rng.fork(3), "image": Rng.of(seed, 1, 0).fork(1)}
+    noise = {name: PROCESS.prior(forks[name], *shape) for name, shape in shapes.items()}
+    begin = State.begin(noise | {"audio": TEMPERATURE * noise["audio"]})
+    yield begin
+    jump = network.jump(steps)
+    with torch.no_grad():
+        update = ddim_update(PROCESS) if jump else dpmpp_2m_update(PROCESS)
+        step = joint(together(network, what, cfg_scale, jump), dict.fromkeys(shapes, update))
+        yield from iterate(step, begin, uniform(steps), rng)

@@ -1,0 +1,63 @@
+"""What the audio head knows beside the noisy sound: which sounds are due when, and whose voice.
+
+Shapes: b utterances, p sounds, l tokens of 64 ms with 4 slots each, d width.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .continuous import RealsHead
+
+SLOTS = 4  # moments within a token at which the sound is told
+SOUNDS = 64  # ids of sounds, 0 is silence
+VOICE = 103  # numbers of a voice
+SOUND_WIDTH = 48
+REACH = 8  # tokens to either side whose sounds still matter to what a token is expected to be
+EDGES = 5  # numbers that say where in the utterance a token lies
+EXPECTED_FEATURES = 3 * SLOTS * 3 * SOUNDS + 2 * (REACH - 1) * SOUNDS + EDGES + VOICE + 1
+
+
+class DurationNetwork(nn.Module):
+    """How long each sound lasts, from the sounds around it and the voice: log frames of 8 ms."""
+
+    def __init__(self, width: int = 64) -> None:
+        super().__init__()
+        self.sound = nn.Embedding(SOUNDS, width)
+        self.voice = nn.Linear(VOICE, width)
+        self.layers = nn.ModuleList(
+            nn.Conv1d(width, 2 * width, 3, padding=reach, dilation=reach) for reach in (1, 2, 4)
+        )
+        self.out = nn.Linear(width, 1)
+
+    def forward(self, sounds: Tensor, voice: Tensor) -> Tensor:
+        """`(b, p)`, `(b, 103)` -> `(b, p)`."""
+        x = (self.sound(sounds) + self.voice(voice)[:, None]).transpose(1, 2)
+        for layer in self.layers:
+            gate, value = layer(F.rms_norm(x.transpose(1, 2), x.shape[1:2]).transpose(1, 2)).chunk(2, 1)
+            x = x + torch.sigmoid(gate) * value
+        return self.out(x.transpose(1, 2)).squeeze(-1)
+
+
+class SpeechHead(RealsHead):
+    """A reals head whose tokens are told their sounds and the voice."""
+
+    def __init__(self, channels: int, width: int) -> None:
+        super().__init__(channels, width)
+        self.sound = nn.Embedding(SOUNDS, SOUND_WIDTH)
+        self.aligned = nn.Linear(SLOTS * (SOUND_WIDTH + 2), width)
+        self.voice = nn.Linear(VOICE, width)
+        self.duration = DurationNetwork()
+
+    def condition(self, sounds: Tensor, progress: Tensor, voice: Tensor) -> Tensor:
+        """What is added to the tokens, `(b, l, d)`.
+
+        Args:
+            sounds: `(b, l, 4)` ids.
+            progress: `(b, l, 4, 2)` how far into the sound, 0..1, and the logarithm of its seconds.
+            voice: `(b, 103)`.
+        """
+        told = torch.cat([self.sound(sounds), progress], -1).flatten(2)
+        return self.aligned(told) + self.voice(voice)[:, None]

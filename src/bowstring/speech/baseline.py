@@ -1,0 +1,91 @@
+"""What a token of speech, or of the face that speaks, is on average, given the sounds that are due around it
+and the voice.
+
+A linear map, fitted in closed form, says it; the flow learns what is left. Shapes: l tokens of c channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Generic, Protocol, Self, TypeVar
+
+import numpy as np
+
+from ..nn.heads.speech import EXPECTED_FEATURES, REACH, SLOTS, SOUNDS
+from .alignment import told
+
+RIDGE = 10.0
+
+Signal = TypeVar("Signal")  # frames of sound, or shapes of a face
+Told = tuple[Signal, np.ndarray, np.ndarray, np.ndarray]  # and sounds, durations, voice
+
+
+class Codec(Protocol[Signal]):
+    """Signals as tokens `(l, c)` and back."""
+
+    def encode(self, signal: Signal, /) -> np.ndarray: ...
+
+    def decode(self, tokens: np.ndarray, /) -> Signal: ...
+
+
+def features(sounds: np.ndarray, durations: np.ndarray, voice: np.ndarray) -> np.ndarray:
+    """For every token, which sounds are due in it and in its neighbours, how far they are and how long;
+    which are due farther away; where in the utterance it lies; the voice; and one, `(l, 3309)`.
+    """
+    ids, progress = told(sounds, durations)
+    one = np.zeros((len(ids), SLOTS, SOUNDS), np.float32)
+    np.put_along_axis(one, ids[..., None], 1.0, 2)
+    here = np.concatenate([one, one * progress[..., :1], one * progress[..., 1:] / 2], -1).reshape(
+        len(ids), -1
+    )
+    wide = np.pad(here, ((1, 1), (0, 0)))
+    due = np.pad(one.mean(1), ((REACH, REACH), (0, 0)))
+    far = [due[REACH + k : REACH + k + len(ids)] for k in range(-REACH, REACH + 1) if abs(k) > 1]
+    rest = np.broadcast_to(np.append(voice, 1.0).astype(np.float32), (len(ids), len(voice) + 1))
+    return np.concatenate([wide[:-2], wide[1:-1], wide[2:], *far, edges(len(ids)), rest], 1)
+
+
+def edges(length: int) -> np.ndarray:
+    """How near the start and the end are, on two scales, and the share that is over, `(l, 5)`."""
+    after = np.arange(length, dtype=np.float32)
+    near = [np.exp(-x / scale) for scale in (4, 16) for x in (after, after[::-1])]
+    return np.stack([*near, after / length], 1)
+
+
+@dataclass(frozen=True)
+class Coder(Generic[Signal]):
+    """Signals to tokens, the expected part taken off, and back. table: `(3309, c)`."""
+
+    codec: Codec[Signal]
+    table: np.ndarray
+
+    @classmethod
+    def fit(cls, codec: Codec[Signal], examples: Iterable[Told[Signal]]) -> Self:
+        """Ridge regression of tokens on `features`."""
+        gram = RIDGE * np.eye(EXPECTED_FEATURES)
+        cross: np.ndarray | float = 0.0
+        for signal, sounds, durations, voice in examples:
+            seen, tokens = features(sounds, durations, voice), codec.encode(signal)
+            count = min(len(seen), len(tokens))
+            gram += seen[:count].T @ seen[:count]
+            cross = cross + seen[:count].T @ tokens[:count]
+        return cls(codec, np.linalg.solve(gram, np.asarray(cross)).astype(np.float32))
+
+    def expected(self, sounds: np.ndarray, durations: np.ndarray, voice: np.ndarray) -> np.ndarray:
+        """`(l, c)`."""
+        return features(sounds, durations, voice) @ self.table
+
+    def encode(
+        self, signal: Signal, sounds: np.ndarray, durations: np.ndarray, voice: np.ndarray
+    ) -> np.ndarray:
+        """What is left of the tokens, `(l, c)`."""
+        tokens, mean = self.codec.encode(signal), self.expected(sounds, durations, voice)
+        count = min(len(tokens), len(mean))
+        return tokens[:count] - mean[:count]
+
+    def decode(
+        self, left: np.ndarray, sounds: np.ndarray, durations: np.ndarray, voice: np.ndarray
+    ) -> Signal:
+        """The way back."""
+        return self.codec.decode(left + self.expected(sounds, durations, voice)[: len(left)])

@@ -1,0 +1,142 @@
+"""Words to sounds: a dictionary, and a small network for the words that it does not have.
+
+Sounds are the symbols of misaki's American English: IPA with single letters for diphthongs, primary and
+secondary stress marked before the vowel. `sounds` of a sentence keeps each word's own, so that times can be
+given back to words.
+"""
+
+from __future__ import annotations
+
+import lzma
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import torch
+
+from ..weights.folder import fill
+from ..weights.format.parquet import WeightsFile
+from .g2p_network import LetterNetwork, best_sounds
+from .normalisation import MARKS, read_out
+
+SYMBOLS = "AIOQWYbdfhijklmnpstuvwzæðŋɑɔəɛɜɡɪɹɾʃʊʌʒʔʤʧθᵊᵻˈˌɐT"
+PAUSES = ".,;:!?—…"
+STRESS = "ˈˌ"
+VOWELS = set("AIOQWYiuæɑɔəɛɜɪʊʌᵊᵻɐ")
+SPELLED = dict(
+    zip(
+        "abcdefghijklmnopqrstuvwxyz",
+        (
+            "ˈA bˈi sˈi dˈi ˈi ˈɛf ʤˈi ˈAʧ ˈI ʤˈA kˈA ˈɛl ˈɛm ˈɛn ˈO pˈi kjˈu "
+            "ˈɑɹ ˈɛs tˈi jˈu vˈi dˈʌbᵊlju ˈɛks wˈI zˈi"
+        ).split(),
+        strict=True,
+    )
+)
+WEAK = {"a": "ɐ", "an": "ən", "to": "tə", "of": "ʌv", "and": "ænd", "i": "I", "the": "ðə"}
+LARGEST = 1 << 24  # bytes of an unpacked dictionary
+
+
+@dataclass(frozen=True)
+class Word:
+    """A word or a mark as it was read out, and its sounds; a mark is its own sound."""
+
+    text: str
+    sounds: str
+
+
+class Pronouncer:
+    """Pronounces any text."""
+
+    def __init__(self, folder: Path) -> None:
+        """`folder` holds dictionary.xz and letters.parquet."""
+        self.folder = folder
+
+    @cached_property
+    def dictionary(self) -> dict[str, str]:
+        """
+        Raises:
+            ValueError: the file is larger than a dictionary should be, or has another shape.
+        """
+        with lzma.open(self.folder / "dictionary.xz") as file:
+            text = file.read(LARGEST + 1)
+        if len(text) > LARGEST:
+            raise ValueError(f"{self.folder / 'dictionary.xz'} unpacks to more than {LARGEST} bytes")
+        rows = [line.split("\t") for line in text.decode("utf-8").splitlines()]
+        if any(len(row) != 2 for row in rows):
+            raise ValueError(f"{self.folder / 'dictionary.xz'} has a line that is no word and sounds")
+        return {word: sounds for word, sounds in rows}
+
+    @cached_property
+    def letters(self) -> LetterNetwork:
+        with torch.device("meta"):
+            network = LetterNetwork(len(SYMBOLS))
+        fill(network, WeightsFile(self.folder / "letters.parquet"))
+        return network.eval()
+
+    def word(self, text: str) -> str:
+        """Sounds of one word, whatever it is."""
+        low = text.lower()
+        for known in (text, low):
+            if known in self.dictionary:
+                return self.dictionary[known]
+        if low.endswith("'s") and len(low) > 2:
+            return plural(self.word(text[:-2]))
+        if low.endswith("s") and low[:-1] in self.dictionary and len(low) > 3:
+            return plural(self.dictionary[low[:-1]])
+        if text.isupper() and (len(text) < 5 or not set(low) & set("aeiouy")):
+            return "".join(SPELLED[c] for c in low if c in SPELLED)
+        if len(low) == 1:
+            return SPELLED.get(low, "")
+        return self.guessed(low)
+
+    def guessed(self, word: str) -> str:
+        """What the network says; a word without any vowel is spelled."""
+        sounds = "".join(SYMBOLS[i] for i in best_sounds(self.letters, word))
+        if not set(sounds) & VOWELS:
+            return "".join(SPELLED[c] for c in word if c in SPELLED)
+        return sounds if set(sounds) & set(STRESS) else stressed(sounds)
+
+    def sentence(self, text: str) -> list[Word]:
+        """Every word and mark of a text with its sounds.
+
+        Raises:
+            ValueError: there is nothing to say.
+        """
+        tokens = read_out(text)
+        out: list[Word] = []
+        for i, token in enumerate(tokens):
+            if token in MARKS:
+                if out and out[-1].text not in MARKS:
+                    out.append(Word(token, token))
+                continue
+            following = next((t for t in tokens[i + 1 : i + 2] if t not in MARKS), "")
+            out.append(Word(token, self._in_context(token, following)))
+        out = [word for word in out if word.sounds]
+        if not any(word.text not in MARKS for word in out):
+            raise ValueError(f"there is nothing to say in {text[:40]!r}; give some words")
+        return out
+
+    def _in_context(self, token: str, following: str) -> str:
+        low = token.lower()
+        if low == "the" and following:
+            first = self.word(following).lstrip(STRESS)[:1]
+            return "ði" if first in VOWELS else "ðə"
+        if low in WEAK and not (token.isupper() and len(token) > 1):
+            return WEAK[low]
+        return self.word(token)
+
+
+def plural(sounds: str) -> str:
+    """
+    >>> plural("kˈæt"), plural("dˈɔɡ"), plural("hˈɔɹs")
+    ('kˈæts', 'dˈɔɡz', 'hˈɔɹsᵻz')
+    """
+    last = sounds[-1:]
+    return sounds + ("ᵻz" if last in "szʃʒʧʤ" else "s" if last in "ptkfθ" else "z")
+
+
+def stressed(sounds: str) -> str:
+    """Sounds with the first vowel stressed."""
+    at = next(i for i, c in enumerate(sounds) if c in VOWELS)
+    return sounds[:at] + "ˈ" + sounds[at:]

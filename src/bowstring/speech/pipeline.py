@@ -1,0 +1,128 @@
+"""Narrator: text in, sound out, with the times of words and sounds; the codec stands at the far end.
+
+Sound is `(s,)` samples in -1..1 at 24 kHz.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..nn.network import UnifiedScoreNetwork
+from .alignment import SECONDS, Span
+from .analysis import analyse
+from .baseline import Coder
+from .files import to_wav
+from .g2p import Pronouncer
+from .sampling import LONGEST, Speaking, Utterance, clauses, joined, spoken, timed
+from .source_filter import RATE, Frames, calmed
+from .vocoder import Vocoder
+from .voice import voice_of
+
+
+@dataclass(frozen=True)
+class SpeechResult:
+    """Sound and how it was made. words, sounds: when each is heard. seconds: of each part of the text."""
+
+    audio: np.ndarray
+    words: tuple[Span, ...]
+    sounds: tuple[Span, ...]
+    nfe: int
+    seconds: tuple[float, ...]
+    settings: dict[str, Any]
+    rate: int = RATE
+
+    def save(self, path: Path | str) -> None:
+        """Writes a WAV file of 16 bits that carries text, seed and settings."""
+        Path(path).write_bytes(to_wav(self.audio, self.rate, self.settings))
+
+    def __rich__(self) -> str:
+        length = len(self.audio) / self.rate
+        return f"{length:.2f} s of speech, {self.nfe} evaluations, {sum(self.seconds):.2f} s"
+
+
+@dataclass(frozen=True)
+class SpeechFrame:
+    """A part of a text that is ready to be heard."""
+
+    audio: np.ndarray
+    nfe: int
+    share: float
+
+
+class Narrator:
+    """Speaks with a network that has an audio head."""
+
+    def __init__(
+        self,
+        network: UnifiedScoreNetwork,
+        pronouncer: Pronouncer,
+        coder: Coder[Frames],
+        voice: np.ndarray,
+        vocoder: Vocoder,
+    ) -> None:
+        """`voice` is the one that is spoken with when none is given."""
+        self.network, self.pronouncer, self.coder = network, pronouncer, coder
+        self.voice, self.vocoder = voice, vocoder
+
+    def voice_in(self, recording: np.ndarray) -> np.ndarray:
+        """The voice in a recording at 24 kHz."""
+        return voice_of(analyse(recording))
+
+    def frames(self, tokens: Tensor, utterance: Utterance, voice: Tensor) -> Frames:
+        """What the tokens `(l, 96)` of an utterance sound like; voice is `(1, 103)`."""
+        known = (utterance.sounds, utterance.durations, voice[0].numpy())
+        return calmed(self.coder.decode(tokens.numpy(), *known))[: round(utterance.durations.sum())]
+
+    def planned(self, text: str, voice: Tensor, speed: float) -> list[Utterance]:
+        """Parts of a text with their durations, none longer than is spoken at once."""
+        out = []
+        for words in clauses(self.pronouncer.sentence(text)):
+            utterance = timed(self.network, words, voice, speed)
+            while utterance.tokens > LONGEST and len(words) > 1:
+                half = len(words) // 2
+                out.append(timed(self.network, words[:half], voice, speed))
+                words = words[half:]
+                utterance = timed(self.network, words, voice, speed)
+            out.append(utterance)
+        return out
+
+    @torch.no_grad()
+    def stream(
+        self, text: str, voice: np.ndarray | None = None, **how: Any
+    ) -> Iterator[SpeechFrame | SpeechResult]:
+        """Yields each part as it can be heard, then the result. See `ArrowEngine.say`."""
+        known = {field.name for field in fields(Speaking)}
+        if unknown := set(how) - known:
+            raise TypeError(f"unknown options {sorted(unknown)}; known are {sorted(known)} and voice")
+        speaking = Speaking(**how)
+        own = torch.from_numpy(self.voice if voice is None else voice)[None]
+        parts = self.planned(text, own, speaking.speed)
+        frames: list[Frames] = []
+        words: list[Span] = []
+        sounds: list[Span] = []
+        seconds: list[float] = []
+        begin, nfe = 0.0, 0
+        for number, part in enumerate(parts):
+            clock = time.perf_counter()
+            *_, state = spoken(self.network, part, own, speaking, number)
+            made = self.frames(state.x[0], part, own)  # type: ignore[index]
+            for target, spans in zip((words, sounds), part.spans(begin), strict=True):
+                target += spans
+            frames.append(made)
+            begin += len(made) * SECONDS
+            nfe += int(state.nfe[0])
+            seconds.append(time.perf_counter() - clock)
+            yield SpeechFrame(self.vocoder.sound(made, speaking.seed), nfe, (number + 1) / len(parts))
+        clock = time.perf_counter()
+        audio = self.vocoder.sound(joined(frames), speaking.seed)
+        seconds.append(time.perf_counter() - clock)
+        settings = {"text": text, "voice": "own" if voice is None else "matched", **asdict(speaking)}
+        yield SpeechResult(audio, tuple(words), tuple(sounds), nfe, tuple(seconds), settings)

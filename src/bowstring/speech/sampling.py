@@ -1,0 +1,150 @@
+"""How text is spoken: sounds, their durations, noisy tokens that become clean, and a waveform.
+
+Shapes: b = 1 utterance at a time, p sounds, l tokens of 64 ms. Long texts are spoken sentence by sentence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..core.loop import Denoise, State, iterate
+from ..core.process import Gaussian, linear, rectified, uniform
+from ..core.rng import Rng
+from ..core.samplers.continuous import ddim, dpmpp_2m
+from ..nn.heads.speech import SpeechHead
+from ..nn.network import UnifiedScoreNetwork
+from .alignment import SECONDS, Span, sound_ids, spans_of, token_count, told
+from .codec import AUDIO_CHANNELS
+from .g2p import PAUSES, Word
+from .source_filter import Frames
+
+PROCESS = Gaussian(linear, rectified)
+LONGEST = 96  # tokens that are spoken at once
+SHORTEST = 0.5  # frames of a sound
+TEMPERATURE = 0.0  # what has the fewest words wrong so far
+MANY = 8  # steps from which the sampler of second order is the better one
+
+
+@dataclass(frozen=True)
+class Speaking:
+    """How to speak: steps of the flow, speed (2 is twice as fast), seed, and temperature, the share of the
+    noise that speech starts from: less of it is closer to what is said on average, steady and dull.
+
+    Raises:
+        ValueError: a value out of its range.
+    """
+
+    steps: int = 8
+    speed: float = 1.0
+    seed: int = 0
+    temperature: float = TEMPERATURE
+
+    def __post_init__(self) -> None:
+        for name, low, high in (("steps", 1, 1000), ("speed", 0.5, 2.0), ("temperature", 0.0, 1.0)):
+            if not low <= getattr(self, name) <= high:
+                raise ValueError(f"{name} is {getattr(self, name)}; expected {low} to {high}")
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """What is about to be said: words, sounds and their durations in frames of 8 ms."""
+
+    words: tuple[Word, ...]
+    sounds: np.ndarray
+    owners: np.ndarray
+    durations: np.ndarray
+
+    @property
+    def tokens(self) -> int:
+        return token_count(self.durations)
+
+    def spans(self, begin: float = 0.0) -> tuple[list[Span], list[Span]]:
+        """Times of words and of sounds, the first token starting at `begin`."""
+        sounds = spans_of(self.sounds, self.durations * SECONDS, begin)
+        words = []
+        for number, word in enumerate(self.words):
+            here = np.flatnonzero(self.owners == number)
+            if len(here) and word.text not in PAUSES:
+                words.append(Span(word.text, sounds[here[0]].start, sounds[here[-1]].end))
+        return words, sounds
+
+
+def head_of(network: UnifiedScoreNetwork) -> SpeechHead:
+    head = network.heads["audio"]
+    assert isinstance(head, SpeechHead)
+    return head
+
+
+@torch.no_grad()
+def timed(network: UnifiedScoreNetwork, words: Sequence[Word], voice: Tensor, speed: float) -> Utterance:
+    """Words with the durations that the network gives their sounds; voice is `(1, 103)`."""
+    ids, owners = sound_ids([*words])
+    log = head_of(network).duration(torch.tensor([ids]), voice)[0]
+    durations = log.exp().clamp(min=SHORTEST).numpy().astype(np.float64) / speed
+    return Utterance(tuple(words), np.array(ids), np.array(owners), durations)
+
+
+def clauses(words: Sequence[Word]) -> Iterator[list[Word]]:
+    """Words cut after the ends of sentences, and after commas where a sentence is long."""
+    part: list[Word] = []
+    for word in words:
+        part.append(word)
+        sounds = sum(len(w.sounds) for w in part)
+        if word.text in ".!?…" or (word.text in ",;:—" and sounds > 40) or sounds > 75:
+            yield part
+            part = []
+    if part:
+        yield part
+
+
+@torch.no_grad()
+def told_of(network: UnifiedScoreNetwork, utterance: Utterance, voice: Tensor) -> Tensor:
+    """What the tokens of an utterance are told, `(1, l, d)`."""
+    ids, progress = told(utterance.sounds, utterance.durations)
+    return head_of(network).condition(torch.from_numpy(ids)[None], torch.from_numpy(progress)[None], voice)
+
+
+def speaker(
+    network: UnifiedScoreNetwork, utterance: Utterance, voice: Tensor, step_size: float = 0.0
+) -> Denoise:
+    """The denoiser of the tokens of an utterance, x `(1, l, 96)`."""
+    cond = told_of(network, utterance, voice)
+    position = torch.arange(float(utterance.tokens))[None]
+
+    def denoise(x: Tensor, t: Tensor) -> Tensor:
+        sizes = {"audio": torch.full_like(t, step_size)} if step_size else None
+        velocity = network.flow(
+            {"audio": x}, {"audio": t}, {"audio": position}, None, sizes, cond={"audio": cond}
+        )["audio"]
+        return x - t[:, None, None] * velocity
+
+    return denoise
+
+
+def spoken(
+    network: UnifiedScoreNetwork, utterance: Utterance, voice: Tensor, how: Speaking, number: int = 0
+) -> Iterator[State]:
+    """States from noise to an utterance's tokens, the noise first; `number` tells parts of a text apart."""
+    rng = Rng.of(how.seed, 1, number)
+    with torch.no_grad():
+        denoise = speaker(network, utterance, voice, network.jump(how.steps))
+        step = ddim(denoise, PROCESS) if how.steps < MANY else dpmpp_2m(denoise, PROCESS)
+        noise = PROCESS.prior(rng.fork(2), utterance.tokens, AUDIO_CHANNELS)
+        begin = State.begin(how.temperature * noise)
+        yield begin
+        yield from iterate(step, begin, uniform(how.steps), rng)
+
+
+def joined(parts: Sequence[Frames]) -> Frames:
+    """Frames one after the other."""
+    return Frames(
+        *(
+            np.concatenate([getattr(p, name) for p in parts])
+            for name in ("pitch", "voiced", "envelope", "noise")
+        )
+    )

@@ -1,0 +1,232 @@
+"""Writer: prompts in, text out, a moment of writing at a time.
+
+The canvas is what is written; token ids are those of the codec.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+
+from ..core.loop import State
+from ..nn.network import UnifiedScoreNetwork
+from .sampling import Sampling, fill_gap, log_likelihood, write
+from .tokenizer import BODY, END, KINDS, MASK, MIDDLE, NULL, SUFFIX, TextCodec
+
+GAPS = (4, 8, 16, 32)  # lengths tried when that of an infill is not known
+LONGEST_GAP = 64
+CODE_WORDS = ("def ", "import ", "return ", "class ")
+ABOUT = "a story about "
+
+
+def as_story(prompt: str) -> str:
+    """What to write when this is to be told of: "a fox" asks for "a story about a fox".
+
+    >>> as_story("the brave cat"), as_story("tell me a story about a cat")
+    ('a story about the brave cat', 'tell me a story about a cat')
+    """
+    named = (
+        prompt.lower().startswith(("a ", "an ", "the ")) and "story" not in prompt and "tale" not in prompt
+    )
+    return ABOUT + prompt if named else prompt
+
+
+@dataclass(frozen=True)
+class Result:
+    """What was made and how.
+
+    trajectory: token ids of the canvas after each step, the fully masked one first. seconds: of each step.
+    uncertainty: raw numbers over the tokens written, {"nll": mean of -log p(drawn token), "entropy": mean
+    entropy of the belief}, nats per token; not calibrated.
+    """
+
+    text: str
+    tokens: tuple[int, ...]
+    trajectory: tuple[tuple[int, ...], ...]
+    nfe: int
+    seconds: tuple[float, ...]
+    uncertainty: dict[str, float]
+    settings: dict[str, Any]
+
+    def __str__(self) -> str:
+        return self.text
+
+    def __rich__(self) -> str:
+        from rich.markup import escape
+
+        cost = f"{len(self.tokens)} tokens, {self.nfe} evaluations, {sum(self.seconds):.2f} s"
+        facts = f"{cost}, {self.uncertainty['nll']:.2f} nats a token"
+        return f"{escape(self.text)}\n[dim]{facts}[/dim]"
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything but the trajectory, for `--json`."""
+        return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "trajectory"}
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One moment of writing: the canvas's token ids and the probability each had when it was drawn."""
+
+    tokens: tuple[int, ...]
+    confidence: tuple[float, ...]
+    nfe: int
+    share: float  # of the walk that is done
+
+
+class Writer:
+    """Writes with a network that has a text head."""
+
+    def __init__(self, network: UnifiedScoreNetwork, codec: TextCodec, context: int) -> None:
+        """`context` is how many tokens the network reads at most."""
+        self.network, self.codec, self.context = network, codec, context
+
+    def stream(self, prompt: str, mode: str, kind: str, **how: Any) -> Iterator[Frame | Result]:
+        """See `ArrowEngine.stream`."""
+        sampling = sampling_of(mode=mode, **how)
+        known = self.prompt(prompt, kind)
+        states = write(self.network, [known], sampling, self.context)
+        return self._watch(states, {"prompt": prompt, "kind": kind, **asdict(sampling)})
+
+    def infill(
+        self,
+        prefix: str,
+        suffix: str,
+        length: int | None,
+        mode: str,
+        kind: str | None,
+        prompt: str,
+        **how: Any,
+    ) -> Result:
+        """See `ArrowEngine.infill`."""
+        sampling = sampling_of(mode=mode, **({"steps": 16, "temperature": 0.3} | how))
+        if length is not None and not 1 <= length <= LONGEST_GAP:
+            raise ValueError(
+                f"length is {length}; expected 1 to {LONGEST_GAP} tokens, or None to find it out"
+            )
+        before, after = (self.codec.encode(string(side, "a side of the gap")) for side in (prefix, suffix))
+        kind = kind or ("code" if any(word in prefix for word in CODE_WORDS) else "text")
+        head = [KINDS[kind_of(kind)], *self.codec.encode(prompt or "function"), BODY]
+        self.fits(len(head) + len(before) + len(after) + (length or max(GAPS)))
+        settings = {"prefix": prefix, "suffix": suffix, "kind": kind, **asdict(sampling)}
+        if mode == "ar":
+            known = [*head, *before, SUFFIX, *after, MIDDLE]
+            sampling = replace(sampling, max_tokens=length or LONGEST_GAP)
+            states = write(self.network, [known], sampling, self.context)
+            middle = whole(self._watch(states, settings))
+        else:
+            middle = self._likeliest_gap([*head, *before], after, length, sampling, settings)
+        return replace(middle, text=prefix + self.codec.decode(middle.tokens) + suffix)
+
+    def _likeliest_gap(
+        self, known: list[int], after: list[int], length: int | None, how: Sampling, settings: dict[str, Any]
+    ) -> Result:
+        made = []
+        for gap in GAPS if length is None else (length,):
+            states = fill_gap(self.network, known, gap, after, how, self.context)
+            made.append(whole(self._watch(states, settings, gap)))
+        rows = [[*known, *one.tokens, *after, END] for one in made]
+        best = int(log_likelihood(self.network, rows, len(known)).argmax())
+        return replace(made[best], nfe=sum(one.nfe for one in made))
+
+    def _watch(
+        self, states: Iterator[State], settings: dict[str, Any], gap: int | None = None
+    ) -> Iterator[Frame | Result]:
+        trajectory: list[tuple[int, ...]] = []
+        seconds: list[float] = []
+        confidence: dict[int, float] = {}
+        entropy: dict[int, float] = {}
+        before, clock, state = None, time.perf_counter(), None
+        for state in states:
+            now = time.perf_counter()
+            x = state.x[0] if gap is None else state.x[0, :gap]  # type: ignore[index]
+            trajectory.append(tuple(x.tolist()))
+            if before is not None:
+                seconds.append(now - clock)
+                note = state.carry["update"]
+                fresh = ((before == MASK) & (x != MASK)).nonzero().flatten().tolist()
+                for place in fresh:
+                    start = _block_start(place, note["confidence"].shape[1], settings) if gap is None else 0
+                    confidence[place] = note["confidence"][0, place - start].item()
+                    entropy[place] = note["entropy"][0, place - start].item()
+            done = (x != MASK).float().mean().item()
+            yield Frame(
+                trajectory[-1], tuple(confidence.get(i, 0.0) for i in range(len(x))), int(state.nfe[0]), done
+            )
+            before, clock = x, time.perf_counter()
+        assert state is not None
+        tokens = tuple(token for token in trajectory[-1] if token not in (NULL, MASK, END))
+        used = [c for c in confidence.values() if c > 0]
+        doubt = {
+            "nll": float(-np.log(used).mean()) if used else 0.0,
+            "entropy": float(np.mean(list(entropy.values()))) if entropy else 0.0,
+        }
+        yield Result(
+            self.codec.decode(tokens),
+            tokens,
+            tuple(trajectory),
+            int(state.nfe[0]),
+            tuple(seconds),
+            doubt,
+            settings,
+        )
+
+    def tokens(self, text: str, what: str) -> list[int]:
+        if not string(text, what).strip():
+            raise ValueError(f"{what} is empty; say in a few words what it should be about")
+        return self.codec.encode(text)
+
+    def prompt(self, prompt: str, kind: str) -> list[int]:
+        tokens = self.tokens(prompt, "the prompt")
+        self.fits(len(tokens) + 2 + 32)
+        return [KINDS[kind_of(kind)], *tokens, BODY]
+
+    def fits(self, size: int) -> None:
+        if size > self.context:
+            raise ValueError(
+                f"the prompt leaves no room to write: {size} tokens with the least answer, the context "
+                f"holds {self.context}. Shorten it"
+            )
+
+
+def _block_start(place: int, width: int, settings: dict[str, Any]) -> int:
+    size = 1 if settings["mode"] == "ar" else min(settings["block"], settings["max_tokens"])
+    return place // size * size
+
+
+def whole(frames: Iterator[Frame | Result]) -> Result:
+    *_, result = frames
+    assert isinstance(result, Result)
+    return result
+
+
+def sampling_of(**how: Any) -> Sampling:
+    known = {field.name for field in fields(Sampling)}
+    if unknown := set(how) - known:
+        raise TypeError(f"unknown options {sorted(unknown)}; known are {sorted(known)}")
+    return Sampling(**how)
+
+
+def kind_of(kind: str) -> str:
+    if kind not in KINDS:
+        raise ValueError(f"kind is {kind!r}; expected one of {sorted(KINDS)}")
+    return kind
+
+
+def whole_sentences(text: str) -> str:
+    """A text without the sentence that it breaks off in, if it has a whole one.
+
+    >>> whole_sentences("A fox ran. It was f")
+    'A fox ran.'
+    """
+    end = max(text.rfind(mark) for mark in ".!?")
+    return text[: end + 1] if end > 0 else text
+
+
+def string(value: Any, what: str) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{what} is a {type(value).__name__}; expected a string")
+    return value

@@ -1,0 +1,251 @@
+"""How text is written: prompts become a state, the network a block model, and a policy says which tokens
+may stand where.
+
+Shapes: b sequences, l positions of the canvas, n cached tokens, v tokens. The canvas is what is generated;
+what is known beforehand lies in the cache. Autoregression and diffusion share weights, cache and loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Self, cast
+
+import torch
+from torch import Tensor
+
+from ..core.loop import State, iterate
+from ..core.process import Masked, uniform
+from ..core.rng import Rng
+from ..core.samplers.continuous import Update
+from ..core.samplers.masked import ORDERS, Order, blocks, chosen, draw, reveal_count, truncate
+from ..nn.network import UnifiedScoreNetwork
+from ..nn.trunk import Cache
+from .tokenizer import BODY, END, KINDS, MASK, MIDDLE, NULL, SUFFIX
+
+NEVER = torch.tensor([MASK, KINDS["text"], KINDS["code"], BODY, SUFFIX, MIDDLE])
+PROCESS = Masked(MASK)
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How to write. `steps` counts network evaluations per block; mode "ar" is one token per evaluation.
+
+    Raises:
+        ValueError: a value out of its range.
+    """
+
+    mode: str = "diffusion"
+    max_tokens: int = 192
+    block: int = 4
+    steps: int = 4
+    order: str = "leftmost"
+    temperature: float = 0.7
+    top_p: float = 0.95
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.mode not in ("ar", "diffusion"):
+            raise ValueError(f"mode is {self.mode!r}; expected 'ar' or 'diffusion'")
+        if self.order not in ORDERS:
+            raise ValueError(f"order is {self.order!r}; expected one of {sorted(ORDERS)}")
+        for name, low, high in (("max_tokens", 1, 65_536), ("block", 1, 32), ("steps", 1, 1024)):
+            if not low <= getattr(self, name) <= high:
+                raise ValueError(f"{name} is {getattr(self, name)}; expected {low} to {high}")
+        truncate(torch.zeros(1), self.temperature, self.top_p)
+
+
+def padded(rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+    """Rows of tokens flushed right, and which are real, `(b, n)` each."""
+    longest = max(map(len, rows))
+    tokens = torch.tensor([[NULL] * (longest - len(row)) + list(row) for row in rows])
+    valid = torch.tensor([[False] * (longest - len(row)) + [True] * len(row) for row in rows])
+    return tokens, valid
+
+
+@dataclass(frozen=True)
+class Diffusing:
+    """The network as a block model: a noisy block sees the cache and all of itself.
+
+    When the context is full, the head (the prompt) and the last half of the rest are read anew.
+    """
+
+    network: UnifiedScoreNetwork
+    context: int
+    step_size: float = 0.0
+
+    @classmethod
+    def sampled(cls, network: UnifiedScoreNetwork, context: int, how: Sampling) -> Self:
+        """For blocks of `how.block`; where they get fewer steps than tokens, a network that has learned to
+        jump is told so.
+        """
+        return cls(network, context, network.jump(how.steps) if how.steps < how.block else 0.0)
+
+    def begin(self, tokens: Tensor, valid: Tensor, memory: Tensor | None = None) -> dict[str, Any]:
+        """Reads what is known before the canvas."""
+        position = (valid.cumsum(1) - 1).clamp(min=0).float()
+        hidden, cache = self.network.read(tokens, position, valid, memory=memory)
+        carry = {"layers": cache.layers, "valid": valid, "position": position[:, -1] + 1, "tokens": tokens}
+        return (
+            carry
+            | {"head": valid.sum(1), "next": self.logits(hidden[:, -1])}
+            | ({} if memory is None else {"memory": memory})
+        )
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        return self.network.heads["text"](hidden)
+
+    def score(self, carry: dict[str, Any], noisy: Tensor) -> Tensor:
+        position = carry["position"][:, None] + torch.arange(noisy.shape[1])
+        cache = Cache(carry["layers"], carry["valid"])
+        size = torch.full((1, 1), self.step_size)
+        hidden = self.network.score(noisy, position, cache, memory=carry.get("memory"), step_size=size)
+        logits = self.logits(hidden)
+        # While nothing of a block is visible, reading order knows its first token best, and for free.
+        blank = (noisy == MASK).all(1, keepdim=True)
+        logits[:, 0] = torch.where(blank, carry["next"], logits[:, 0])
+        return logits
+
+    def commit(self, carry: dict[str, Any], tokens: Tensor) -> dict[str, Any]:
+        if carry["valid"].shape[1] + 2 * tokens.shape[1] > self.context:
+            return self._slid(carry, tokens)
+        valid = torch.ones_like(tokens, dtype=torch.bool)
+        position = carry["position"][:, None] + torch.arange(tokens.shape[1])
+        cache = Cache(carry["layers"], carry["valid"])
+        hidden, cache = self.network.read(tokens, position, valid, cache, memory=carry.get("memory"))
+        grown = {
+            "layers": cache.layers,
+            "valid": cache.valid,
+            "position": position[:, -1] + 1,
+            "next": self.logits(hidden[:, -1]),
+        }
+        return carry | grown | {"tokens": torch.cat([carry["tokens"], tokens], 1)}
+
+    def _slid(self, carry: dict[str, Any], tokens: Tensor) -> dict[str, Any]:
+        everything = torch.cat([carry["tokens"], tokens], 1)
+        valid = torch.cat([carry["valid"], torch.ones_like(tokens, dtype=torch.bool)], 1)
+        rows = [row[here].tolist() for row, here in zip(everything, valid, strict=True)]
+        kept = [
+            row[:head] + row[head:][-(self.context - head) // 2 :]
+            for row, head in zip(rows, carry["head"].tolist(), strict=True)
+        ]
+        return self.begin(*padded(kept), carry.get("memory")) | {"head": carry["head"]}
+
+
+class Autoregressive(Diffusing):
+    """The same network read causally: the belief about the next token is there before it is asked for."""
+
+    def score(self, carry: dict[str, Any], noisy: Tensor) -> Tensor:
+        return carry["next"][:, None]
+
+
+def admissible(logits: Tensor, x: Tensor, gap: bool) -> Tensor:  # noqa: FBT001
+    """Logits with what may not stand there at -inf.
+
+    Reserved ids never appear, except [end], which waits until all to its left is visible, and nulls, which
+    fill a gap that was cut too long.
+    """
+    logits = logits.index_fill(-1, NEVER, -torch.inf)
+    if gap:
+        return logits.index_fill(-1, torch.tensor([END]), -torch.inf)
+    logits = logits.index_fill(-1, torch.tensor([NULL]), -torch.inf)
+    waits = (x == MASK).cumsum(1) - (x == MASK).long() > 0
+    logits[..., END] = logits[..., END].masked_fill(waits, -torch.inf)
+    return logits
+
+
+def finished(x: Tensor) -> Tensor:
+    """Everything behind an [end] becomes null."""
+    behind = (x == END).cumsum(1) - (x == END).long() > 0
+    return torch.where(behind, NULL, x)
+
+
+def places(order: Order, belief: Tensor, masked: Tensor, t: Tensor, s: Tensor, rng: Rng) -> Tensor:
+    """Where tokens are revealed between t and s, `(b, l)`: decided by the state, never by what is drawn."""
+    return chosen(order(belief, rng), masked, reveal_count(PROCESS, masked, t, s))
+
+
+def writing(order: Order, temperature: float, top_p: float, gap: bool = False) -> Update:  # noqa: FBT001
+    """The update of text: reveal the positions that `order` puts first, with admissible tokens.
+
+    It remembers per position of the block {"confidence", "entropy"}: the probability of the drawn token and
+    the entropy of the whole belief in nats, both before temperature.
+    """
+
+    def update(x: Tensor, logits: Tensor, t: Tensor, s: Tensor, rng: Rng, carry: Any) -> tuple[Tensor, Any]:
+        masked = x == MASK
+        allowed = admissible(logits, x, gap)
+        belief = allowed.softmax(-1)
+        here = places(order, belief, masked, t, s, rng)
+        tokens = draw(truncate(allowed, temperature, top_p).softmax(-1), rng.uniform(x.shape[1]))
+        x_s = torch.where(here, tokens, x)
+        before = carry or {"confidence": torch.zeros(x.shape), "entropy": torch.zeros(x.shape)}
+        fresh = {
+            "confidence": belief.gather(-1, tokens[..., None])[..., 0],
+            "entropy": torch.special.entr(belief).sum(-1),
+        }
+        return (x_s if gap else finished(x_s)), {
+            name: torch.where(here, fresh[name], before[name]) for name in fresh
+        }
+
+    return update
+
+
+def ended(state: State) -> Tensor:
+    """A sample has ended when an [end] stands with nothing masked before it."""
+    x = cast(Tensor, state.x)
+    end = x == END
+    masked_before = ((x == MASK).cumsum(1) > 0) & end
+    return end.any(1) & ~masked_before.any(1)
+
+
+@torch.no_grad()
+def write(
+    network: UnifiedScoreNetwork,
+    known: Sequence[Sequence[int]],
+    how: Sampling,
+    context: int,
+    memory: Tensor | None = None,
+) -> Iterator[State]:
+    """States of a canvas of `how.max_tokens` behind each row of known tokens, the fully masked one first."""
+    causal = how.mode == "ar"
+    size = 1 if causal else min(how.block, how.max_tokens)
+    edges = [(i, min(i + size, how.max_tokens)) for i in range(0, how.max_tokens, size)]
+    model = Autoregressive(network, context) if causal else Diffusing.sampled(network, context, how)
+    step = blocks(model, writing(ORDERS[how.order], how.temperature, how.top_p), edges)
+    carry = {"model": model.begin(*padded(known), memory), "update": None}
+    rng = Rng.of(how.seed, len(known))
+    start = State.begin(PROCESS.prior(rng, how.max_tokens), carry=carry)
+    yield start
+    yield from iterate(step, start, uniform(len(edges) * (1 if causal else min(how.steps, size))), rng, ended)
+
+
+@torch.no_grad()
+def fill_gap(
+    network: UnifiedScoreNetwork,
+    known: Sequence[int],
+    gap: int,
+    suffix: Sequence[int],
+    how: Sampling,
+    context: int,
+) -> Iterator[State]:
+    """States of a gap of `gap` masks followed by the pinned suffix, written as one block."""
+    model = Diffusing(network, context)
+    canvas = torch.tensor([[MASK] * gap + list(suffix)])
+    step = blocks(
+        model, writing(ORDERS[how.order], how.temperature, how.top_p, gap=True), [(0, canvas.shape[1])]
+    )
+    start = State.begin(canvas, carry={"model": model.begin(*padded([known])), "update": None})
+    yield start
+    yield from iterate(step, start, uniform(min(how.steps, gap)), Rng.of(how.seed, 1))
+
+
+@torch.no_grad()
+def log_likelihood(network: UnifiedScoreNetwork, rows: Sequence[Sequence[int]], given: int) -> Tensor:
+    """Causal log-probability of each row's tokens after the first `given`, nats, `(b,)`."""
+    longest = max(map(len, rows))
+    tokens = torch.tensor([list(row) + [NULL] * (longest - len(row)) for row in rows])
+    doc = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in rows])
+    logits = network.heads["text"](network.plain(tokens, doc))[:, :-1].log_softmax(-1)
+    nll = logits.gather(-1, tokens[:, 1:, None])[..., 0]
+    return (nll * (doc[:, 1:] > 0))[:, given - 1 :].sum(1)

@@ -1,0 +1,265 @@
+"""Builds the corpora: documents with the prompts that ask for them, split before anything else is done.
+
+A corpus is a gzip'd JSON-lines file of `Document` rows. The split of a row is decided by a hash of the whole
+work it was cut from, so that no work lies in two splits. Nothing is downloaded unless packages are asked for.
+"""
+
+from __future__ import annotations
+
+import ast
+import gzip
+import hashlib
+import json
+import math
+import random
+import re
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import textwrap
+import zipfile
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from .grammar import tale
+from .snippets import snippet
+
+STORIES = 24_000
+SNIPPETS = 12_000
+PIECE = 800  # characters of a tale in one document
+LONGEST = 850  # characters of a function
+HELD_OUT = {"valid": 2, "test": 3}  # per cent
+PACKAGES = (
+    "networkx==3.6.1",
+    "sympy==1.14.0",
+    "more-itertools==10.8.0",
+    "boltons==25.0.0",
+    "toolz==1.1.0",
+    "sortedcontainers==2.4.0",
+)
+
+
+@dataclass(frozen=True)
+class Document:
+    """One thing to learn: what asks for it, what it is, and where it came from."""
+
+    kind: str  # text | code
+    split: str  # train | valid | test
+    source: str  # story | tale | snippet | function
+    prompts: tuple[str, ...]
+    body: str
+    complete: bool  # False when it is a piece that goes on
+    check: str = ""  # an expression that is true for a right function
+
+
+def split_of(work: str) -> str:
+    """The split of a whole work, from its name alone.
+
+    >>> split_of("The Snow Queen") in ("train", "valid", "test")
+    True
+    """
+    bucket = int.from_bytes(hashlib.sha256(work.encode()).digest()[:4], "little") % 100
+    if bucket < HELD_OUT["valid"]:
+        return "valid"
+    return "test" if bucket < sum(HELD_OUT.values()) else "train"
+
+
+def deduplicated(documents: Iterable[Document]) -> Iterator[Document]:
+    """Drops a body seen before, also across splits, comparing letters and digits only."""
+    seen: set[bytes] = set()
+    for document in documents:
+        key = hashlib.sha256(re.sub(r"[\W_]+", "", document.body.lower()).encode()).digest()[:12]
+        if key not in seen:
+            seen.add(key)
+            yield document
+
+
+def stories(count: int = STORIES, seed: int = 0) -> Iterator[Document]:
+    for i in range(count):
+        one = tale(random.Random(f"story-{seed}-{i}"))
+        yield Document("text", split_of(one.text), "story", one.prompts, one.text, complete=True)
+
+
+def snippets(count: int = SNIPPETS, seed: int = 0) -> Iterator[Document]:
+    for i in range(count):
+        one = snippet(random.Random(f"snippet-{seed}-{i}"))
+        yield Document(
+            "code", split_of(one.source), "snippet", (one.prompt,), one.source, complete=True, check=one.check
+        )
+
+
+def pieces(text: str, size: int = PIECE) -> list[str]:
+    """Cuts a long text between sentences into pieces of at most about `size` characters."""
+    out = [""]
+    for sentence in re.findall(r".+?(?:[.!?][\"'\u201d\u2019)]*\s+|\n|$)", text, flags=re.S):
+        if len(out[-1]) + len(sentence) > size and out[-1]:
+            out.append("")
+        out[-1] += sentence
+    return [piece.strip() for piece in out if piece.strip()]
+
+
+def words(text: str) -> list[str]:
+    return re.findall(r"(?<![\w'])[a-z]{4,}(?![\w'])", text)
+
+
+def topics(piece: str, rarity: dict[str, float], count: int = 3) -> list[str]:
+    """The words that tell this piece from others, the most telling first (tf-idf)."""
+    weight = {word: n * rarity.get(word, 0.0) for word, n in Counter(words(piece)).items()}
+    return sorted(sorted(weight), key=lambda word: -weight[word])[:count]
+
+
+def tales(path: Path) -> Iterator[Document]:
+    """Pieces of the tales in a JSON-lines file with `title` and `text`.
+
+    Raises:
+        ValueError: a row without them.
+    """
+    works = []
+    with gzip.open(path, "rt", encoding="utf-8") as lines:
+        for number, line in enumerate(lines, 1):
+            row = json.loads(line)
+            if not {"title", "text"} <= row.keys():
+                raise ValueError(
+                    f"{path}, line {number}: expected the keys 'title' and 'text', found {sorted(row)}"
+                )
+            works.append((row["title"], row["text"], str(row.get("source", ""))))
+    seen_in: Counter[str] = Counter()
+    for title, text, _ in works:
+        if split_of(title) == "train":
+            seen_in.update(set(words(text)))
+    rarity = {word: math.log(len(works) / n) for word, n in seen_in.items() if n >= 3}
+    for title, text, source in works:
+        form = (
+            "a tale about" if "(book" in source else "a story about"
+        )  # chapters of old books | picture books
+        cut = pieces(text)
+        for i, piece in enumerate(cut):
+            found = topics(piece, rarity)
+            if len(found) < 3:
+                continue
+            a, b, c = found
+            prompts = [
+                f"{form} {a}",
+                f"{form} {a} and {b}",
+                f"{form} {a}, {b} and {c}",
+                f"{form} {b} and {a}",
+            ]
+            prompts.append("a tale that begins: " + " ".join(piece.split()[:6]))
+            if i == 0:
+                prompts += [title.lower(), title.lower()]
+            yield Document("text", split_of(title), "tale", tuple(prompts), piece, complete=i == len(cut) - 1)
+
+
+def functions(source: str) -> Iterator[tuple[str, str]]:
+    """Every short function of a module as (its docstring's first line, its source without the docstring)."""
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError):
+        return
+    lines = source.splitlines()
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.FunctionDef) or node.decorator_list:
+            continue
+        doc = ast.get_docstring(node)
+        if not doc or len(node.body) < 2:
+            continue
+        kept = (
+            lines[node.lineno - 1 : node.body[0].lineno - 1]
+            + lines[node.body[1].lineno - 1 : node.end_lineno]
+        )
+        body = textwrap.dedent("\n".join(kept)) + "\n"
+        first = " ".join(doc.strip().split("\n\n")[0].split()).rstrip(".")
+        if not (60 <= len(body) <= LONGEST and 10 <= len(first) <= 120 and body.isascii()):
+            continue
+        try:
+            ast.parse(body)
+        except SyntaxError:
+            continue
+        yield first[0].lower() + first[1:], body
+
+
+def modules(packages: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """(name, source) of the running Python's standard library, then of packages fetched as wheels."""
+    root = Path(sysconfig.get_path("stdlib"))
+    for path in sorted(root.rglob("*.py")):
+        parts = path.relative_to(root).parts
+        if not {"site-packages", "test", "tests", "idle_test", "lib2to3", "encodings"} & set(parts):
+            yield "/".join(parts), path.read_text("utf-8", "replace")
+    for requirement in packages:
+        with tempfile.TemporaryDirectory() as folder:
+            fetch = [
+                sys.executable,
+                "-m",
+                "pip",
+                "download",
+                "-q",
+                "--no-deps",
+                "--only-binary=:all:",
+                "-d",
+                folder,
+                requirement,
+            ]
+            subprocess.run(fetch, check=True)
+            for wheel in sorted(Path(folder).glob("*.whl")):
+                with zipfile.ZipFile(wheel) as archive:
+                    for name in sorted(archive.namelist()):
+                        if name.endswith(".py") and "/tests/" not in name:
+                            yield f"{requirement}/{name}", archive.read(name).decode("utf-8", "replace")
+
+
+def code(packages: Iterable[str]) -> Iterator[Document]:
+    for name, source in modules(packages):
+        for prompt, body in functions(source):
+            yield Document("code", split_of(name), "function", (prompt,), body, complete=True)
+
+
+def build(kind: str, out: Path, source: Path | None = None, packages: Iterable[str] = ()) -> dict[str, int]:
+    """Writes `out/<kind>.jsonl.gz` and returns how many documents each source and split has.
+
+    Args:
+        source: the file of tales; without it the text corpus is the grammar alone.
+        packages: requirements whose wheels are downloaded for their functions.
+
+    Raises:
+        ValueError: an unknown kind.
+    """
+    if kind == "text":
+        rows: Iterable[Document] = [*(tales(source) if source else ()), *stories()]
+    elif kind == "code":
+        rows = [*code(packages), *snippets()]
+    else:
+        raise ValueError(f"unknown corpus {kind!r}; expected 'text' or 'code'")
+    out.mkdir(parents=True, exist_ok=True)
+    counts: Counter[str] = Counter()
+    target = out / f"{kind}.jsonl.gz"
+    partial = target.with_suffix(".partial")
+    with partial.open("wb") as raw, gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0) as packed:
+        for document in deduplicated(rows):
+            packed.write((json.dumps(asdict(document), ensure_ascii=False) + "\n").encode())
+            counts[f"{document.source}/{document.split}"] += 1
+    partial.replace(target)
+    return dict(sorted(counts.items()))
+
+
+def load(path: Path) -> list[Document]:
+    """Reads a corpus that `build` wrote."""
+    with gzip.open(path, "rt", encoding="utf-8") as lines:
+        rows = [json.loads(line) for line in lines]
+    return [Document(**{**row, "prompts": tuple(row["prompts"])}) for row in rows]
+
+
+def corpus_documents(folder: Path, split: str) -> list[Document]:
+    """Documents of one split from the corpora that lie in `folder`.
+
+    Raises:
+        FileNotFoundError: there are none.
+    """
+    paths = [path for kind in ("text", "code") if (path := folder / f"{kind}.jsonl.gz").exists()]
+    if not paths:
+        raise FileNotFoundError(
+            f"{folder} holds no corpus; build one with `bowstring data text` and `bowstring data code`"
+        )
+    return [document for path in paths for document in load(path) if document.split == split]

@@ -1,0 +1,167 @@
+"""Trains the picture codec on the gallery, to the mean squared error of 512 x 512 pixels.
+
+Pictures are mirrored and their colours exchanged at random, so that drawings and not these colours are
+learned. The tokens' size is set at the end: the square root of each channel's own spread, so that what is
+seen most also weighs most in the flow.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import Progress
+from torch import Tensor
+from torch.nn import functional as F
+
+from ...image.autoencoder import ImageCodec, decibels
+from ...image.weights import save_codec
+from ..checkpoint import restore, save
+from ..data import gallery
+from ..optim import Muon, mixed
+from ..progress import COLUMNS
+
+PERMUTATIONS = torch.tensor([*itertools.permutations(range(3))])
+
+
+@dataclass(frozen=True)
+class CodecRecipe:
+    steps: int = 700
+    rows: int = 8
+    rate: float = 1.5e-3
+    basis_rate: float = 3e-5  # its numbers are small, and good from the start
+    warm_up: int = 30
+    seed: int = 0
+
+    def share_at(self, step: int) -> float:
+        """Of the full rate: a linear warm-up, then linear to zero."""
+        return min(1.0, (step + 1) / self.warm_up, (self.steps - step) / (0.8 * self.steps))
+
+
+def codec_optimisers(codec: ImageCodec, recipe: CodecRecipe) -> tuple[torch.optim.Optimizer, ...]:
+    """Muon for the kernels of residual layers, AdamW for the rest; every group knows its own full rate."""
+    matrices = [p for n, p in codec.named_parameters() if n.endswith(("one.weight", "two.weight"))]
+    taken = {id(p) for p in matrices} | {id(codec.basis)}
+    rest = [p for p in codec.parameters() if id(p) not in taken]
+    muon = Muon(matrices, lr=recipe.rate)
+    groups = [{"params": rest, "lr": recipe.rate}, {"params": [codec.basis], "lr": recipe.basis_rate}]
+    adam = torch.optim.AdamW(groups, betas=(0.9, 0.98), weight_decay=0.0)
+    for one in (muon, adam):
+        for group in one.param_groups:
+            group["full"] = group["lr"]
+    return muon, adam
+
+
+def as_pixels(images: np.ndarray) -> Tensor:
+    """`(b, h, w, 3)` bytes -> `(b, 3, h, w)` in -1..1."""
+    return torch.from_numpy(images).permute(0, 3, 1, 2).float().contiguous() / 127.5 - 1
+
+
+def varied(pixels: Tensor, rng: torch.Generator) -> Tensor:
+    """Mirrored, turned, colours exchanged; one choice for a whole batch of mirrors, one each of colours."""
+    flips = torch.rand(3, generator=rng) < 0.5
+    for axis, flip in zip((2, 3), flips[:2].tolist(), strict=True):
+        pixels = pixels.flip(axis) if flip else pixels
+    pixels = pixels.transpose(2, 3) if flips[2] else pixels
+    keep = torch.rand(len(pixels), generator=rng) < 0.5
+    order = PERMUTATIONS[torch.randint(6, (len(pixels),), generator=rng) * ~keep]
+    return pixels.gather(1, order[:, :, None, None].expand_as(pixels))
+
+
+def halved(pixels: Tensor) -> Tensor:
+    """512 pixels to 256, by area."""
+    return F.avg_pool2d(pixels, 2)
+
+
+@torch.no_grad()
+def codec_decibels(codec: ImageCodec, pictures: Iterable[np.ndarray]) -> float:
+    """PSNR of the pooled error over pictures `(512, 512, 3)`, encoded at 256, compared at 512."""
+    total, count, left = torch.zeros(()), 0, iter(pictures)
+    while some := list(itertools.islice(left, 16)):
+        target = as_pixels(np.stack(some))
+        made = codec.decode(codec.encode(halved(target)))
+        total += (made - target).square().mean((1, 2, 3)).sum()
+        count += len(target)
+    return decibels(total / count)
+
+
+def fit_codec(
+    recipe: CodecRecipe, pixels: np.ndarray, train: np.ndarray, folder: Path, every_seconds: float = 240.0
+) -> Iterator[tuple[int, float, ImageCodec]]:
+    """Trains, yielding (step, decibels of the batch, codec); resumes from `folder`."""
+    torch.manual_seed(recipe.seed)
+    codec = ImageCodec()
+    some = np.random.default_rng(recipe.seed).choice(train, 768, replace=False)
+    codec.fit_basis(halved(as_pixels(np.array(pixels[np.sort(some)]))))
+    optimiser = codec_optimisers(codec, recipe)
+    start = restore(folder, codec, optimiser) if (folder / "checkpoint.json").exists() else 0
+    saved = time.monotonic()
+    for step in range(start, recipe.steps):
+        rng = torch.Generator().manual_seed(recipe.seed * 1_000_003 + step)
+        chosen = train[torch.randint(len(train), (recipe.rows,), generator=rng).numpy()]
+        target = varied(as_pixels(np.array(pixels[np.sort(chosen)])), rng)
+        for group in itertools.chain(*(one.param_groups for one in optimiser)):
+            group["lr"] = group["full"] * recipe.share_at(step)
+        with mixed():
+            made = codec.drawn(codec.raw(halved(target)))
+        loss = (made.float() - target).square().mean()
+        loss.backward()
+        for one in optimiser:
+            one.step()
+            one.zero_grad(set_to_none=True)
+        yield step, decibels(loss.detach()), codec
+        if step + 1 == recipe.steps or time.monotonic() - saved > every_seconds:
+            save(folder, codec, optimiser, step + 1)
+            saved = time.monotonic()
+
+
+@torch.no_grad()
+def scale_tokens(codec: ImageCodec, pixels: np.ndarray, index: np.ndarray) -> None:
+    """Sets shift and scale from some pictures: mean zero, variance proportional to the spread, 1 on
+    average.
+    """
+    codec.shift.zero_()
+    codec.scale.fill_(1.0)
+    tokens = torch.cat(
+        [
+            codec.encode(halved(as_pixels(np.array(pixels[index[i : i + 16]]))))
+            for i in range(0, len(index), 16)
+        ]
+    ).flatten(0, 1)
+    spread = tokens.std(0)
+    codec.shift.copy_(tokens.mean(0))
+    codec.scale.copy_(spread.sqrt() * spread.mean().sqrt())
+
+
+def train_codec(data: Path, out: Path) -> None:
+    """`bowstring train image-codec`: draws the gallery if need be, trains, writes `out/model`."""
+    console, codec, recipe = Console(), None, CodecRecipe()
+    pictures = gallery.build(data, data.parent / "gallery")
+    pixels = gallery.pixels_of(data.parent / "gallery")
+    held_out = np.array([picture.held_out for picture in pictures])
+    (train,), (valid,) = np.nonzero(~held_out), np.nonzero(held_out)
+    out.mkdir(parents=True, exist_ok=True)
+    with Progress(*COLUMNS, console=console) as bar, (out / "log.jsonl").open("a") as log:
+        task = bar.add_task("train", total=recipe.steps, phase="codec", said="")
+        for step, quality, codec in fit_codec(recipe, pixels, train, out):
+            row = {"step": step, "db": quality}
+            if step == 0 or (step + 1) % 200 == 0:
+                row["held_out_db"] = codec_decibels(codec, (pixels[i] for i in valid[::20]))
+            log.write(json.dumps(row) + "\n")
+            log.flush()
+            bar.update(task, completed=step + 1, said=f"{quality:.2f} dB")
+    if codec is None:
+        raise ValueError(f"{out} holds a finished training; choose another --out to train anew")
+    scale_tokens(codec, pixels, train[::8])
+    save_codec(out / "model" / "image.parquet", codec)
+    console.print(
+        f"{codec_decibels(codec, (pixels[i] for i in valid)):.2f} dB on {len(valid)} held-out pictures"
+    )
+    console.print(f"codec written to {out / 'model' / 'image.parquet'}")

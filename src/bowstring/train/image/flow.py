@@ -1,0 +1,139 @@
+"""Pictures for the trunk: tokens of the gallery and of many scenes, and the loss of the flow.
+
+Shapes: n pictures, 64 tokens of 64 channels.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from ...image.autoencoder import INSIDE, ImageCodec
+from ...image.sampling import UNASKED, caption_tokens, places_after, read_captions
+from ...nn.network import UnifiedScoreNetwork
+from ...text.tokenizer import TextCodec
+from ..data.gallery import LEARNED, Picture, painted, plan, views
+from ..data.pictures import load
+from ..loop import Source, draw, logit_normal, noised
+from .autoencoder import as_pixels
+
+SCENES, HELD_OUT_SCENES, VIEWS = 2000, 100, 6
+TIMES = (1.3, 1.3)  # centre and width of the logit of a time: a caption says most near pure noise
+
+
+@dataclass(frozen=True)
+class ImageLearning:
+    """One batch of pictures: `rows` of them, of which shares `alone` and `turned` are icons and other views
+    of icons, the rest being scenes; captions are left out with probability `unasked`, styles with `unstyled`,
+    and are the plain label with `plain`.
+    """
+
+    rows: int = 44
+    alone: float = 0.6
+    turned: float = 0.25
+    unasked: float = 0.1
+    unstyled: float = 0.15
+    plain: float = 0.5
+    seed: int = 0
+
+
+@torch.no_grad()
+def build_tokens(source: Path, out: Path, codec: ImageCodec | None) -> tuple[list[Picture], Tensor]:
+    """Every picture of a large gallery, views of its icons, and the tokens of all of them `(n, 64, 64)`, from
+    `out` if they lie there.
+
+    Raises:
+        FileNotFoundError: they do not, and there is no codec to make them.
+    """
+    _, concepts = load(source)
+    pictures, path = plan(concepts, SCENES, HELD_OUT_SCENES, LEARNED), out / "tokens.safetensors"
+    pictures += views(pictures, VIEWS)
+    if path.exists() and len(tokens := load_file(path)["tokens"]) == len(pictures):
+        return pictures, tokens.float()
+    if codec is None:
+        raise FileNotFoundError(f"{path} is missing; `bowstring train senses` writes it first")
+    made: list[Tensor] = []
+    batch: list[np.ndarray] = []
+    for picture in painted(pictures, source, INSIDE):
+        batch.append(picture)
+        if len(batch) == 64 or len(batch) + 64 * len(made) == len(pictures):
+            made.append(codec.encode(as_pixels(np.stack(batch))))
+            batch = []
+    tokens = torch.cat(made)
+    out.mkdir(parents=True, exist_ok=True)
+    save_file({"tokens": tokens.half()}, path)
+    return pictures, tokens
+
+
+def caption(picture: Picture, codec: TextCodec, learning: ImageLearning, rng: random.Random) -> list[int]:
+    """One way to ask for a picture, or not at all. Who does not ask for a turned one does not get it.
+    Source: Karras et al. 2022 (arXiv 2206.00364), who tell the network how a picture was changed.
+    """
+    if rng.random() < learning.unasked:
+        return UNASKED
+    style = "" if rng.random() < learning.unstyled else picture.style
+    style = f"{style} turned".strip() if picture.view else style
+    asked = picture.captions[0] if rng.random() < learning.plain else rng.choice(picture.captions)
+    return caption_tokens(codec, asked, style)
+
+
+def kind(picture: Picture) -> int:
+    """0 for an icon, 1 for another view of one, 2 for a scene."""
+    return 2 if picture.scene else int(picture.view > 0)
+
+
+def image_batches(
+    pictures: list[Picture], tokens: Tensor, codec: TextCodec, learning: ImageLearning
+) -> Callable[[int], tuple[Tensor, list[list[int]], torch.Generator]]:
+    """What a step learns from: tokens of pictures that are not held out, their captions, its randomness."""
+    kinds = [
+        torch.tensor([i for i, p in enumerate(pictures) if not p.held_out and kind(p) == k]) for k in range(3)
+    ]
+    counts = [round(learning.rows * share) for share in (learning.alone, learning.turned)]
+    counts.append(learning.rows - sum(counts))
+
+    def batch(step: int) -> tuple[Tensor, list[list[int]], torch.Generator]:
+        rng, words = draw(learning.seed + 17, step), random.Random(f"{learning.seed}-{step}")
+        chosen = torch.cat(
+            [
+                some[torch.randint(len(some), (count,), generator=rng)]
+                for some, count in zip(kinds, counts, strict=True)
+                if count
+            ]
+        )
+        return tokens[chosen], [caption(pictures[i], codec, learning, words) for i in chosen.tolist()], rng
+
+    return batch
+
+
+def image_source(
+    pictures: list[Picture], tokens: Tensor, codec: TextCodec, learning: ImageLearning
+) -> Source:
+    """The flow's loss."""
+    batch = image_batches(pictures, tokens, codec, learning)
+    return lambda network, step: flow_loss(network, *batch(step))
+
+
+def flow_loss(
+    network: UnifiedScoreNetwork, x_0: Tensor, known: list[list[int]], rng: torch.Generator
+) -> Tensor:
+    """Mean squared error of the velocity at times that are logit-normal."""
+    said = read_captions(network, known)
+    t = logit_normal(len(x_0), rng, *TIMES)
+    x_t, eps = noised(x_0, t, rng)
+    place, cond = {"image": places_after(said.after)}, {"image": said.meaning}
+    velocity = network.flow({"image": x_t}, {"image": t}, place, said.cache, cond=cond, **said.slot)["image"]
+    return (velocity.float() - (eps - x_0)).square().mean()
+
+
+def picture_spread(pictures: list[Picture], tokens: Tensor) -> Tensor:
+    """Standard deviation of every channel over the pictures that may be learned from."""
+    learned = torch.tensor([not picture.held_out for picture in pictures])
+    return tokens[learned].flatten(0, 1).std(0)

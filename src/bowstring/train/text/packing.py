@@ -1,0 +1,193 @@
+"""Documents to rows of tokens: layout, fill-in-the-middle, packing; a pure function of (documents, seed,
+epoch).
+
+A document is laid out as [kind] prompt [body] text [end] and padded with nulls to a multiple of `ALIGN`, so
+that a block never tells where its document ends. Two other layouts teach infilling: in order ([suffix] and
+[middle] announce the parts; for the autoregressive mode) and in place (a gap with nulls in it, before the
+suffix; for diffusion, which thereby learns how long the middle is).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ...text.tokenizer import BODY, END, KINDS, MIDDLE, NULL, SUFFIX, TextCodec
+from ..data.corpora import Document
+
+ALIGN = 16
+GAPS = 16  # at most so many nulls are left in a gap
+
+
+@dataclass(frozen=True)
+class Laid:
+    """One document as tokens. All arrays are `(l,)`.
+
+    offset: place in the body, -1 in the prompt. predict: the autoregressive loss counts this token.
+    gap: 1 where an in-place middle lies, else 0; a document with a gap is one block from the gap on.
+    """
+
+    tokens: np.ndarray
+    offset: np.ndarray
+    predict: np.ndarray
+    gap: np.ndarray
+
+
+def prompt_tokens(codec: TextCodec, kind: str, prompt: str) -> list[int]:
+    """What comes before a body; generation starts from the same."""
+    return [KINDS[kind], *codec.encode(prompt), BODY]
+
+
+def lay(head: Sequence[int], body: Sequence[int], complete: bool, longest: int) -> Laid:  # noqa: FBT001
+    """The plain layout, cut to `longest` tokens."""
+    text = [*body, END] if complete else list(body)
+    text = text[: (longest - len(head)) // ALIGN * ALIGN]
+    padded = text + [NULL] * (-len(text) % ALIGN)
+    tokens = np.array([*head, *padded], np.int64)
+    offset = np.concatenate([np.full(len(head), -1), np.arange(len(padded))])
+    predict = np.zeros(len(tokens), bool)
+    predict[len(head) : len(head) + len(text)] = True
+    return Laid(tokens, offset, predict, np.zeros(len(tokens), np.int8))
+
+
+def cut_points(length: int, rng: np.random.Generator) -> tuple[int, int]:
+    """A random middle: up to 40 tokens long, anywhere inside."""
+    size = int(rng.integers(1, max(2, min(40, length // 2))))
+    start = int(rng.integers(0, length - size + 1))
+    return start, start + size
+
+
+def lay_in_order(head: Sequence[int], body: Sequence[int], rng: np.random.Generator, longest: int) -> Laid:
+    """prefix [suffix] suffix [middle] middle [end]; only the middle is predicted."""
+    body = list(body)[: longest - len(head) - 3]
+    start, stop = cut_points(len(body), rng)
+    known = [*head, *body[:start], SUFFIX, *body[stop:], MIDDLE]
+    tokens = np.array([*known, *body[start:stop], END], np.int64)
+    predict = np.arange(len(tokens)) >= len(known)
+    return Laid(tokens, np.full(len(tokens), -1), predict, np.zeros(len(tokens), np.int8))
+
+
+def lay_in_place(
+    head: Sequence[int],
+    body: Sequence[int],
+    complete: bool,  # noqa: FBT001
+    rng: np.random.Generator,
+    longest: int,
+) -> Laid:
+    """prefix, a gap of the middle and up to `GAPS` nulls, suffix [end]; the gap is what diffusion learns."""
+    slack = int(rng.integers(0, GAPS + 1))
+    body = [*body, END] if complete else list(body)
+    body = body[: longest - len(head) - slack]
+    start, stop = cut_points(len(body), rng)
+    tokens = np.array([*head, *body[:stop], *[NULL] * slack, *body[stop:]], np.int64)
+    gap = np.zeros(len(tokens), np.int8)
+    gap[len(head) + start : len(head) + stop + slack] = 1
+    offset = np.concatenate([np.full(len(head), -1), np.arange(len(tokens) - len(head))])
+    predict = (offset >= 0) & (np.arange(len(tokens)) < len(head) + stop)
+    return Laid(tokens, offset, predict, gap)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Packed rows, `(n, l)` each; `doc` numbers the documents of a row, 0 is padding."""
+
+    tokens: np.ndarray
+    doc: np.ndarray
+    offset: np.ndarray
+    predict: np.ndarray
+    gap: np.ndarray
+
+    def __getitem__(self, index: slice) -> Rows:
+        return Rows(*(getattr(self, name)[index] for name in ("tokens", "doc", "offset", "predict", "gap")))
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+
+def pack(laid: Iterator[Laid], length: int, open_rows: int = 32) -> Rows:
+    """First-fit into rows of `length`; a row that nothing fits any more is closed, in order of age."""
+    closed: list[list[Laid]] = []
+    bins: list[tuple[int, list[Laid]]] = []
+    for one in laid:
+        size = len(one.tokens)
+        for i, (used, items) in enumerate(bins):
+            if used + size <= length:
+                items.append(one)
+                bins[i] = (used + size, items)
+                break
+        else:
+            if len(bins) == open_rows:
+                fullest = max(range(open_rows), key=lambda i: bins[i][0])
+                closed.append(bins.pop(fullest)[1])
+            bins.append((size, [one]))
+    closed += [items for _, items in bins]
+    shape = (len(closed), length)
+    rows = Rows(
+        np.zeros(shape, np.int64),
+        np.zeros(shape, np.int64),
+        np.full(shape, -1),
+        np.zeros(shape, bool),
+        np.zeros(shape, np.int8),
+    )
+    for r, items in enumerate(closed):
+        at = 0
+        for d, one in enumerate(items, 1):
+            here = slice(at, at + len(one.tokens))
+            rows.tokens[r, here], rows.offset[r, here] = one.tokens, one.offset
+            rows.predict[r, here], rows.gap[r, here], rows.doc[r, here] = one.predict, one.gap, d
+            at += len(one.tokens)
+    return rows
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Tokenised documents: bodies, and for each its kind, its tokenised prompts, whether it is complete,
+    its source.
+    """
+
+    bodies: list[list[int]]
+    prompts: list[list[list[int]]]
+    complete: list[bool]
+    source: list[str]
+    characters: list[int]  # of the body, in UTF-8 bytes
+
+    @classmethod
+    def of(cls, documents: Sequence[Document], codec: TextCodec) -> Corpus:
+        flat = codec.encode_batch([prompt for d in documents for prompt in d.prompts])
+        prompts, at = [], 0
+        for d in documents:
+            prompts.append([[KINDS[d.kind], *ids, BODY] for ids in flat[at : at + len(d.prompts)]])
+            at += len(d.prompts)
+        return cls(
+            codec.encode_batch([d.body for d in documents]),
+            prompts,
+            [d.complete for d in documents],
+            [d.source for d in documents],
+            [len(d.body.encode()) for d in documents],
+        )
+
+    def epoch(
+        self, seed: int, epoch: int, length: int, repeats: dict[str, float], in_order: float, in_place: float
+    ) -> Rows:
+        """All rows of one pass, shuffled.
+
+        Args:
+            repeats: how often a source is seen in one pass; fractions are drawn.
+            in_order, in_place: shares of documents in the infilling layouts.
+        """
+        rng = np.random.default_rng([seed, epoch])
+        wanted = np.array([repeats[source] for source in self.source])
+        times = np.floor(wanted + rng.random(len(wanted))).astype(int)
+        order = rng.permutation(np.repeat(np.arange(len(wanted)), times))
+        return pack((self._lay(int(i), rng, length, in_order, in_place) for i in order), length)
+
+    def _lay(self, i: int, rng: np.random.Generator, length: int, in_order: float, in_place: float) -> Laid:
+        head = self.prompts[i][int(rng.integers(len(self.prompts[i])))][: length // 4]
+        body, layout = self.bodies[i], rng.random()
+        if len(body) >= 8 and layout < in_order:
+            return lay_in_order(head, body, rng, length)
+        if len(body) >= 8 and layout < in_order + in_place:
+            return lay_in_place(head, body, self.complete[i], rng, length)
+        return lay(head, body, self.complete[i], length)

@@ -1,0 +1,180 @@
+"""From a trained network to few bits: scales that respect what inputs do, and training with the rounding
+inside.
+
+Shapes: n outputs, k inputs, g groups of 64 inputs. The teacher is the network as it was trained; the
+student has its weights rounded in every forward, and learns the teacher's whole distributions, next token
+and masked tokens.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils import parametrize
+
+from ...nn.network import UnifiedScoreNetwork
+from ...text.tokenizer import MASK
+from ...weights.quant.arrowquant import GROUP, ArrowQuant, best_scales, grouped
+from ...weights.quant.packed import linears, packed
+from ..checkpoint import restore, save
+from ..optim import mixed
+from .loop import CANVAS, Recipe, batches
+from .losses import blocks_of, draw_noise
+from .packing import Corpus, Rows
+
+
+@dataclass(frozen=True)
+class Finishing:
+    """A finishing run; `recipe` gives rows, lengths, blocks and seed."""
+
+    bits: int
+    steps: int
+    rate: float = 3e-4
+    recipe: Recipe = Recipe()  # noqa: RUF009  frozen, all fields immutable
+
+
+def importance(network: UnifiedScoreNetwork, rows: Rows) -> dict[str, np.ndarray]:
+    """Mean square of every input of every matrix of the trunk over some rows, by parameter name."""
+    found: dict[str, np.ndarray] = {}
+    hooks = []
+    for name, owner, attribute, _ in linears(network.trunk):
+
+        def note(_: nn.Module, inputs: tuple[Tensor, ...], name: str = name) -> None:
+            found[name] = inputs[0].flatten(0, -2).square().mean(0).numpy()
+
+        hooks.append(getattr(owner, attribute).register_forward_pre_hook(note))
+    with torch.no_grad():
+        clean, doc = torch.from_numpy(rows.tokens), torch.from_numpy(rows.doc)
+        block = blocks_of(rows, 8)
+        noise = draw_noise(rows, block, torch.Generator().manual_seed(0))
+        network.pair(torch.where(noise.masked, MASK, clean), clean, doc, block)
+    for hook in hooks:
+        hook.remove()
+    return found
+
+
+def rounded(network: UnifiedScoreNetwork, bits: int, rows: Rows) -> UnifiedScoreNetwork:
+    """A packed copy with scales by least squares, weighed by what the inputs of `rows` do."""
+    weights, weight = network.state_dict(), importance(network, rows)
+    return packed(
+        copy.deepcopy(network),
+        lambda name, _: ArrowQuant.quantise(weights[name].numpy(), bits, weight.get(name)),
+    )
+
+
+class Rounding(nn.Module):
+    """A weight as it will be after packing; gradients pass to the weight and to its scales.
+
+    Source: Esser et al. 2020, arXiv 1902.08153, eq. 1-5, with one scale per group and no gradient rescaling.
+    """
+
+    def __init__(self, weight: Tensor, bits: int) -> None:
+        super().__init__()
+        self.bits = bits
+        groups = grouped(weight.detach().numpy())
+        self.scale = nn.Parameter(torch.from_numpy(best_scales(groups, np.ones_like(groups[0]), bits)))
+
+    def forward(self, weight: Tensor) -> Tensor:
+        scale = self.scale.clamp(min=1e-8).unsqueeze(-1)
+        ratio = weight.unflatten(-1, (-1, GROUP)) / scale
+        if self.bits == 2:
+            inside = ratio.clamp(-3, 3)
+            level = 2 * ((inside + 3) / 2).round() - 3
+        else:
+            inside = ratio.clamp(-8, 7)
+            level = inside.round()
+        return ((inside + (level - inside).detach()) * scale).flatten(-2)
+
+
+def student_of(network: UnifiedScoreNetwork, bits: int) -> UnifiedScoreNetwork:
+    """A trainable copy whose matrices are rounded on the fly."""
+    student = copy.deepcopy(network).requires_grad_(requires_grad=True)
+    for name, owner, attribute, _ in linears(student.trunk):
+        if ".cross." not in name:
+            linear = getattr(owner, attribute)
+            parametrize.register_parametrization(linear, "weight", Rounding(linear.weight, bits))
+    return student
+
+
+def packed_student(student: UnifiedScoreNetwork, bits: int) -> UnifiedScoreNetwork:
+    """The student with its rounding made real."""
+    inside, scale = ".parametrizations.weight.original", ".parametrizations.weight.0.scale"
+    state = student.state_dict()
+    plain = UnifiedScoreNetwork(student.config)
+    plain.load_state_dict(
+        {k.replace(inside, ".weight"): v for k, v in state.items() if not k.endswith(scale)}
+    )
+
+    def make(name: str, _: tuple[int, int]) -> ArrowQuant:
+        weight, found = (
+            plain.get_parameter(name).detach().numpy(),
+            state.get(name.removesuffix(".weight") + scale),
+        )
+        if found is None:
+            return ArrowQuant.quantise(weight, bits)
+        return ArrowQuant.with_scales(weight, found.clamp(min=1e-8).numpy(), bits)
+
+    return packed(plain.eval(), make)
+
+
+def divergence(teacher: Tensor, student: Tensor, weight: Tensor) -> Tensor:
+    """Mean KL(teacher || student) of logits `(r, v)`, weighted, nats."""
+    kl = F.kl_div(student.log_softmax(-1), teacher.log_softmax(-1), reduction="none", log_target=True).sum(-1)
+    return (weight * kl).sum() / weight.sum()
+
+
+def distillation(
+    teacher: UnifiedScoreNetwork, student: UnifiedScoreNetwork, rows: Rows, size: int, rng: torch.Generator
+) -> Tensor:
+    """KL of next tokens plus KL of masked tokens, nats per token."""
+    clean, doc = torch.from_numpy(rows.tokens), torch.from_numpy(rows.doc)
+    block = blocks_of(rows, size)
+    noise = draw_noise(rows, block, rng)
+    noisy = torch.where(noise.masked, MASK, clean)
+    predicted = torch.from_numpy(rows.predict)[:, 1:]
+    with torch.no_grad():
+        wanted_noisy, wanted_clean = teacher.pair(noisy, clean, doc, block)
+        head = teacher.heads["text"]
+        targets = head(wanted_noisy[noise.masked]).float(), head(wanted_clean[:, :-1][predicted]).float()
+    got_noisy, got_clean = student.pair(noisy, clean, doc, block)
+    head = student.heads["text"]
+    masked = divergence(targets[0], head(got_noisy[noise.masked]).float(), noise.weight[noise.masked])
+    following = head(got_clean[:, :-1][predicted]).float()
+    return masked + divergence(targets[1], following, torch.ones(len(following)))
+
+
+def finish(
+    network: UnifiedScoreNetwork, corpus: Corpus, plan: Finishing, folder: Path
+) -> Iterator[tuple[int, float, UnifiedScoreNetwork]]:
+    """Yields (step, loss, student) after each step; resumes from `folder`, which is saved every hundred
+    steps.
+    """
+    recipe = plan.recipe
+    torch.manual_seed(recipe.seed)
+    teacher = copy.deepcopy(network).eval().requires_grad_(requires_grad=False)
+    student = student_of(network, plan.bits)
+    optimiser = torch.optim.AdamW(student.parameters(), lr=plan.rate, betas=(0.9, 0.98), weight_decay=0.0)
+    start = restore(folder, student, (optimiser,)) if (folder / "checkpoint.json").exists() else 0
+    stream = batches(corpus, recipe, start)
+    for step in range(start, plan.steps):
+        warm, left = (step + 1) / 20, (plan.steps - step) / plan.steps
+        optimiser.param_groups[0]["lr"] = plan.rate * min(1.0, warm, left)
+        rng = torch.Generator().manual_seed(recipe.seed * 1_000_003 + step)
+        whole = torch.rand(1, generator=rng).item() < recipe.canvas
+        size = CANVAS if whole else recipe.blocks[int(torch.randint(len(recipe.blocks), (1,), generator=rng))]
+        with mixed():
+            loss = distillation(teacher, student, next(stream), size, rng)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(student.parameters(), 1.0)
+        optimiser.step()
+        optimiser.zero_grad(set_to_none=True)
+        yield step, loss.item(), student
+        if (step + 1) % 100 == 0 or step + 1 == plan.steps:
+            save(folder, student, (optimiser,), step + 1)

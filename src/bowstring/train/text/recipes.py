@@ -1,0 +1,59 @@
+"""The trainings that have a name; each is a function that returns its recipe."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ...nn.config import NetworkConfig
+from .loop import Recipe
+
+
+def text() -> Recipe:
+    """The shipped text model."""
+    return Recipe(tokens=11_500_000)
+
+
+def text_baseline() -> Recipe:
+    """Its rival: the same network, data, tokenizer and tokens, next token only."""
+    return replace(text(), name="text-baseline", baseline=True)
+
+
+def text_more() -> Recipe:
+    """Goes on from `text` with both losses: more orders seen, mostly in blocks of 4, the default
+    sampler's.
+    """
+    return replace(
+        text(),
+        name="text-more",
+        start="text",
+        tokens=5_324_800,
+        ar=0.0,
+        joint=0.8,
+        blocks=(4, 4, 4, 8, 16),
+        canvas=0.08,
+        in_order=0.08,
+        in_place=0.2,
+        rate=1.5e-3,
+        warm_up=50,
+        seed=1,
+    )
+
+
+def text_more_baseline() -> Recipe:
+    """Its rival: the baseline goes on for the same tokens."""
+    return replace(text_more(), name="text-more-baseline", start="text-baseline", baseline=True)
+
+
+def tiny() -> Recipe:
+    """A minute of training, to try the machinery."""
+    small = NetworkConfig(width=128, depth=2, hidden=384, rank=64)
+    return Recipe(name="tiny", network=small, tokens=400_000, warm_up=20)
+
+
+RECIPES = {
+    "text": text,
+    "text-baseline": text_baseline,
+    "text-more": text_more,
+    "text-more-baseline": text_more_baseline,
+    "tiny": tiny,
+}

@@ -1,0 +1,98 @@
+"""`bowstring train`: corpus in, progress on screen, checkpoints and a finished model folder out."""
+
+from __future__ import annotations
+
+import json
+import random
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import Progress
+
+from ...text.sampling import Sampling, write
+from ...text.tokenizer import TextCodec
+from ...text.weights import load_model, save_model
+from ...weights.folder import carry_over
+from ..data.corpora import Document, corpus_documents
+from ..progress import COLUMNS
+from .loop import CANVAS, batches, fit
+from .packing import Corpus, prompt_tokens
+from .qat import Finishing, finish, packed_student, rounded
+from .recipes import RECIPES
+
+TOKENIZER_MIX = {"tale": 1.0, "story": 0.25, "function": 3.0, "snippet": 3.0}
+
+
+def tokenizer(documents: list[Document], path: Path, vocab: int) -> TextCodec:
+    """The tokenizer at `path`, trained on a fixed mix of the documents if it is not there yet."""
+    if not path.exists():
+        rng = random.Random(0)
+        bodies = [d.body for d in documents for _ in range(int(TOKENIZER_MIX[d.source] + rng.random()))]
+        prompts = [prompt for d in documents if rng.random() < 0.1 for prompt in d.prompts[:2]]
+        TextCodec.train(bodies + prompts, vocab).save(path)
+    return TextCodec.load(path)
+
+
+def train(name: str, data: Path, out: Path) -> None:
+    """Runs a named recipe to its end and writes the model to `out/model`.
+
+    Raises:
+        ValueError: an unknown recipe.
+        FileNotFoundError: the model that the recipe goes on from is not beside `out`.
+    """
+    if name not in RECIPES:
+        raise ValueError(f"unknown recipe {name!r}; expected one of {sorted(RECIPES)}")
+    recipe = RECIPES[name]()
+    documents = corpus_documents(data, "train")
+    codec = tokenizer(documents, data / "tokenizer.json", recipe.network.vocab)
+    corpus = Corpus.of(documents, codec)
+    out.mkdir(parents=True, exist_ok=True)
+    known = prompt_tokens(codec, "text", "a story about a fox")
+    before = load_model(out.parent / recipe.start / "model")[0] if recipe.start else None
+    console, network = Console(), None
+    with Progress(*COLUMNS, console=console) as bar, (out / "log.jsonl").open("a") as log:
+        task = bar.add_task("train", total=recipe.steps, phase="", said="")
+        for progress, network in fit(recipe, corpus, out, start_from=before):
+            log.write(json.dumps(asdict(progress)) + "\n")
+            log.flush()
+            losses = f"next token {progress.ar:.3f}  diffusion {progress.diffusion:.3f}"
+            said = f"{losses}  {progress.tokens_per_second:,.0f} tokens/s"
+            bar.update(task, completed=progress.step + 1, phase=progress.phase, said=said)
+            if (progress.step + 1) % 200 == 0:
+                *_, sample = write(network.eval(), [known], Sampling(mode="ar", max_tokens=60), recipe.length)
+                network.train()
+                console.print(f"[dim]{progress.step + 1}: {codec.decode(sample.x[0].tolist())}[/dim]")  # type: ignore[index]
+    if network is None:
+        raise ValueError(f"{out} holds a finished training; choose another --out to train anew")
+    sizes = [size for size in recipe.blocks if size < CANVAS]
+    save_model(out / "model", network, codec, blocks=sizes, context=recipe.length)
+    console.print(f"model written to {out / 'model'}")
+
+
+def quantise(out: Path, bits: int, steps: int, data: Path, model: Path) -> None:
+    """Writes a model with packed matrices: rounded at once, or after `steps` of finishing.
+
+    Raises:
+        ValueError: bits that no kernel has.
+    """
+    if bits not in (2, 4):
+        raise ValueError(f"bits is {bits}; expected 2 or 4")
+    network, codec, metadata = load_model(model)
+    recipe = RECIPES["text"]()
+    corpus = Corpus.of(corpus_documents(data, "train"), codec)
+    rows = next(batches(corpus, recipe, 0))
+    if steps:
+        plan, student = Finishing(bits, steps, recipe=recipe), None
+        with Progress(*COLUMNS, console=Console()) as bar:
+            task = bar.add_task("finish", total=steps, phase=f"INT{bits}", said="")
+            for step, loss, latest in finish(network, corpus, plan, out / "finishing"):
+                bar.update(task, completed=step + 1, said=f"divergence {loss:.3f} nats a token")
+                student = latest
+        if student is None:
+            raise ValueError(f"{out} holds a finished run; choose another folder")
+        small = packed_student(student, bits)
+    else:
+        small = rounded(network, bits, rows)
+    save_model(out, small, codec, **metadata.model_dump(include={"blocks", "context", "distilled"}))
+    carry_over(model, out)

@@ -1,0 +1,42 @@
+"""The rulers of the benchmark, on cases whose length is known."""
+
+import numpy as np
+import pytest
+
+from bowstring.eval.ngram import probabilities
+from bowstring.eval.text import content, distinct_2, entropy, parses, recall
+
+
+@pytest.mark.parametrize("order", [1, 2, 5])
+def test_an_ngram_model_is_a_distribution(order):
+    train = np.random.default_rng(0).integers(0, 6, 400)
+    prefix = train[10:14]
+    total = sum(probabilities(train, np.array([*prefix, w]), order, 8)[-1] for w in range(8))
+    assert total == pytest.approx(1)
+
+
+def test_a_bigram_by_hand():
+    """Witten-Bell: after 0 come 1, 1 and 2, so total 3 and two kinds; unigram likewise over uniform."""
+    train = np.array([0, 1, 0, 1, 0, 2])
+    unigram = (2 + 3 * 1 / 4) / (6 + 3)
+    assert probabilities(train, np.array([0, 1]), 2, 4)[1] == pytest.approx((2 + 2 * unigram) / (3 + 2))
+
+
+def test_a_long_context_tells_a_cycle():
+    train = np.tile([1, 2, 3, 1, 4], 200)
+    assert probabilities(train, train[:50], 5, 8)[10:].min() > 0.97
+    assert probabilities(train, train[:50], 1, 8).max() < 0.45
+
+
+def test_recall_counts_words_that_were_asked_for():
+    assert content("a story about a brave fox and the wheel") == {"brave", "fox", "wheel"}
+    assert recall(["a story about a fox and a wheel"], ["Two foxes met."]) == 0.5
+
+
+def test_entropy_and_distinct_pairs_by_hand():
+    assert entropy([[1, 2], [3, 4]]) == 2
+    assert distinct_2([[1, 2, 1, 2]]) == pytest.approx(2 / 3)
+
+
+def test_code_that_does_not_parse_is_told():
+    assert parses("def f(a):\n    return a\n") and not parses("def f(a:\n    return")

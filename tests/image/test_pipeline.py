@@ -1,0 +1,118 @@
+import numpy as np
+import pytest
+import torch
+
+from bowstring.core.guidance import cfg
+from bowstring.engine import ArrowEngine
+from bowstring.image.autoencoder import ImageCodec
+from bowstring.image.files import read_png_facts
+from bowstring.image.sampling import PROCESS, Painting, caption_tokens, paint, painter
+from bowstring.image.weights import save_codec
+from bowstring.text.weights import save_model
+from tests.conftest import build_network
+
+CLOSE = dict(atol=2e-4, rtol=2e-4)
+
+
+@pytest.fixture(scope="module")
+def network():
+    return build_network(modalities=["text", "image"])
+
+
+@pytest.fixture(scope="module")
+def known(codec):
+    return [caption_tokens(codec, "a fox", "noto"), caption_tokens(codec, "the big red house by the sea")]
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory, network, codec):
+    folder = tmp_path_factory.mktemp("painting")
+    save_model(folder, network, codec, blocks=[4], context=128)
+    torch.manual_seed(0)
+    pixels = ImageCodec()
+    pixels.fit_basis(torch.rand(2, 3, 256, 256) * 2 - 1)
+    save_codec(folder / "image.parquet", pixels)
+    return ArrowEngine.load(folder)
+
+
+def test_a_picture_depends_on_seed_and_number_alone(network, known):
+    how = Painting(steps=3, seed=5)
+    *_, both = paint(network, known, how)
+    *_, second = paint(network, known[1:], how, first=1)
+    torch.testing.assert_close(both.x[1:], second.x, **CLOSE)
+    *_, again = paint(network, known, how)
+    assert (again.x == both.x).all()
+    *_, other = paint(network, known, Painting(steps=3, seed=6))
+    assert (other.x - both.x).abs().mean() > 0.1
+
+
+def test_one_pass_per_step_guidance_included(network, known):
+    before = network.forwards
+    states = [*paint(network, known, Painting(steps=5, cfg_scale=3.0, sampler="ddim"))]
+    assert network.forwards - before == 5 + 1  # and one that reads the captions
+    assert states[-1].nfe.tolist() == [5, 5]
+
+
+def test_guidance_in_one_pass_is_guidance_from_two(network, known):
+    x = torch.randn(2, 64, 64, generator=torch.Generator().manual_seed(0))
+    t = torch.tensor([0.8, 0.8])
+    from bowstring.image.sampling import UNASKED
+
+    with torch.no_grad():
+        asked, free = painter(network, known, 1.0), painter(network, [UNASKED] * 2, 1.0)
+        torch.testing.assert_close(painter(network, known, 2.5)(x, t), cfg(asked, free, 2.5)(x, t), **CLOSE)
+
+
+def test_inpainting_keeps_tokens_and_strength_says_where_to_begin(network, known):
+    start = torch.randn(2, 64, 64, generator=torch.Generator().manual_seed(1))
+    where = torch.zeros(2, 64, dtype=torch.bool)
+    where[:, :40] = True
+    *_, state = paint(network, known, Painting(steps=4), start, where=where)
+    torch.testing.assert_close(state.x[:, :40], start[:, :40], atol=1e-5, rtol=1e-5)
+    assert (state.x[:, 40:] - start[:, 40:]).abs().mean() > 0.1
+    first, *_ = paint(network, known, Painting(steps=4), start, strength=0.25)
+    assert first.t.tolist() == [0.25, 0.25]
+    alpha, sigma = PROCESS.at(first.t, first.x)
+    eps = (first.x - alpha * start) / sigma
+    assert abs(eps.std().item() - 1) < 4 / (2 * eps.numel()) ** 0.5
+
+
+def test_the_engine_paints_files_that_say_how(engine, tmp_path):
+    result = engine.image("a sleepy fox", style="noto", steps=2, seed=3)
+    assert result.image.shape == (512, 512, 3) and result.image.dtype == np.uint8
+    assert result.nfe == 2 and len(result.seconds) == 3
+    result.save(tmp_path / "fox.png")
+    facts = read_png_facts((tmp_path / "fox.png").read_bytes())
+    assert (facts["prompt"], facts["seed"], facts["style"]) == ("a sleepy fox", 3, "noto")
+    again = engine.diffuse("a sleepy fox", "image", num_steps=2, style="noto", seed=3)
+    assert (again.image == result.image).all()
+
+
+def test_what_a_mask_leaves_is_kept_to_the_bit(engine):
+    rng = np.random.default_rng(0)
+    start = rng.integers(0, 256, (512, 512, 3), np.uint8)
+    mask = np.zeros((512, 512), bool)
+    mask[100:201, 300:400] = True
+    result = engine.image("a hat", start=start, mask=mask, steps=2)
+    assert (result.image[~mask] == start[~mask]).all()
+    assert (result.image[mask] != start[mask]).mean() > 0.5
+
+
+def test_mistakes_are_told(engine, network, codec, tmp_path):
+    with pytest.raises(ValueError, match="style is 'oil'"):
+        engine.image("a fox", style="oil")
+    with pytest.raises(ValueError, match="give the picture, too"):
+        engine.image("a fox", mask=np.ones((4, 4), bool))
+    with pytest.raises(ValueError, match="nothing is to be painted"):
+        engine.image("a fox", start=np.zeros((4, 4, 3), np.uint8), mask=np.zeros((4, 4), bool))
+    with pytest.raises(ValueError, match="steps is 0"):
+        engine.image("a fox", steps=0)
+    with pytest.raises(ValueError, match="strength is 2"):
+        engine.image("a fox", strength=2)
+    with pytest.raises(TypeError, match="unknown options"):
+        engine.image("a fox", colour="red")
+    with pytest.raises(ValueError, match="empty"):
+        engine.image(" ")
+    save_model(tmp_path, network, codec)
+    with pytest.raises(FileNotFoundError, match="cannot be drawn"):
+        ArrowEngine.load(tmp_path).image("a fox", steps=1)

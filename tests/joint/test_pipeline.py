@@ -1,0 +1,170 @@
+"""Speech, face and picture made together: one pass a step, and every stream as it would be alone."""
+
+import copy
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from bowstring.engine import ArrowEngine
+from bowstring.face.animate import JAW, PRESS, closures
+from bowstring.face.codec import AVATAR_CHANNELS, SHAPE_COUNT, TOKEN_FRAMES, FaceCodec
+from bowstring.face.draw import render_avatar
+from bowstring.face.shapes import SHAPES
+from bowstring.face.weights import save_face
+from bowstring.image.autoencoder import ImageCodec
+from bowstring.image.sampling import Painting, caption_tokens, paint
+from bowstring.image.weights import save_codec
+from bowstring.joint.pipeline import visemes_of
+from bowstring.joint.sampling import Senses, made_together
+from bowstring.nn.heads.speech import EXPECTED_FEATURES, VOICE
+from bowstring.speech.alignment import Span
+from bowstring.speech.codec import AUDIO_CHANNELS, ROW, SpeechCodec
+from bowstring.speech.g2p import Word
+from bowstring.speech.sampling import Speaking, spoken, timed
+from bowstring.speech.weights import save_speech
+from bowstring.text.pipeline import whole_sentences
+from bowstring.text.weights import save_model
+from bowstring.weights.quant.arrowquant import ArrowQuant
+from bowstring.weights.quant.packed import packed
+from tests.conftest import build_network
+
+CLOSE = {"atol": 2e-4, "rtol": 2e-4}
+
+
+@pytest.fixture(scope="module")
+def network():
+    return build_network(modalities=["text", "image", "audio", "avatar"])
+
+
+@pytest.fixture(scope="module")
+def voice():
+    return torch.zeros(1, VOICE)
+
+
+@pytest.fixture(scope="module")
+def utterance(network, voice):
+    return timed(network, [Word("fox", "fˈɑks"), Word(".", ".")], voice, 1.0)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, network, codec):
+    rng = np.random.default_rng(0)
+    basis = lambda c, m: np.linalg.qr(rng.normal(size=(m, c)))[0].T.astype(np.float32)
+    ones = lambda n: np.ones(n, np.float32)
+    folder = tmp_path_factory.mktemp("senses")
+    save_model(folder, network, codec, blocks=[4], context=128)
+    pixels = ImageCodec()
+    pixels.fit_basis(torch.rand(2, 3, 256, 256) * 2 - 1)
+    save_codec(folder / "image.parquet", pixels)
+    mean = np.tile(np.concatenate([[8 * np.log(150), 2.5], np.full(ROW - 2, -5.0)]), 8).astype(np.float32)
+    speech = SpeechCodec(mean, basis(AUDIO_CHANNELS, 8 * ROW), 0.1 * ones(AUDIO_CHANNELS))
+    table = np.zeros((EXPECTED_FEATURES, AUDIO_CHANNELS), np.float32)
+    save_speech(folder / "speech.parquet", speech, table, np.zeros(VOICE, np.float32))
+    size = TOKEN_FRAMES * SHAPE_COUNT
+    face = FaceCodec(0.3 * ones(size), basis(AVATAR_CHANNELS, size), 0.1 * ones(AVATAR_CHANNELS))
+    save_face(folder / "face.parquet", face, np.zeros((EXPECTED_FEATURES, AVATAR_CHANNELS), np.float32))
+    return folder
+
+
+def test_one_pass_a_step_for_everything(network, utterance, voice, codec):
+    what = Senses(utterance, voice, caption=caption_tokens(codec, "a fox"))
+    before = network.forwards
+    states = [*made_together(network, what, 5, 3.0, seed=1)]
+    assert network.forwards - before == 5 + 2  # and two that read the caption and no caption
+    assert set(states[-1].x) == {"audio", "avatar", "image"}
+    assert states[-1].nfe.tolist() == [5]
+
+
+def test_every_stream_is_what_it_is_alone(network, utterance, voice, codec):
+    caption = caption_tokens(codec, "a red fox", "noto")
+    *_, both = made_together(network, Senses(utterance, voice, caption=caption), 8, 2.0, seed=4)
+    *_, picture = paint(network, [caption], Painting(steps=8, cfg_scale=2.0, seed=4))
+    *_, sound = spoken(network, utterance, voice, Speaking(steps=8, seed=4))
+    torch.testing.assert_close(both.x["image"], picture.x, **CLOSE)
+    torch.testing.assert_close(both.x["audio"], sound.x, **CLOSE)
+    *_, faceless = made_together(network, Senses(utterance, voice, face=False), 8, 2.0, seed=4)
+    torch.testing.assert_close(both.x["audio"], faceless.x["audio"], **CLOSE)
+
+
+@pytest.mark.parametrize("picture", [False, True])
+def test_few_bits_make_the_same_together(network, utterance, voice, codec, picture):
+    weights = {name: value.numpy() for name, value in network.state_dict().items()}
+    small = packed(copy.deepcopy(network), lambda name, _: ArrowQuant.quantise(weights[name], 4))
+    what = Senses(utterance, voice, caption=caption_tokens(codec, "a fox") if picture else None)
+    *_, one = made_together(network, what, 2, 1.0, seed=3)
+    *_, two = made_together(small, what, 2, 1.0, seed=3)
+    for name, x in one.x.items():
+        off = (two.x[name] - x).norm() / x.norm()
+        assert off < 0.2, (name, off)
+
+
+def test_a_face_follows_what_is_said(network, utterance, voice):
+    *_, one = made_together(network, Senses(utterance, voice), 4, 1.0, seed=4)
+    other = timed(network, [Word("me", "mˈi"), Word(".", ".")], voice, 1.0)
+    *_, two = made_together(network, Senses(other, voice), 4, 1.0, seed=4)
+    length = min(one.x["avatar"].shape[1], two.x["avatar"].shape[1])
+    assert (one.x["avatar"][:, :length] - two.x["avatar"][:, :length]).abs().max() > 1e-3
+
+
+def test_times_of_everything_share_one_clock(folder, tmp_path):
+    engine = ArrowEngine.load(folder)
+    result = engine.converse("a fox", text="A fox sat. It ran.", steps=3, seed=2, style="noto")
+    length = len(result.audio) / 24_000
+    assert [span.text for span in result.words] == ["A", "fox", "sat", "It", "ran"]
+    assert result.words[-1].end <= length + 0.005
+    assert abs(len(result.face) * 0.016 - length) <= 0.016 * 2  # one frame a part at most
+    assert result.steps == result.forwards == 6  # two sentences of three steps
+    starts = [span.start for span in result.visemes]
+    assert starts == sorted(starts) and result.visemes[-1].end == pytest.approx(result.sounds[-1].end)
+    files = result.save(tmp_path / "out")
+    assert {file.name for file in files} >= {"speech.wav", "face.gif", "face.png", "picture.png", "text.txt"}
+    told = json.loads((tmp_path / "out" / "face.json").read_text())
+    assert len(told["frames"]) == len(result.face) and len(told["shapes"]) == 52
+    again = engine.converse("a fox", text="A fox sat. It ran.", steps=3, seed=2, style="noto")
+    assert (again.audio == result.audio).all() and (again.image == result.image).all()
+
+
+def test_diffusion_of_every_modality_is_what_its_own_method_makes(folder, tmp_path):
+    engine = ArrowEngine.load(folder)
+    spoken = engine.diffuse("A fox.", "audio", num_steps=2, seed=5)
+    assert (spoken.audio == engine.say("A fox.", steps=2, seed=5).audio).all()
+    seen = engine.diffuse("A fox.", "avatar", num_steps=2, seed=5)
+    assert seen.image is None and seen.steps == 2
+    assert (seen.face == engine.converse("x", "A fox.", picture=False, steps=2, seed=5).face).all()
+    path = engine.render_avatar("A fox.", tmp_path / "fox.png", 32, steps=2, seed=5)
+    assert path.read_bytes() == render_avatar(seen.face, tmp_path / "same.png", 32).read_bytes()
+    with pytest.raises(ValueError, match="audio was not trained without prompts"):
+        engine.diffuse("A fox.", "audio", guidance_scale=2.0)
+
+
+def test_mistakes_are_told(folder, network, codec, tmp_path):
+    engine = ArrowEngine.load(folder)
+    with pytest.raises(TypeError, match="unexpected keyword"):
+        engine.converse("a fox", text="A fox.", loudness=3)
+    save_model(tmp_path, build_network(modalities=["text", "image"]), codec, blocks=[4], context=128)
+    with pytest.raises(ValueError, match="no audio head"):
+        ArrowEngine.load(tmp_path).converse("a fox", text="A fox.")
+
+
+def test_visemes_join_equal_neighbours():
+    spans = [Span("m", 0.0, 0.1), Span("ˈ", 0.1, 0.11), Span("b", 0.11, 0.2), Span("i", 0.2, 0.3)]
+    assert visemes_of(spans) == [Span("PP", 0.0, 0.2), Span("I", 0.2, 0.3)]
+
+
+def test_whole_sentences():
+    assert whole_sentences("Yes. No! And th") == "Yes. No!"
+    assert whole_sentences("never ends") == "never ends"
+
+
+def test_lips_meet_exactly_where_they_must(folder):
+    engine = ArrowEngine.load(folder)
+    how = {"text": "Bob may pop up.", "steps": 2, "picture": False}
+    shut, free = (engine.converse("a face", closing=closing, **how) for closing in (True, False))
+    assert closures(free.face, free.sounds) < 1.0  # a fresh network does not know
+    assert closures(shut.face, shut.sounds) == 1.0
+    same = np.ones(len(SHAPES), bool)
+    same[[JAW, *PRESS]] = False
+    np.testing.assert_array_equal(shut.face[:, same], free.face[:, same])
+    assert (shut.face[:, JAW] <= free.face[:, JAW]).all()

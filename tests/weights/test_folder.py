@@ -1,0 +1,81 @@
+"""A model folder configures the engine, and refuses what it does not know."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+from bowstring.text.weights import load_model
+from bowstring.weights.folder import read_metadata
+from bowstring.weights.format.parquet import Tensor, WeightsFile, write
+
+
+def test_a_model_comes_back_rounded_to_half_precision(folder, network):
+    loaded, codec, metadata = load_model(folder)
+    assert metadata.quantization == "fp16" and metadata.context == 128 and metadata.modalities == ["text"]
+    assert codec.vocab == network.config.vocab
+    for (name, theirs), (_, ours) in zip(loaded.named_parameters(), network.named_parameters(), strict=True):
+        expected = ours.half().float() if ours.ndim > 1 else ours
+        assert torch.equal(theirs, expected.detach()), name
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"colour": "red"}, "colour: Extra inputs"),
+        ({"model_type": "gan"}, "model_type"),
+        ({"version": 2}, "version"),
+        ({"modalities": []}, "modalities"),
+        ({"modalities": ["smell"]}, "modalities"),
+        ({"quantization": "int1"}, "quantization"),
+        ({"context": "256"}, "context"),
+        ({"network": {"wdth": 3}}, "unknown keys \\['wdth'\\]"),
+    ],
+)
+def test_metadata_is_a_closed_schema(folder, tmp_path, change, says):
+    shutil.copytree(folder, tmp_path / "m")
+    path = tmp_path / "m" / "metadata.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(ValueError, match=says):
+        load_model(tmp_path / "m")
+
+
+def test_a_folder_without_a_model_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"metadata\.json is missing"):
+        read_metadata(tmp_path)
+
+
+def _rewritten(folder, tmp_path, change):
+    shutil.copytree(folder, tmp_path / "m")
+    file = WeightsFile(folder / "network.parquet")
+    arrays = {name: np.array(file[name]) for name in file}
+    change(arrays)
+    write(tmp_path / "m" / "network.parquet", ((n, Tensor.of(a)) for n, a in arrays.items()), {})
+    return tmp_path / "m"
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (
+            lambda a: a.update({"trunk.nrm": a["trunk.norm"]}),
+            "'trunk.nrm', which no parameter.*Closest: 'trunk.norm'",
+        ),
+        (lambda a: a.pop("trunk.norm"), "lacks tensor 'trunk.norm'"),
+        (lambda a: a.update({"trunk.norm": np.ones(3, np.float32)}), "'trunk.norm' of shape \\(3,\\)"),
+    ],
+)
+def test_weights_that_do_not_fit_are_named(folder, tmp_path, change, says):
+    with pytest.raises(ValueError, match=says):
+        load_model(_rewritten(folder, tmp_path, change))
+
+
+def test_a_tokenizer_of_another_model_is_refused(folder, tmp_path):
+    from bowstring.engine import SHIPPED
+
+    shutil.copytree(folder, tmp_path / "m")
+    shutil.copy(SHIPPED / "tokenizer.json", tmp_path / "m" / "tokenizer.json")
+    with pytest.raises(ValueError, match="not of one model"):
+        load_model(tmp_path / "m")
