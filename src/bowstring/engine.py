@@ -18,7 +18,7 @@ from .image.weights import load_codec
 from .joint.pipeline import Conversation, Converser
 from .nn.network import UnifiedScoreNetwork
 from .speech.baseline import Coder
-from .speech.g2p import Pronouncer
+from .speech.g2p import G2P
 from .speech.pipeline import Narrator, SpeechFrame, SpeechResult
 from .speech.vocoder import Vocoder
 from .speech.weights import load_speech
@@ -290,7 +290,7 @@ class ArrowEngine:
         assert self.folder is not None
         codec, table, voice = load_speech(self.folder / "speech.parquet")
         vocoder = Vocoder.load(self.folder / "postfilter.parquet")
-        return Narrator(self.network, Pronouncer(LETTERS), Coder(codec, table), voice, vocoder)
+        return Narrator(self.network, G2P(LETTERS), Coder(codec, table), voice, vocoder)
 
     def _has(self, modality: str) -> None:
         if modality not in self.metadata.modalities:

@@ -39,17 +39,17 @@ def test_dominance_rises_and_falls_to_a_tenth():
 
 
 def test_lips_are_shut_in_every_p_b_and_m():
-    sounds = said("hɑpɑbimAbɑməpO")
-    face = animate(sounds, np.ones(120))
-    assert closures(face, sounds) == 1.0
-    assert closures(np.ones_like(face), sounds) == 0.0
+    phonemes = said("hɑpɑbimAbɑməpO")
+    face = animate(phonemes, np.ones(120))
+    assert closures(face, phonemes) == 1.0
+    assert closures(np.ones_like(face), phonemes) == 0.0
     assert np.isnan(closures(face, said("sisi")))
 
 
 def test_vowels_open_the_jaw_and_loud_ones_more():
-    sounds = said("ɑ", each=0.4)
+    phonemes = said("ɑ", each=0.4)
     middle = int(0.4 / FRAME)
-    quiet, loud = (animate(sounds, np.full(60, e))[middle, JAW] for e in (0.2, 1.0))
+    quiet, loud = (animate(phonemes, np.full(60, e))[middle, JAW] for e in (0.2, 1.0))
     assert loud > 1.5 * quiet > 0.2
 
 

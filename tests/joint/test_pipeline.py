@@ -117,7 +117,7 @@ def test_times_of_everything_share_one_clock(folder, tmp_path):
     assert abs(len(result.face) * 0.016 - length) <= 0.016 * 2  # one frame a part at most
     assert result.steps == result.forwards == 6  # two sentences of three steps
     starts = [span.start for span in result.visemes]
-    assert starts == sorted(starts) and result.visemes[-1].end == pytest.approx(result.sounds[-1].end)
+    assert starts == sorted(starts) and result.visemes[-1].end == pytest.approx(result.phonemes[-1].end)
     files = result.save(tmp_path / "out")
     assert {file.name for file in files} >= {"speech.wav", "face.gif", "face.png", "picture.png", "text.txt"}
     told = json.loads((tmp_path / "out" / "face.json").read_text())
@@ -162,8 +162,8 @@ def test_lips_meet_exactly_where_they_must(folder):
     engine = ArrowEngine.load(folder)
     how = {"text": "Bob may pop up.", "steps": 2, "picture": False}
     shut, free = (engine.converse("a face", closing=closing, **how) for closing in (True, False))
-    assert closures(free.face, free.sounds) < 1.0  # a fresh network does not know
-    assert closures(shut.face, shut.sounds) == 1.0
+    assert closures(free.face, free.phonemes) < 1.0  # a fresh network does not know
+    assert closures(shut.face, shut.phonemes) == 1.0
     same = np.ones(len(SHAPES), bool)
     same[[JAW, *PRESS]] = False
     np.testing.assert_array_equal(shut.face[:, same], free.face[:, same])

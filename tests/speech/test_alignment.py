@@ -1,6 +1,6 @@
 import numpy as np
 
-from bowstring.speech.alignment import ALPHABET, sound_ids, told
+from bowstring.speech.alignment import ALPHABET, phoneme_ids, told
 from bowstring.speech.codec import SpeechCodec, frames_of, rows_of
 from bowstring.speech.g2p import Word
 from bowstring.speech.sampling import Utterance
@@ -20,14 +20,14 @@ def some_frames(count=160, seed=0):
 
 
 def test_sounds_keep_their_words():
-    ids, owners = sound_ids([Word("Hi", "hˈI"), Word(".", ".")])
+    ids, owners = phoneme_ids([Word("Hi", "hˈI"), Word(".", ".")])
     assert [("_" if i == 0 else ALPHABET[i - 1]) for i in ids] == ["_", "h", "ˈ", "I", ".", "_"]
     assert owners == [-1, 0, 0, 0, 1, -1]
 
 
 def test_what_is_told_follows_the_durations():
-    sounds, progress = told(np.array([0, 5, 7]), np.array([4.0, 8.0, 4.0]))
-    assert sounds.tolist() == [[0, 0, 5, 5], [5, 5, 7, 7]]
+    phonemes, progress = told(np.array([0, 5, 7]), np.array([4.0, 8.0, 4.0]))
+    assert phonemes.tolist() == [[0, 0, 5, 5], [5, 5, 7, 7]]
     np.testing.assert_allclose(progress[0, :, 0], [0.25, 0.75, 0.125, 0.375])
     assert progress[0, 0, 1] == progress[0, 1, 1] != progress[0, 2, 1]
 
@@ -78,4 +78,4 @@ def test_counts_agree_where_rounding_decides():
         parts = rng.uniform(0.5, 20, 37)
         durations = parts * (8 * 40) / parts.sum()  # a whole number of tokens but for rounding
         utterance = Utterance((), np.zeros(37, np.int64), np.full(37, -1), durations)
-        assert len(told(utterance.sounds, durations)[0]) == utterance.tokens
+        assert len(told(utterance.phonemes, durations)[0]) == utterance.tokens

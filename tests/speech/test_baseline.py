@@ -9,14 +9,14 @@ NEAR = 3 * SLOTS * 3 * SOUNDS
 
 
 def spoken(rng, count=30):
-    sounds, durations = rng.integers(1, SOUNDS, count), rng.uniform(4.0, 20.0, count)
-    return sounds, durations, rng.normal(size=VOICE).astype(np.float32)
+    phonemes, durations = rng.integers(1, SOUNDS, count), rng.uniform(4.0, 20.0, count)
+    return phonemes, durations, rng.normal(size=VOICE).astype(np.float32)
 
 
 def test_a_sound_is_seen_from_as_far_as_it_reaches():
-    sounds = np.array([3, 9, 3])
+    phonemes = np.array([3, 9, 3])
     durations = np.array([8.0 * 12, 8.0, 8.0 * 12])  # the 9 fills the thirteenth token
-    seen = features(sounds, durations, np.zeros(VOICE, np.float32))
+    seen = features(phonemes, durations, np.zeros(VOICE, np.float32))
     assert seen.shape == (25, EXPECTED_FEATURES)
     far = seen[:, NEAR:][:, : 2 * (REACH - 1) * SOUNDS].reshape(25, -1, SOUNDS)[..., 9]
     for row, distance in ((12 + REACH, -REACH), (12 - REACH, REACH), (10, 2)):

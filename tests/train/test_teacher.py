@@ -66,7 +66,7 @@ def test_a_face_fits_into_its_tokens():
     faces = [moved(utterance(seed), seed) for seed in range(12)]
     codec = FaceCodec.fit(faces)
     one = utterance(3)
-    spans = spans_of(one.sounds, one.durations * HOP / RATE)
+    spans = spans_of(one.phonemes, one.durations * HOP / RATE)
     again = codec.decode(codec.encode(faces[3]))
     assert again.shape[1] == 52 and len(again) - len(faces[3]) < 4
     assert np.abs(again[: len(faces[3])] - faces[3]).mean() < 0.01
@@ -96,7 +96,7 @@ def test_what_is_taken_off_comes_back():
     some = [utterance(seed, "mˈɑbˈi."[: 3 + seed % 5]) for seed in range(30)]
     coder = fit_coder(some)
     one, voice = some[4], voice_of(some[4].frames)
-    known = (one.sounds, one.durations, voice)
+    known = (one.phonemes, one.durations, voice)
     left = coder.encode(one.frames, *known)
     again = coder.codec.encode(coder.decode(left, *known))
     np.testing.assert_allclose(again, coder.codec.encode(one.frames)[: len(left)], atol=1e-2)
@@ -113,7 +113,7 @@ def test_a_token_that_is_a_sum_of_its_sounds_is_expected_exactly():
             return frames
 
     cases = [(utterance(seed), rng.normal(size=VOICE).astype(np.float32)) for seed in range(12)]
-    told = [(features(u.sounds, u.durations, v) @ truth, u.sounds, u.durations, v) for u, v in cases]
+    told = [(features(u.phonemes, u.durations, v) @ truth, u.phonemes, u.durations, v) for u, v in cases]
     coder = Coder.fit(Given(), told)
     for tokens, *known in told:
         error = np.square(coder.expected(*known) - tokens).mean() / tokens.var()

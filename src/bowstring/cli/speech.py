@@ -34,7 +34,7 @@ def say(
     frames = engine.say_stream(text, voice=recording(voice), **how)
     result: SpeechResult = [*frames][-1] if as_json else show_speaking(frames)  # type: ignore[assignment]
     result.save(out)
-    times = {name: [asdict(span) for span in getattr(result, name)] for name in ("words", "sounds")}
+    times = {name: [asdict(span) for span in getattr(result, name)] for name in ("words", "phonemes")}
     facts = {"file": str(out), "nfe": result.nfe, "seconds": result.seconds, **result.settings}
     finish(result, out, facts | times if as_json else None)
 

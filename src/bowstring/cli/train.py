@@ -89,7 +89,7 @@ def tell_speech(out: Path, utterances: list[Utterance]) -> None:
         "utterances": len(utterances),
         "voices": len({one.speaker for one in utterances}),
         "hours": sum(len(one.frames) for one in utterances) * HOP / RATE / 3600,
-        "sounds": sum(len(one.sounds) for one in utterances),
+        "phonemes": sum(len(one.phonemes) for one in utterances),
     }
     table(f"speech in {out}", facts)
 

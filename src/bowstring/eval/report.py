@@ -22,7 +22,7 @@ from ..image.autoencoder import ImageCodec
 from ..nn.config import CHANNELS, PRESETS, SHAPES, NetworkConfig
 from ..nn.network import UnifiedScoreNetwork
 from ..speech.g2p import SYMBOLS
-from ..speech.g2p_network import LetterNetwork
+from ..speech.g2p_network import G2PNetwork
 from ..speech.postfilter import Postfilter
 from ..speech.weights import SPEECH
 from ..text.weights import load_model
@@ -44,7 +44,7 @@ def codecs(modalities: Iterable[str]) -> dict[str, int]:
         count = {
             "image": sum(p.numel() for p in ImageCodec().parameters()),
             "audio": sum(math.prod(shape) for shape in SPEECH.values())
-            + sum(p.numel() for net in (LetterNetwork(len(SYMBOLS)), Postfilter()) for p in net.parameters()),
+            + sum(p.numel() for net in (G2PNetwork(len(SYMBOLS)), Postfilter()) for p in net.parameters()),
             "avatar": sum(math.prod(shape) for shape in FACE.values()),
         }
     return {f"{name} codec": count[name] for name in modalities if name in count}

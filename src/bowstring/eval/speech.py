@@ -105,9 +105,9 @@ def face_numbers(engine: ArrowEngine, texts: Sequence[str]) -> dict[str, float]:
     for text in texts:
         made = engine.converse("a face", text=text, picture=False)
         left = engine.converse("a face", text=text, picture=False, closing=False)
-        truth = animate(made.sounds, loudness(analyse(made.audio).envelope))
-        hits.append(closures(made.face, made.sounds))
-        free.append(closures(left.face, left.sounds))
+        truth = animate(made.phonemes, loudness(analyse(made.audio).envelope))
+        hits.append(closures(made.face, made.phonemes))
+        free.append(closures(left.face, left.phonemes))
         late.append(lag(left.face, truth))
     return {
         "closure_hits": float(np.nanmean(hits)),

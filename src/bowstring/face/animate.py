@@ -1,4 +1,4 @@
-"""Times of sounds as the motion of a face: what the avatar head learns from, and what it is judged by.
+"""Times of phonemes as the motion of a face: what the avatar head learns from, and what it is judged by.
 
 Every sound pulls the face toward its viseme with a dominance that rises before it and falls after it; the
 face is the mean weighed by dominance (Cohen & Massaro 1993, "Modeling coarticulation in synthetic visual
@@ -31,17 +31,17 @@ def dominance(moment: np.ndarray, start: float, end: float) -> np.ndarray:
     return np.exp(-np.log(10) * (before / RISE + after / FALL))
 
 
-def animate(sounds: Sequence[Span], energy: np.ndarray, seed: int = 0) -> np.ndarray:
+def animate(phonemes: Sequence[Span], energy: np.ndarray, seed: int = 0) -> np.ndarray:
     """Shapes `(f, 52)`; f is the length of `energy`.
 
     Args:
-        sounds: when each sound is there.
+        phonemes: when each of them is there.
         energy: loudness of every frame, 0..1; it opens the jaw.
     """
     frames = len(energy)
     moment = (np.arange(frames) + 0.5) * FRAME
     weight, face = np.full(frames, 0.05), np.zeros((frames, len(SHAPES)))
-    for span in sounds:
+    for span in phonemes:
         viseme = viseme_of(span.text)
         if span.text in "ˈˌ" and span.text:
             continue
@@ -50,18 +50,18 @@ def animate(sounds: Sequence[Span], energy: np.ndarray, seed: int = 0) -> np.nda
         face += pull[:, None] * TABLE[VISEMES.index(viseme)]
     face /= weight[:, None]
     face[:, JAW] *= 0.55 + 0.6 * energy
-    shut(face, sounds)
+    shut(face, phonemes)
     face[:, LIDS] = np.maximum(face[:, LIDS], blinks(frames, seed)[:, None])
     face[:, BROWS] += 0.25 * slow(energy, 0.2)[:, None]
     return face.clip(0, 1).astype(np.float32)
 
 
-def shut(face: np.ndarray, sounds: Sequence[Span]) -> None:
+def shut(face: np.ndarray, phonemes: Sequence[Span]) -> None:
     """Lips meet once in every p, b and m, whatever surrounds it: the nearest face, in place, whose jaw is
     below a bound and whose lips press above one.
     """
     moment = (np.arange(len(face)) + 0.5) * FRAME
-    for span in sounds:
+    for span in phonemes:
         if span.text and span.text in CLOSED:
             middle = (span.start + span.end) / 2
             half = max((span.end - span.start) / 2, FRAME)
@@ -97,10 +97,10 @@ def loudness(envelope: np.ndarray) -> np.ndarray:
     return np.clip((pairs + 10) / 7, 0, 1)
 
 
-def closures(face: np.ndarray, sounds: Sequence[Span]) -> float:
+def closures(face: np.ndarray, phonemes: Sequence[Span]) -> float:
     """Share of p, b and m in which the lips are shut at some frame; NaN without any."""
     hits = []
-    for span in sounds:
+    for span in phonemes:
         if span.text and span.text in CLOSED:
             first, last = int(span.start / FRAME), int(np.ceil(span.end / FRAME))
             part = face[max(0, first) : max(last, first + 1)]

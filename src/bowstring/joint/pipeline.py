@@ -38,7 +38,7 @@ from .sampling import Senses, made_together
 class Conversation:
     """What was written, said and shown, and how.
 
-    words, sounds, visemes: when each is heard or seen, seconds. face: ARKit's 52 shapes, 16 ms a frame.
+    words, phonemes, visemes: when each is heard or seen, seconds. face: ARKit's 52 shapes, 16 ms a frame.
     forwards: passes through the trunk for speech, face and picture together. seconds: of each stage.
     """
 
@@ -47,7 +47,7 @@ class Conversation:
     face: np.ndarray
     image: np.ndarray | None
     words: tuple[Span, ...]
-    sounds: tuple[Span, ...]
+    phonemes: tuple[Span, ...]
     visemes: tuple[Span, ...]
     steps: int
     forwards: int
@@ -76,8 +76,8 @@ class Conversation:
         return [folder / name for name in files]
 
     def times(self) -> dict[str, Any]:
-        """Words, sounds, visemes and every frame's shapes, ready for JSON."""
-        spans = {name: [asdict(s) for s in getattr(self, name)] for name in ("words", "sounds", "visemes")}
+        """Words, phonemes, visemes and every frame's shapes, ready for JSON."""
+        spans = {name: [asdict(s) for s in getattr(self, name)] for name in ("words", "phonemes", "visemes")}
         return {
             "frame_seconds": FRAME,
             "shapes": list(SHAPES),
@@ -92,9 +92,9 @@ class Conversation:
         return f"{self.text}\n{len(self.face) * FRAME:.2f} s of {shown}, {cost}"
 
 
-def visemes_of(sounds: Sequence[Span]) -> list[Span]:
-    """Visemes of sounds; equal neighbours are one, stress marks belong to what follows."""
-    heard = [span for span in sounds if span.text not in ("ˈ", "ˌ")]
+def visemes_of(phonemes: Sequence[Span]) -> list[Span]:
+    """Visemes of phonemes; equal neighbours are one, stress marks belong to what follows."""
+    heard = [span for span in phonemes if span.text not in ("ˈ", "ˌ")]
     runs = [(name, [*some]) for name, some in groupby(heard, lambda span: viseme_of(span.text))]
     return [Span(name, some[0].start, some[-1].end) for name, some in runs]
 
@@ -128,7 +128,7 @@ class Converser:
         frames: list[Frames] = []
         faces: list[np.ndarray] = []
         words: list[Span] = []
-        sounds: list[Span] = []
+        phonemes: list[Span] = []
         picture: Tensor | None = None
         begin, clock, taken = 0.0, time.perf_counter(), 0
         parts = self.narrator.planned(text, own, speed)
@@ -143,7 +143,7 @@ class Converser:
                 last = state
             assert last is not None
             x, count = streams(last), round(utterance.durations.sum())
-            known = (utterance.sounds, utterance.durations, own[0].numpy())
+            known = (utterance.phonemes, utterance.durations, own[0].numpy())
             taken += int(last.nfe[0])
             frames.append(self.narrator.frames(x["audio"][0], utterance, own))
             if self.face is not None:
@@ -151,7 +151,7 @@ class Converser:
                 if closing:
                     shut(face, utterance.spans()[1])
                 faces.append(face)
-            for target, spans in zip((words, sounds), utterance.spans(begin), strict=True):
+            for target, spans in zip((words, phonemes), utterance.spans(begin), strict=True):
                 target += spans
             begin += count * SECONDS
             picture = x["image"][0] if wanted is not None else picture
@@ -172,8 +172,8 @@ class Converser:
             np.concatenate(faces) if faces else np.zeros((0, len(SHAPES)), np.float32),
             image,
             tuple(words),
-            tuple(sounds),
-            tuple(visemes_of(sounds)),
+            tuple(phonemes),
+            tuple(visemes_of(phonemes)),
             taken,
             network.forwards - before - extra,
             seconds,

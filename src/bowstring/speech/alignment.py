@@ -1,6 +1,6 @@
-"""Sounds on the clock: which sound is due in which moment.
+"""Phonemes on the clock: which of them is due in which moment.
 
-Shapes: p sounds, f frames of 8 ms, l tokens of 8 frames with 4 slots each.
+Shapes: p phonemes, f frames of 8 ms, l tokens of 8 frames with 4 slots each.
 """
 
 from __future__ import annotations
@@ -26,45 +26,45 @@ class Span:
     end: float
 
 
-def spans_of(sounds: np.ndarray, seconds: np.ndarray, begin: float = 0.0) -> list[Span]:
+def spans_of(phonemes: np.ndarray, seconds: np.ndarray, begin: float = 0.0) -> list[Span]:
     """Ids and their lengths `(p,)` as spans, one after the other."""
     ends = begin + np.cumsum(seconds)
-    rows = zip(sounds.tolist(), (ends - seconds).tolist(), ends.tolist(), strict=True)
+    rows = zip(phonemes.tolist(), (ends - seconds).tolist(), ends.tolist(), strict=True)
     return [Span(ALPHABET[i - 1] if i else "", start, end) for i, start, end in rows]
 
 
-def sound_ids(words: list[Word]) -> tuple[list[int], list[int]]:
-    """Ids of the sounds of a sentence, silence at both ends, and the word each belongs to (-1: none).
+def phoneme_ids(words: list[Word]) -> tuple[list[int], list[int]]:
+    """Ids of the phonemes of a sentence, silence at both ends, and the word each belongs to (-1: none).
 
-    Stress marks are sounds of their own, short ones; words are not parted.
+    Stress marks are phonemes of their own, short ones; words are not parted.
     """
     ids, owners = [0], [-1]
     for number, word in enumerate(words):
-        for sound in word.sounds:
-            ids.append(ALPHABET.index(sound) + 1)
+        for phoneme in word.phonemes:
+            ids.append(ALPHABET.index(phoneme) + 1)
             owners.append(number)
     return [*ids, 0], [*owners, -1]
 
 
 def token_count(durations: np.ndarray) -> int:
-    """Tokens that sounds of these lengths take, frames; one sum for all who ask, for rounding may decide."""
+    """Tokens that phonemes so long take, frames; one sum for all who ask, for rounding may decide."""
     return max(1, int(np.ceil(np.cumsum(durations)[-1] / FRAMES)))
 
 
-def told(sounds: np.ndarray, durations: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def told(phonemes: np.ndarray, durations: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """What the network is told at every slot: ids `(l, 4)`, and progress `(l, 4, 2)`: how far into the
     sound, 0..1, and the logarithm of its seconds, centred.
 
     Args:
-        sounds: `(p,)` ids. durations: `(p,)` in frames, real-valued.
+        phonemes: `(p,)` ids. durations: `(p,)` in frames, real-valued.
     """
     ends = np.cumsum(durations)
     tokens = token_count(durations)
     width = FRAMES / SLOTS
     moment = (np.arange(tokens * SLOTS) + 0.5) * width
-    index = np.minimum(np.searchsorted(ends, moment, side="right"), len(sounds) - 1)
+    index = np.minimum(np.searchsorted(ends, moment, side="right"), len(phonemes) - 1)
     starts = ends - durations
     share = np.clip((moment - starts[index]) / np.maximum(durations[index], 1e-3), 0, 1)
     seconds = np.log(np.maximum(durations[index] * SECONDS, 5e-3)) + 2.6
     progress = np.stack([share, seconds], -1).astype(np.float32)
-    return sounds[index].reshape(tokens, SLOTS), progress.reshape(tokens, SLOTS, 2)
+    return phonemes[index].reshape(tokens, SLOTS), progress.reshape(tokens, SLOTS, 2)

@@ -1,5 +1,5 @@
-"""What a token of speech, or of the face that speaks, is on average, given the sounds that are due around it
-and the voice.
+"""What a token of speech, or of the face that speaks, is on average, given the phonemes that are due around
+it and the voice.
 
 A linear map, fitted in closed form, says it; the flow learns what is left. Shapes: l tokens of c channels.
 """
@@ -18,7 +18,7 @@ from .alignment import told
 RIDGE = 10.0
 
 Signal = TypeVar("Signal")  # frames of sound, or shapes of a face
-Told = tuple[Signal, np.ndarray, np.ndarray, np.ndarray]  # and sounds, durations, voice
+Told = tuple[Signal, np.ndarray, np.ndarray, np.ndarray]  # and phonemes, durations, voice
 
 
 class Codec(Protocol[Signal]):
@@ -29,11 +29,11 @@ class Codec(Protocol[Signal]):
     def decode(self, tokens: np.ndarray, /) -> Signal: ...
 
 
-def features(sounds: np.ndarray, durations: np.ndarray, voice: np.ndarray) -> np.ndarray:
-    """For every token, which sounds are due in it and in its neighbours, how far they are and how long;
+def features(phonemes: np.ndarray, durations: np.ndarray, voice: np.ndarray) -> np.ndarray:
+    """For every token, which phonemes are due in it and in its neighbours, how far they are and how long;
     which are due farther away; where in the utterance it lies; the voice; and one, `(l, 3309)`.
     """
-    ids, progress = told(sounds, durations)
+    ids, progress = told(phonemes, durations)
     one = np.zeros((len(ids), SLOTS, SOUNDS), np.float32)
     np.put_along_axis(one, ids[..., None], 1.0, 2)
     here = np.concatenate([one, one * progress[..., :1], one * progress[..., 1:] / 2], -1).reshape(
@@ -65,27 +65,27 @@ class Coder(Generic[Signal]):
         """Ridge regression of tokens on `features`."""
         gram = RIDGE * np.eye(EXPECTED_FEATURES)
         cross: np.ndarray | float = 0.0
-        for signal, sounds, durations, voice in examples:
-            seen, tokens = features(sounds, durations, voice), codec.encode(signal)
+        for signal, phonemes, durations, voice in examples:
+            seen, tokens = features(phonemes, durations, voice), codec.encode(signal)
             count = min(len(seen), len(tokens))
             gram += seen[:count].T @ seen[:count]
             cross = cross + seen[:count].T @ tokens[:count]
         return cls(codec, np.linalg.solve(gram, np.asarray(cross)).astype(np.float32))
 
-    def expected(self, sounds: np.ndarray, durations: np.ndarray, voice: np.ndarray) -> np.ndarray:
+    def expected(self, phonemes: np.ndarray, durations: np.ndarray, voice: np.ndarray) -> np.ndarray:
         """`(l, c)`."""
-        return features(sounds, durations, voice) @ self.table
+        return features(phonemes, durations, voice) @ self.table
 
     def encode(
-        self, signal: Signal, sounds: np.ndarray, durations: np.ndarray, voice: np.ndarray
+        self, signal: Signal, phonemes: np.ndarray, durations: np.ndarray, voice: np.ndarray
     ) -> np.ndarray:
         """What is left of the tokens, `(l, c)`."""
-        tokens, mean = self.codec.encode(signal), self.expected(sounds, durations, voice)
+        tokens, mean = self.codec.encode(signal), self.expected(phonemes, durations, voice)
         count = min(len(tokens), len(mean))
         return tokens[:count] - mean[:count]
 
     def decode(
-        self, left: np.ndarray, sounds: np.ndarray, durations: np.ndarray, voice: np.ndarray
+        self, left: np.ndarray, phonemes: np.ndarray, durations: np.ndarray, voice: np.ndarray
     ) -> Signal:
         """The way back."""
-        return self.codec.decode(left + self.expected(sounds, durations, voice)[: len(left)])
+        return self.codec.decode(left + self.expected(phonemes, durations, voice)[: len(left)])

@@ -1,7 +1,7 @@
-"""Words to sounds: a dictionary, and a small network for the words that it does not have.
+"""Words to phonemes: a dictionary, and a small network for the words that it does not have.
 
-Sounds are the symbols of misaki's American English: IPA with single letters for diphthongs, primary and
-secondary stress marked before the vowel. `sounds` of a sentence keeps each word's own, so that times can be
+Phonemes are the symbols of misaki's American English: IPA with single letters for diphthongs, primary and
+secondary stress marked before the vowel. `phonemes` of a sentence keeps each word's own, so that times can be
 given back to words.
 """
 
@@ -16,7 +16,7 @@ import torch
 
 from ..weights.folder import fill
 from ..weights.format.parquet import WeightsFile
-from .g2p_network import LetterNetwork, best_sounds
+from .g2p_network import G2PNetwork, best_phonemes
 from .normalisation import MARKS, read_out
 
 SYMBOLS = "AIOQWYbdfhijklmnpstuvwzæðŋɑɔəɛɜɡɪɹɾʃʊʌʒʔʤʧθᵊᵻˈˌɐT"
@@ -39,13 +39,13 @@ LARGEST = 1 << 24  # bytes of an unpacked dictionary
 
 @dataclass(frozen=True)
 class Word:
-    """A word or a mark as it was read out, and its sounds; a mark is its own sound."""
+    """A word or a mark as it was read out, and its phonemes; a mark is its own sound."""
 
     text: str
-    sounds: str
+    phonemes: str
 
 
-class Pronouncer:
+class G2P:
     """Pronounces any text."""
 
     def __init__(self, folder: Path) -> None:
@@ -64,18 +64,18 @@ class Pronouncer:
             raise ValueError(f"{self.folder / 'dictionary.xz'} unpacks to more than {LARGEST} bytes")
         rows = [line.split("\t") for line in text.decode("utf-8").splitlines()]
         if any(len(row) != 2 for row in rows):
-            raise ValueError(f"{self.folder / 'dictionary.xz'} has a line that is no word and sounds")
-        return {word: sounds for word, sounds in rows}
+            raise ValueError(f"{self.folder / 'dictionary.xz'} has a line that is no word and phonemes")
+        return {word: phonemes for word, phonemes in rows}
 
     @cached_property
-    def letters(self) -> LetterNetwork:
+    def letters(self) -> G2PNetwork:
         with torch.device("meta"):
-            network = LetterNetwork(len(SYMBOLS))
+            network = G2PNetwork(len(SYMBOLS))
         fill(network, WeightsFile(self.folder / "letters.parquet"))
         return network.eval()
 
     def word(self, text: str) -> str:
-        """Sounds of one word, whatever it is."""
+        """Phonemes of one word, whatever it is."""
         low = text.lower()
         for known in (text, low):
             if known in self.dictionary:
@@ -92,13 +92,13 @@ class Pronouncer:
 
     def guessed(self, word: str) -> str:
         """What the network says; a word without any vowel is spelled."""
-        sounds = "".join(SYMBOLS[i] for i in best_sounds(self.letters, word))
-        if not set(sounds) & VOWELS:
+        phonemes = "".join(SYMBOLS[i] for i in best_phonemes(self.letters, word))
+        if not set(phonemes) & VOWELS:
             return "".join(SPELLED[c] for c in word if c in SPELLED)
-        return sounds if set(sounds) & set(STRESS) else stressed(sounds)
+        return phonemes if set(phonemes) & set(STRESS) else stressed(phonemes)
 
     def sentence(self, text: str) -> list[Word]:
-        """Every word and mark of a text with its sounds.
+        """Every word and mark of a text with its phonemes.
 
         Raises:
             ValueError: there is nothing to say.
@@ -112,7 +112,7 @@ class Pronouncer:
                 continue
             following = next((t for t in tokens[i + 1 : i + 2] if t not in MARKS), "")
             out.append(Word(token, self._in_context(token, following)))
-        out = [word for word in out if word.sounds]
+        out = [word for word in out if word.phonemes]
         if not any(word.text not in MARKS for word in out):
             raise ValueError(f"there is nothing to say in {text[:40]!r}; give some words")
         return out
@@ -127,16 +127,16 @@ class Pronouncer:
         return self.word(token)
 
 
-def plural(sounds: str) -> str:
+def plural(phonemes: str) -> str:
     """
     >>> plural("kˈæt"), plural("dˈɔɡ"), plural("hˈɔɹs")
     ('kˈæts', 'dˈɔɡz', 'hˈɔɹsᵻz')
     """
-    last = sounds[-1:]
-    return sounds + ("ᵻz" if last in "szʃʒʧʤ" else "s" if last in "ptkfθ" else "z")
+    last = phonemes[-1:]
+    return phonemes + ("ᵻz" if last in "szʃʒʧʤ" else "s" if last in "ptkfθ" else "z")
 
 
-def stressed(sounds: str) -> str:
-    """Sounds with the first vowel stressed."""
-    at = next(i for i, c in enumerate(sounds) if c in VOWELS)
-    return sounds[:at] + "ˈ" + sounds[at:]
+def stressed(phonemes: str) -> str:
+    """Phonemes with the first vowel stressed."""
+    at = next(i for i, c in enumerate(phonemes) if c in VOWELS)
+    return phonemes[:at] + "ˈ" + phonemes[at:]

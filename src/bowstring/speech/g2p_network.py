@@ -1,7 +1,7 @@
-"""Letters to sounds: how a word that no dictionary has is said.
+"""Letters to phonemes: how a word that no dictionary has is said.
 
-Each letter may give up to three sounds; a blank is none (Graves et al. 2006, connectionist temporal
-classification). Shapes: b words, l letters, p sounds.
+Each letter may give up to three phonemes; a blank is none (Graves et al. 2006, connectionist temporal
+classification). Shapes: b words, l letters, p phonemes.
 """
 
 from __future__ import annotations
@@ -10,18 +10,18 @@ import torch
 from torch import Tensor, nn
 
 LETTERS = " abcdefghijklmnopqrstuvwxyz'"
-EACH = 3  # sounds that a letter may give
+EACH = 3  # phonemes that a letter may give
 
 
-class LetterNetwork(nn.Module):
+class G2PNetwork(nn.Module):
     """Two bidirectional recurrent layers over letters."""
 
-    def __init__(self, sounds: int, width: int = 112) -> None:
-        """`sounds` counts symbols without the blank."""
+    def __init__(self, phonemes: int, width: int = 112) -> None:
+        """`phonemes` counts symbols without the blank."""
         super().__init__()
         self.letters = nn.Embedding(len(LETTERS), 48, padding_idx=0)
         self.layers = nn.GRU(48, width, num_layers=2, batch_first=True, bidirectional=True)
-        self.out = nn.Linear(2 * width, EACH * (sounds + 1))
+        self.out = nn.Linear(2 * width, EACH * (phonemes + 1))
 
     def forward(self, letters: Tensor) -> Tensor:
         """`(b, l)` ids -> log-probabilities `(b, 3 l, p + 1)`, the blank first."""
@@ -35,7 +35,7 @@ def letter_ids(word: str) -> list[int]:
 
 
 @torch.no_grad()
-def best_sounds(network: LetterNetwork, word: str) -> list[int]:
+def best_phonemes(network: G2PNetwork, word: str) -> list[int]:
     """Ids of the likeliest path: repeats merged, blanks dropped."""
     ids = letter_ids(word)
     if not ids:

@@ -1,4 +1,4 @@
-"""Narrator: text in, sound out, with the times of words and sounds; the codec stands at the far end.
+"""Narrator: text in, sound out, with the times of words and phonemes; the codec stands at the far end.
 
 Sound is `(s,)` samples in -1..1 at 24 kHz.
 """
@@ -20,7 +20,7 @@ from .alignment import SECONDS, Span
 from .analysis import analyse
 from .baseline import Coder
 from .files import to_wav
-from .g2p import Pronouncer
+from .g2p import G2P
 from .sampling import LONGEST, Speaking, Utterance, clauses, joined, spoken, timed
 from .source_filter import RATE, Frames, calmed
 from .vocoder import Vocoder
@@ -29,11 +29,11 @@ from .voice import voice_of
 
 @dataclass(frozen=True)
 class SpeechResult:
-    """Sound and how it was made. words, sounds: when each is heard. seconds: of each part of the text."""
+    """Sound and how it was made. words, phonemes: when each is heard. seconds: of each part of the text."""
 
     audio: np.ndarray
     words: tuple[Span, ...]
-    sounds: tuple[Span, ...]
+    phonemes: tuple[Span, ...]
     nfe: int
     seconds: tuple[float, ...]
     settings: dict[str, Any]
@@ -63,13 +63,13 @@ class Narrator:
     def __init__(
         self,
         network: UnifiedScoreNetwork,
-        pronouncer: Pronouncer,
+        g2p: G2P,
         coder: Coder[Frames],
         voice: np.ndarray,
         vocoder: Vocoder,
     ) -> None:
         """`voice` is the one that is spoken with when none is given."""
-        self.network, self.pronouncer, self.coder = network, pronouncer, coder
+        self.network, self.g2p, self.coder = network, g2p, coder
         self.voice, self.vocoder = voice, vocoder
 
     def voice_in(self, recording: np.ndarray) -> np.ndarray:
@@ -78,13 +78,13 @@ class Narrator:
 
     def frames(self, tokens: Tensor, utterance: Utterance, voice: Tensor) -> Frames:
         """What the tokens `(l, 96)` of an utterance sound like; voice is `(1, 103)`."""
-        known = (utterance.sounds, utterance.durations, voice[0].numpy())
+        known = (utterance.phonemes, utterance.durations, voice[0].numpy())
         return calmed(self.coder.decode(tokens.numpy(), *known))[: round(utterance.durations.sum())]
 
     def planned(self, text: str, voice: Tensor, speed: float) -> list[Utterance]:
         """Parts of a text with their durations, none longer than is spoken at once."""
         out = []
-        for words in clauses(self.pronouncer.sentence(text)):
+        for words in clauses(self.g2p.sentence(text)):
             utterance = timed(self.network, words, voice, speed)
             while utterance.tokens > LONGEST and len(words) > 1:
                 half = len(words) // 2
@@ -107,14 +107,14 @@ class Narrator:
         parts = self.planned(text, own, speaking.speed)
         frames: list[Frames] = []
         words: list[Span] = []
-        sounds: list[Span] = []
+        phonemes: list[Span] = []
         seconds: list[float] = []
         begin, nfe = 0.0, 0
         for number, part in enumerate(parts):
             clock = time.perf_counter()
             *_, state = spoken(self.network, part, own, speaking, number)
             made = self.frames(state.x[0], part, own)  # type: ignore[index]
-            for target, spans in zip((words, sounds), part.spans(begin), strict=True):
+            for target, spans in zip((words, phonemes), part.spans(begin), strict=True):
                 target += spans
             frames.append(made)
             begin += len(made) * SECONDS
@@ -125,4 +125,4 @@ class Narrator:
         audio = self.vocoder.sound(joined(frames), speaking.seed)
         seconds.append(time.perf_counter() - clock)
         settings = {"text": text, "voice": "own" if voice is None else "matched", **asdict(speaking)}
-        yield SpeechResult(audio, tuple(words), tuple(sounds), nfe, tuple(seconds), settings)
+        yield SpeechResult(audio, tuple(words), tuple(phonemes), nfe, tuple(seconds), settings)

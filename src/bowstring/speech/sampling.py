@@ -1,6 +1,6 @@
-"""How text is spoken: sounds, their durations, noisy tokens that become clean, and a waveform.
+"""How text is spoken: phonemes, their durations, noisy tokens that become clean, and a waveform.
 
-Shapes: b = 1 utterance at a time, p sounds, l tokens of 64 ms. Long texts are spoken sentence by sentence.
+Shapes: b = 1 utterance at a time, p phonemes, l tokens of 64 ms. Long texts are spoken sentence by sentence.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ..core.rng import Rng
 from ..core.samplers.continuous import ddim, dpmpp_2m
 from ..nn.heads.speech import SpeechHead
 from ..nn.network import UnifiedScoreNetwork
-from .alignment import SECONDS, Span, sound_ids, spans_of, token_count, told
+from .alignment import SECONDS, Span, phoneme_ids, spans_of, token_count, told
 from .codec import AUDIO_CHANNELS
 from .g2p import PAUSES, Word
 from .source_filter import Frames
@@ -52,10 +52,10 @@ class Speaking:
 
 @dataclass(frozen=True)
 class Utterance:
-    """What is about to be said: words, sounds and their durations in frames of 8 ms."""
+    """What is about to be said: words, phonemes and their durations in frames of 8 ms."""
 
     words: tuple[Word, ...]
-    sounds: np.ndarray
+    phonemes: np.ndarray
     owners: np.ndarray
     durations: np.ndarray
 
@@ -64,14 +64,14 @@ class Utterance:
         return token_count(self.durations)
 
     def spans(self, begin: float = 0.0) -> tuple[list[Span], list[Span]]:
-        """Times of words and of sounds, the first token starting at `begin`."""
-        sounds = spans_of(self.sounds, self.durations * SECONDS, begin)
+        """Times of words and of phonemes, the first token starting at `begin`."""
+        phonemes = spans_of(self.phonemes, self.durations * SECONDS, begin)
         words = []
         for number, word in enumerate(self.words):
             here = np.flatnonzero(self.owners == number)
             if len(here) and word.text not in PAUSES:
-                words.append(Span(word.text, sounds[here[0]].start, sounds[here[-1]].end))
-        return words, sounds
+                words.append(Span(word.text, phonemes[here[0]].start, phonemes[here[-1]].end))
+        return words, phonemes
 
 
 def head_of(network: UnifiedScoreNetwork) -> SpeechHead:
@@ -82,8 +82,8 @@ def head_of(network: UnifiedScoreNetwork) -> SpeechHead:
 
 @torch.no_grad()
 def timed(network: UnifiedScoreNetwork, words: Sequence[Word], voice: Tensor, speed: float) -> Utterance:
-    """Words with the durations that the network gives their sounds; voice is `(1, 103)`."""
-    ids, owners = sound_ids([*words])
+    """Words with the durations that the network gives their phonemes; voice is `(1, 103)`."""
+    ids, owners = phoneme_ids([*words])
     log = head_of(network).duration(torch.tensor([ids]), voice)[0]
     durations = log.exp().clamp(min=SHORTEST).numpy().astype(np.float64) / speed
     return Utterance(tuple(words), np.array(ids), np.array(owners), durations)
@@ -94,8 +94,8 @@ def clauses(words: Sequence[Word]) -> Iterator[list[Word]]:
     part: list[Word] = []
     for word in words:
         part.append(word)
-        sounds = sum(len(w.sounds) for w in part)
-        if word.text in ".!?…" or (word.text in ",;:—" and sounds > 40) or sounds > 75:
+        phonemes = sum(len(w.phonemes) for w in part)
+        if word.text in ".!?…" or (word.text in ",;:—" and phonemes > 40) or phonemes > 75:
             yield part
             part = []
     if part:
@@ -105,7 +105,7 @@ def clauses(words: Sequence[Word]) -> Iterator[list[Word]]:
 @torch.no_grad()
 def told_of(network: UnifiedScoreNetwork, utterance: Utterance, voice: Tensor) -> Tensor:
     """What the tokens of an utterance are told, `(1, l, d)`."""
-    ids, progress = told(utterance.sounds, utterance.durations)
+    ids, progress = told(utterance.phonemes, utterance.durations)
     return head_of(network).condition(torch.from_numpy(ids)[None], torch.from_numpy(progress)[None], voice)
 
 

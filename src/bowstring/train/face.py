@@ -41,7 +41,7 @@ JUMPING = 0.3  # share of utterances whose speech jumps; the face takes ordinary
 def moved(utterance: Utterance, seed: int) -> np.ndarray:
     """The face that says an utterance, `(f, 52)`."""
     seconds = np.asarray(utterance.durations) * HOP / RATE
-    return animate(spans_of(utterance.sounds, seconds), loudness(utterance.frames.envelope), seed)
+    return animate(spans_of(utterance.phonemes, seconds), loudness(utterance.frames.envelope), seed)
 
 
 def face_loss(
@@ -104,7 +104,7 @@ def train_face(data: Path, out: Path, steps: int = 120) -> None:
     motions = [moved(one, seed) for seed, one in enumerate(utterances)]
     voices = [voice_of(one.frames) for one in utterances]
     told = [
-        (face, one.sounds, one.durations, voice)
+        (face, one.phonemes, one.durations, voice)
         for face, one, voice in zip(motions, utterances, voices, strict=True)
     ]
     codec = FaceCodec.fit(motions)

@@ -1,6 +1,6 @@
 """Speech for the trunk: a teacher's voice as tokens with exact times, pseudo-speakers, and the losses.
 
-Shapes: b utterances, p sounds, l tokens.
+Shapes: b utterances, p phonemes, l tokens.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ HELD_OUT_WARPS = (Warp(0.55, 0.9), Warp(1.25, 1.12))  # two pseudo-speakers that
 
 @dataclass(frozen=True)
 class Utterance:
-    """sounds: `(p,)` ids; durations: `(p,)` in frames of 8 ms; frames: what was said; and who spoke, 0 being
-    the teacher of most of them.
+    """phonemes: `(p,)` ids; durations: `(p,)` in frames of 8 ms; frames: what was said; and who spoke, 0
+    being the teacher of most of them.
     """
 
-    sounds: np.ndarray
+    phonemes: np.ndarray
     durations: np.ndarray
     frames: Frames
     speaker: int = 0
@@ -56,9 +56,9 @@ def save_utterances(path: Path, utterances: Sequence[Utterance]) -> None:
     """All of them in one file, laid end to end."""
     frames = [u.frames for u in utterances]
     arrays: dict[str, np.ndarray] = {
-        "sounds": np.concatenate([u.sounds for u in utterances]).astype(np.int16),
+        "sounds": np.concatenate([u.phonemes for u in utterances]).astype(np.int16),
         "durations": np.concatenate([u.durations for u in utterances]).astype(np.float32),
-        "counts": np.array([[len(u.sounds), len(u.frames)] for u in utterances], np.int32),
+        "counts": np.array([[len(u.phonemes), len(u.frames)] for u in utterances], np.int32),
         "speakers": np.array([u.speaker for u in utterances], np.int16),
         "pitch": np.concatenate([f.pitch for f in frames]).astype(np.float32),
         "voiced": np.concatenate([f.voiced for f in frames]).astype(np.float16),
@@ -74,12 +74,12 @@ def load_utterances(path: Path) -> list[Utterance]:
     a = load_file(path)
     out, p, f = [], 0, 0
     speakers = a["speakers"].tolist() if "speakers" in a else [0] * len(a["counts"])
-    for (sounds, count), speaker in zip(a["counts"].tolist(), speakers, strict=True):
-        s, here = slice(p, p + sounds), slice(f, f + count)
+    for (phonemes, count), speaker in zip(a["counts"].tolist(), speakers, strict=True):
+        s, here = slice(p, p + phonemes), slice(f, f + count)
         parts = (a[name][here].astype(np.float32) for name in ("pitch", "voiced", "envelope", "noise"))
         read = a["sounds"][s].astype(np.int64), a["durations"][s], Frames(*parts)
         out.append(Utterance(*read, speaker))
-        p, f = p + sounds, f + count
+        p, f = p + phonemes, f + count
     return out
 
 
@@ -96,19 +96,19 @@ def as_warped(utterance: Utterance, warp: Warp) -> Utterance:
         return values[low] * (1 - w) + values[low + 1] * w
 
     moved = Frames(*(read(part) for part in (frames.pitch, frames.voiced, frames.envelope, frames.noise)))
-    return Utterance(utterance.sounds, utterance.durations * count / len(frames), moved, utterance.speaker)
+    return Utterance(utterance.phonemes, utterance.durations * count / len(frames), moved, utterance.speaker)
 
 
 @dataclass(frozen=True)
 class Batch:
-    """x_0 `(b, l, c)` with `valid` `(b, l)`; what is told, by slot; sounds `(b, p)` with log durations."""
+    """x_0 `(b, l, c)` with `valid` `(b, l)`; what is told, by slot; phonemes `(b, p)` with log durations."""
 
     x_0: Tensor
     valid: Tensor
     slots: Tensor
     progress: Tensor
     voice: Tensor
-    sounds: Tensor
+    phonemes: Tensor
     log_duration: Tensor
 
     def error(self, made: Tensor, target: Tensor) -> Tensor:
@@ -120,13 +120,13 @@ class Batch:
 def batch_of(utterances: Sequence[Utterance], voices: Sequence[np.ndarray], coder: Coder[Frames]) -> Batch:
     """Utterances side by side, padded with silence that does not count."""
     tokens = [
-        torch.from_numpy(coder.encode(u.frames, u.sounds, u.durations, voice))[:LONGEST]
+        torch.from_numpy(coder.encode(u.frames, u.phonemes, u.durations, voice))[:LONGEST]
         for u, voice in zip(utterances, voices, strict=True)
     ]
-    tell = [told(u.sounds, u.durations) for u in utterances]
+    tell = [told(u.phonemes, u.durations) for u in utterances]
     length = max(map(len, tokens))
     pad = lambda x: F.pad(x[:length], (0, 0) * (x.ndim - 1) + (0, length - len(x[:length])))  # noqa: E731
-    sounds = [torch.from_numpy(u.sounds) for u in utterances]
+    phonemes = [torch.from_numpy(u.phonemes) for u in utterances]
     durations = [torch.from_numpy(np.log(np.maximum(u.durations, 0.25))).float() for u in utterances]
     rows = torch.nn.utils.rnn.pad_sequence
     return Batch(
@@ -135,7 +135,7 @@ def batch_of(utterances: Sequence[Utterance], voices: Sequence[np.ndarray], code
         torch.stack([pad(torch.from_numpy(ids)) for ids, _ in tell]),
         torch.stack([pad(torch.from_numpy(progress)) for _, progress in tell]),
         torch.stack([torch.from_numpy(voice) for voice in voices]),
-        rows(sounds, batch_first=True),
+        rows(phonemes, batch_first=True),
         rows(durations, batch_first=True, padding_value=float("nan")),
     )
 
@@ -165,7 +165,7 @@ def speech_loss(network: UnifiedScoreNetwork, batch: Batch, rng: torch.Generator
     voice = batch.voice + VOICE_NOISE * torch.randn(batch.voice.shape, generator=rng)
     flow = batch.error(say(network, batch, voice)(x_t, t), eps - batch.x_0)
     known = ~batch.log_duration.isnan()
-    guess = head.duration(batch.sounds, voice).float()
+    guess = head.duration(batch.phonemes, voice).float()
     timing = F.smooth_l1_loss(guess[known], batch.log_duration[known], beta=0.3)
     return flow + timing
 
@@ -213,7 +213,7 @@ def examples(utterances: Sequence[Utterance], seed: int = 0) -> Iterator[Told[Fr
         warp = draw_warp(rng)
         one = as_warped(utterance, Warp() if rng.random() < 0.33 or is_held_out(warp) else warp)
         if (one.frames.voiced > 0.5).sum() > FEWEST:
-            yield one.frames, one.sounds, one.durations, voice_of(one.frames)
+            yield one.frames, one.phonemes, one.durations, voice_of(one.frames)
 
 
 def fit_coder(utterances: Sequence[Utterance], seed: int = 0) -> Coder[Frames]:

