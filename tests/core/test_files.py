@@ -1,12 +1,14 @@
 """Files are replaced whole or not at all."""
 
 import os
+import resource
 import stat
+from pathlib import Path
 
 import pytest
 
 from bowstring.core import files
-from bowstring.core.files import replacing
+from bowstring.core.files import output, output_folder, replacing, write
 
 
 def test_a_failure_leaves_the_old_file_and_nothing_beside_it(tmp_path):
@@ -52,3 +54,88 @@ def test_a_device_is_written_as_it_is():
 def test_nothing_written_is_an_error(tmp_path):
     with pytest.raises(FileNotFoundError), replacing(tmp_path / "a"):
         pass
+
+
+def test_an_interrupted_write_leaves_the_old_file_whole(tmp_path):
+    path = tmp_path / "a"
+    write(path, b"old" * 4096)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8192, limits[1]))
+    try:
+        with pytest.raises(OSError, match="cannot be written: File too large"):
+            write(path, b"new" * 4096)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert path.read_bytes() == b"old" * 4096 and os.listdir(tmp_path) == ["a"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_a_full_disk_is_told_when_it_is_written_to_and_not_before():
+    with pytest.raises(OSError, match="/dev/full cannot be written: No space left on device"):
+        write(output("/dev/full", [".wav"]), b"x")
+
+
+def test_an_output_is_checked_without_leaving_anything(tmp_path):
+    for name in ("new.png", "new.PNG", ".png.Png"):
+        assert output(str(tmp_path / name), [".png"]) == tmp_path / name
+    assert output(tmp_path / "no ending") == tmp_path / "no ending"
+    assert output_folder(tmp_path / "a" / "b") == tmp_path / "a" / "b" and output_folder(tmp_path) == tmp_path
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_link_is_checked_where_it_leads(tmp_path):
+    (tmp_path / "link.png").symlink_to(tmp_path / "none" / "x.png")
+    with pytest.raises(FileNotFoundError, match=r"no folder .*none"):
+        output(tmp_path / "link.png")
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "says"),
+    [
+        ("none/x.png", FileNotFoundError, "there is no folder .*none"),
+        ("file.png/x.png", FileNotFoundError, "file.png is a file"),
+        ("folder.png", IsADirectoryError, "is a folder; expected the name of a file"),
+        ("x.mp3", ValueError, r"ends in '.mp3'; expected .jpg or .png"),
+        ("png", ValueError, "has no ending; expected .jpg or .png"),
+        ("x" * 300 + ".png", OSError, "too long"),
+        ("", ValueError, "expected the name of a file"),
+        ("a\0.png", ValueError, "expected the name of a file"),
+    ],
+)
+def test_an_output_that_cannot_be_written_is_refused_before_the_work(
+    tmp_path, monkeypatch, name, error, says
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file.png").write_bytes(b"")
+    (tmp_path / "folder.png").mkdir()
+    with pytest.raises(error, match=says):
+        output(name, [".jpg", ".png"])
+
+
+@pytest.mark.parametrize("path", [None, 3, b"x.png", ["x.png"]])
+def test_what_is_no_path_is_refused(path):
+    for check in (output, output_folder):
+        with pytest.raises(TypeError, match=r"the path is .*; expected a string or a path"):
+            check(path)
+
+
+def test_a_file_is_no_folder_to_write_into(tmp_path):
+    (tmp_path / "f").write_bytes(b"")
+    for path in (tmp_path / "f", tmp_path / "f" / "deeper"):
+        with pytest.raises(NotADirectoryError, match="f is a file; expected a folder"):
+            output_folder(path)
+
+
+@pytest.mark.skipif(not Path("/sys/kernel").exists(), reason="this system has no /sys")
+def test_a_folder_that_takes_no_files_is_refused_whoever_asks():
+    for check in (output, output_folder):
+        with pytest.raises(OSError, match="cannot be written"):
+            check("/sys/kernel/x")
+
+
+def test_a_file_that_is_write_protected_stays(tmp_path, monkeypatch):
+    path = tmp_path / "a.png"
+    path.write_bytes(b"old")
+    monkeypatch.setattr(os, "access", lambda *_: False)  # the superuser may always write
+    with pytest.raises(PermissionError, match="may not be written"):
+        output(path)
