@@ -29,7 +29,7 @@ def build_network(vocab=512, modalities=("text",), **sizes):
     """A small network whose every parameter matters: zero-initialised ones are drawn too."""
     torch.manual_seed(0)
     network = UnifiedScoreNetwork(
-        NetworkConfig(**{"width": 128, "depth": 3, "hidden": 192, "rank": 32, "vocab": vocab} | sizes),
+        NetworkConfig(**{"width": 128, "depth": 3, "ffn_hidden": 192, "rank": 32, "vocab": vocab} | sizes),
         modalities,
     )
     with torch.no_grad():

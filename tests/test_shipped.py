@@ -22,8 +22,8 @@ def test_it_is_packed_and_distilled():
 
 
 def test_few_steps_are_jumps_and_need_no_unguided_twin(engine):
-    assert engine.network.jump(4) == 0.25
-    assert engine.network.jump(16) == 0.0
+    assert engine.network.shortcut_step_size(4) == 0.25
+    assert engine.network.shortcut_step_size(16) == 0.0
     before = engine.network.forwards
     made = engine.image("a fox", style="noto", steps=2)
     assert engine.network.forwards - before == made.nfe + 1  # and one that reads the caption

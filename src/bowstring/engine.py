@@ -82,7 +82,7 @@ class ArrowEngine:
         rows = [self.writer.tokens(one, "text to encode")[: self.metadata.context] for one in texts]
         tokens, valid = padded(rows)
         with torch.no_grad():
-            hidden, _ = self.network.read(tokens, (valid.cumsum(1) - 1).clamp(min=0).float(), valid)
+            hidden, _ = self.network.prefill(tokens, (valid.cumsum(1) - 1).clamp(min=0).float(), valid)
         mean = (hidden * valid[..., None]).sum(1) / valid.sum(1, keepdim=True)
         unit = torch.nn.functional.normalize(mean, dim=-1).numpy()
         return unit[0] if isinstance(text, str) else unit

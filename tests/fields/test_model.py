@@ -30,7 +30,7 @@ from bowstring.fields.sampling import MultiScaleGenerator, Wishes, denoising, fi
 from bowstring.fields.weights import load_fields, save_fields
 from bowstring.nn.config import NetworkConfig
 
-SMALL = NetworkConfig(width=64, depth=1, hidden=64, vocab=1, rank=1)
+SMALL = NetworkConfig(width=64, depth=1, ffn_hidden=64, vocab=1, rank=1)
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""Time modulation: calming it keeps what is made of clean tokens."""
+"""Time modulation: damping it keeps what is made of clean tokens."""
 
 import torch
 
@@ -7,13 +7,13 @@ from bowstring.train.optim import optimisers
 from tests.conftest import build_network
 
 
-def test_calming_keeps_time_zero_and_shrinks_the_rest():
+def test_damping_keeps_time_zero_and_shrinks_the_rest():
     torch.manual_seed(0)
     modulation = TimeModulation(64)
     torch.nn.init.normal_(modulation.out.weight)
     zero, t = torch.zeros(1, 1), torch.tensor([[0.3, 0.8]])
     before, spread = modulation(zero, zero), modulation(t, zero) - modulation(zero, zero)
-    modulation.calm(0.1)
+    modulation.damp(0.1)
     torch.testing.assert_close(modulation(zero, zero), before, atol=1e-4, rtol=1e-4)
     assert (modulation(t, zero) - before).norm() < 0.2 * spread.norm()
 

@@ -47,22 +47,22 @@ def test_a_cached_block_is_what_training_saw(network):
     trained, _ = network.pair(noisy, clean, doc, block)
     position = torch.arange(24.0)[None].expand(2, -1)
     valid = torch.ones(2, 16, dtype=torch.bool)
-    _, cache = network.read(clean[:, :16], position[:, :16], valid)
-    scored = network.score(noisy[:, 16:], position[:, 16:], cache)
+    _, cache = network.prefill(clean[:, :16], position[:, :16], valid)
+    scored = network.block_hidden(noisy[:, 16:], position[:, 16:], cache)
     torch.testing.assert_close(scored, trained[:, 16:], **CLOSE)
 
 
 def test_reading_in_two_pieces_is_reading_at_once_and_padding_is_invisible(network):
     clean, _ = text(network, b=1)
     position, valid = torch.arange(24.0)[None], torch.ones(1, 24, dtype=torch.bool)
-    whole, cache = network.read(clean, position, valid)
-    _, first = network.read(clean[:, :9], position[:, :9], valid[:, :9])
-    second, grown = network.read(clean[:, 9:], position[:, 9:], valid[:, 9:], first)
+    whole, cache = network.prefill(clean, position, valid)
+    _, first = network.prefill(clean[:, :9], position[:, :9], valid[:, :9])
+    second, grown = network.prefill(clean[:, 9:], position[:, 9:], valid[:, 9:], first)
     torch.testing.assert_close(second, whole[:, 9:], **CLOSE)
     torch.testing.assert_close(grown.layers[-1][0], cache.layers[-1][0], **CLOSE)
     padded = torch.cat([torch.full((1, 5), 77), clean], 1)
     seen = torch.cat([torch.zeros(1, 5, dtype=torch.bool), valid], 1)
-    shifted, _ = network.read(padded, (seen.cumsum(1) - 1).clamp(min=0).float(), seen)
+    shifted, _ = network.prefill(padded, (seen.cumsum(1) - 1).clamp(min=0).float(), seen)
     torch.testing.assert_close(shifted[:, 5:], whole, **CLOSE)
 
 
@@ -75,14 +75,14 @@ def test_rope_scores_depend_on_differences_of_real_positions():
 
 
 def test_a_fresh_cross_attention_slot_and_step_size_change_nothing():
-    network = UnifiedScoreNetwork(NetworkConfig(width=128, depth=3, hidden=192, rank=32, vocab=64)).eval()
+    network = UnifiedScoreNetwork(NetworkConfig(width=128, depth=3, ffn_hidden=192, rank=32, vocab=64)).eval()
     clean, doc = text(network)
     memory = torch.randn(2, 5, 128)
     torch.testing.assert_close(network.plain(clean, doc, memory=memory), network.plain(clean, doc))
     x, position = torch.randn(2, 4, 128), torch.arange(4.0)[None]
     t = torch.full((1, 1), 0.5)
-    half, _ = network.run(x, position, t, step_size=torch.full((1, 1), 0.5))
-    none, _ = network.run(x, position, t)
+    half, _ = network(x, position, t, step_size=torch.full((1, 1), 0.5))
+    none, _ = network(x, position, t)
     torch.testing.assert_close(half, none)
 
 
@@ -113,8 +113,8 @@ def test_each_token_has_its_own_time(network):
     t = torch.tensor([[0.0, 0.0, 0.0, 0.7, 0.7, 0.7]])
     order = torch.arange(6)
     mask = (order[None] <= order[:, None])[None, None]
-    mixed, _ = network.run(x, position, t, mask=mask)
-    clean, _ = network.run(x, position, torch.zeros(1, 1), mask=mask)
+    mixed, _ = network(x, position, t, mask=mask)
+    clean, _ = network(x, position, torch.zeros(1, 1), mask=mask)
     torch.testing.assert_close(mixed[:, :3], clean[:, :3], **CLOSE)
     assert (mixed[:, 3:] - clean[:, 3:]).abs().max() > 1e-3
 
@@ -127,13 +127,13 @@ def test_every_pass_is_counted():
     assert network.forwards == 2
 
 
-SMALL = NetworkConfig(width=128, depth=2, hidden=192, rank=32)
+SMALL = NetworkConfig(width=128, depth=2, ffn_hidden=192, rank=32)
 
 
 def flowing(network, x, t, cached=5):
     tokens = torch.arange(8, 8 + cached)[None].expand(len(x), -1)
     position = torch.arange(float(cached))[None].expand(len(x), -1)
-    _, cache = network.read(tokens, position, torch.ones(len(x), cached, dtype=torch.bool))
+    _, cache = network.prefill(tokens, position, torch.ones(len(x), cached, dtype=torch.bool))
     return network.flow({"image": x}, {"image": t}, {"image": torch.full((1, 64), float(cached))}, cache)[
         "image"
     ]
@@ -142,7 +142,7 @@ def flowing(network, x, t, cached=5):
 def test_a_fresh_head_gives_the_best_linear_estimate_of_the_velocity():
     network = UnifiedScoreNetwork(SMALL, ["text", "image"])
     spread = torch.linspace(0.3, 2, 64)
-    network.heads["image"].spread.copy_(spread)
+    network.heads["image"].std.copy_(spread)
     rng = torch.Generator().manual_seed(0)
     x_0 = spread * torch.randn(40, 64, 64, generator=rng)
     eps, t = torch.randn(x_0.shape, generator=rng), torch.full((40,), 0.4)

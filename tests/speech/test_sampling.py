@@ -13,7 +13,7 @@ from bowstring.speech.sampling import Speaking, spoken, timed
 @pytest.mark.parametrize("steps", [2, 8])
 def test_an_untrained_flow_scales_with_the_temperature(steps):
     """Its denoiser is linear, so speech is the noise's share of what a whole noise becomes."""
-    config = NetworkConfig(width=64, depth=1, hidden=128, rank=16)
+    config = NetworkConfig(width=64, depth=1, ffn_hidden=128, rank=16)
     network, voice = UnifiedScoreNetwork(config, ["text", "audio"]).eval(), torch.zeros(1, VOICE)
     utterance = timed(network, [Word("fox", "fˈɑks"), Word(".", ".")], voice, 1.0)
 

@@ -13,7 +13,7 @@ from tests.conftest import build_network
 
 def small():
     torch.manual_seed(0)
-    return UnifiedScoreNetwork(NetworkConfig(width=64, depth=1, hidden=64, rank=16, vocab=64))
+    return UnifiedScoreNetwork(NetworkConfig(width=64, depth=1, ffn_hidden=64, rank=16, vocab=64))
 
 
 def sources(seen):

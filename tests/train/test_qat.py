@@ -22,7 +22,7 @@ from bowstring.train.text.qat import (
 from bowstring.weights.quant.arrowquant import ArrowQuant
 from bowstring.weights.quant.packed import linears, matrices
 
-SMALL = NetworkConfig(width=64, depth=2, hidden=64, vocab=512, rank=16, cross_every=2)
+SMALL = NetworkConfig(width=64, depth=2, ffn_hidden=64, vocab=512, rank=16, cross_every=2)
 RECIPE = Recipe("test", SMALL, rows=4, length=96)
 
 

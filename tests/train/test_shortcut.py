@@ -49,12 +49,16 @@ def network():
 
 def test_only_networks_that_learned_it_jump(network, codec):
     known = [caption_tokens(codec, "a fox")]
-    assert network.jump(4) == 0.0
+    assert network.shortcut_step_size(4) == 0.0
     before = network.forwards
     [*paint(network, known, Painting(steps=4))]
     assert network.forwards - before == 4 + 1  # the caption is read once
     torch.nn.init.normal_(network.trunk.modulation.step_size.weight)
-    assert (network.jump(4), network.jump(2), network.jump(5)) == (0.25, 0.5, 0.0)
+    assert (network.shortcut_step_size(4), network.shortcut_step_size(2), network.shortcut_step_size(5)) == (
+        0.25,
+        0.5,
+        0.0,
+    )
 
 
 def test_guidance_is_inside_a_jump(network, codec):

@@ -17,7 +17,7 @@ from bowstring.train.text.packing import Corpus
 from bowstring.train.text.recipes import RECIPES
 from bowstring.train.text.run import train
 
-SMALL = NetworkConfig(width=64, depth=1, hidden=64, vocab=512, rank=16)
+SMALL = NetworkConfig(width=64, depth=1, ffn_hidden=64, vocab=512, rank=16)
 RECIPE = Recipe("test", SMALL, tokens=10 * 512, rows=4, length=128, warm_up=2, ar=0.4, joint=0.4)
 
 

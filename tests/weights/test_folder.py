@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from bowstring.text.weights import load_model
+from bowstring.text.weights import load_model, save_model
 from bowstring.weights.folder import read_metadata
 from bowstring.weights.format.parquet import Tensor, WeightsFile, write
+from tests.conftest import build_network
 
 
 def test_a_model_comes_back_rounded_to_half_precision(folder, network):
@@ -40,6 +41,25 @@ def test_metadata_is_a_closed_schema(folder, tmp_path, change, says):
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     with pytest.raises(ValueError, match=says):
         load_model(tmp_path / "m")
+
+
+def test_older_names_of_tensors_and_settings_are_read(tmp_path, codec):
+    """`spread`, `meaning` and `hidden` were the names of `std`, `pooled` and `ffn_hidden`."""
+    network = build_network(modalities=("text", "image"))
+    save_model(tmp_path / "model", network, codec)
+    place = _rewritten(tmp_path / "model", tmp_path, _with_old_names)
+    path = place / "metadata.json"
+    path.write_text(path.read_text().replace('"ffn_hidden"', '"hidden"'))
+    assert not any(".std" in name or ".pooled" in name for name in WeightsFile(place / "network.parquet"))
+    old, new = load_model(place)[0], load_model(tmp_path / "model")[0]
+    assert old.config == new.config == network.config
+    for name, parameter in new.state_dict().items():
+        assert torch.equal(old.state_dict()[name], parameter), name
+
+
+def _with_old_names(arrays):
+    for name in [*arrays]:
+        arrays[name.replace(".pooled.", ".meaning.").replace("image.std", "image.spread")] = arrays.pop(name)
 
 
 def test_a_folder_without_a_model_is_named(tmp_path):

@@ -34,11 +34,11 @@ def states(network, memory=None):
     position, valid = torch.arange(20.0)[None].expand(2, -1), torch.ones(2, 20, dtype=torch.bool)
     valid[1, :3] = False
     with torch.no_grad():
-        _, cache = network.read(tokens[:, :12], position[:, :12], valid[:, :12], memory=memory)
-        hidden, cache = network.read(
+        _, cache = network.prefill(tokens[:, :12], position[:, :12], valid[:, :12], memory=memory)
+        hidden, cache = network.prefill(
             tokens[:, 12:16], position[:, 12:16], valid[:, 12:16], cache, memory=memory
         )
-        scored = network.score(tokens[:, 16:], position[:, 16:], cache, memory=memory)
+        scored = network.block_hidden(tokens[:, 16:], position[:, 16:], cache, memory=memory)
     return hidden, scored, *cache.layers[-1]
 
 
@@ -71,9 +71,9 @@ def test_each_token_may_have_its_own_time_natively(network, monkeypatch):
     small = quantised(network, 4)
     x, position = torch.randn(2, 6, 128, generator=torch.Generator().manual_seed(1)), torch.arange(6.0)[None]
     t = torch.rand(2, 6, generator=torch.Generator().manual_seed(2))
-    native, _ = small.run(x, position.expand(2, -1), t, step_size=t / 2)
+    native, _ = small(x, position.expand(2, -1), t, step_size=t / 2)
     monkeypatch.setattr(_native, "library", lambda: None)
-    assert apart(native, small.run(x, position.expand(2, -1), t, step_size=t / 2)[0]) < TOLERANCE
+    assert apart(native, small(x, position.expand(2, -1), t, step_size=t / 2)[0]) < TOLERANCE
 
 
 def test_four_bits_stay_close_to_the_original_and_two_bits_less(network):
@@ -114,9 +114,9 @@ def test_a_packed_file_that_lacks_a_part_is_refused(network, codec, tmp_path):
 
 
 def test_random_networks_are_born_packed():
-    config = NetworkConfig(width=128, depth=2, hidden=192, rank=32, vocab=64)
+    config = NetworkConfig(width=128, depth=2, ffn_hidden=192, rank=32, vocab=64)
     network = random_network(config, 2)
-    hidden, _ = network.run(torch.randn(1, 4, 128), torch.arange(4.0)[None])
+    hidden, _ = network(torch.randn(1, 4, 128), torch.arange(4.0)[None])
     assert torch.isfinite(hidden).all() and 0.5 < hidden.std() < 2
     with torch.device("meta"):
         names = {name for name, *_ in linears(UnifiedScoreNetwork(config).trunk)}

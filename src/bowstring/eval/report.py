@@ -92,7 +92,7 @@ def network_facts(folder: Path | None = None) -> dict[str, Any]:
         "quantization": metadata.quantization,
     }
     facts |= {
-        "width x depth x heads": f"{config.width} x {config.depth} x {config.heads}",
+        "width x depth x heads": f"{config.width} x {config.depth} x {config.attention_heads}",
         "vocabulary": config.vocab,
     }
     facts |= {f"parameters, {name}": count for name, count in shares.items()} | {

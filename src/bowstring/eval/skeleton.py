@@ -133,7 +133,7 @@ def few_steps(network: UnifiedScoreNetwork, length: int, steps: int = 4) -> None
     x = torch.full((1, length), MASK)
     position, rng, times = torch.arange(length)[None].float(), Rng.of(0, 1), uniform(steps)
     for k in range(steps):
-        hidden, _ = network.run(network.embed("text", x), position)
+        hidden, _ = network(network.embed("text", x), position)
         masked = x == MASK
         belief = network.heads["text"](hidden[masked])[None].softmax(-1)
         here = places(confidence, belief, masked[masked][None], times[k : k + 1], times[k + 1 : k + 2], rng)

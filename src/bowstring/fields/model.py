@@ -71,7 +71,7 @@ KNOTS, WAVES = (
 )  # of the tables: the parameter, and the square root of the lattice Laplacian's eigenvalue
 LAM = 0.5  # of phi4
 HEADS = {"8": Patches(2, 1, 8), "16": Patches(2, 1, 16), "details": Patches(7, 3, 8)}
-CONFIG = NetworkConfig(width=256, depth=6, hidden=704, vocab=1, rank=1)
+CONFIG = NetworkConfig(width=256, depth=6, ffn_hidden=704, vocab=1, rank=1)
 PROCESS = Gaussian()
 
 

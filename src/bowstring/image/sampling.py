@@ -19,7 +19,7 @@ from ..core.process import Gaussian, linear, rectified, warped
 from ..core.rng import Rng
 from ..core.samplers.continuous import ddim, dpmpp_2m, heun
 from ..nn.config import CHANNELS, PLACES
-from ..nn.heads.image import PictureHead
+from ..nn.heads.image import ImageHead
 from ..nn.network import UnifiedScoreNetwork
 from ..nn.trunk import Cache
 from ..text.sampling import padded
@@ -64,14 +64,14 @@ def caption_tokens(codec: TextCodec, caption: str, style: str = "") -> list[int]
 
 class Caption(NamedTuple):
     """Captions that were read: the cache, the position of what comes after each, `(b, 1)`, their hidden
-    states `(b, m, d)`, which the cross-attention slot looks at, and their meaning `(b, 1, d)`, which is added
-    to every token of the picture.
+    states `(b, m, d)`, which the cross-attention slot looks at, and their pooled embedding
+    `(b, 1, d)`, which is added to every token of the picture.
     """
 
     cache: Cache
     after: Tensor
     memory: Tensor
-    meaning: Tensor
+    pooled: Tensor
 
     def rows(self, index: Tensor) -> Caption:
         """Some of them, perhaps more than once."""
@@ -88,10 +88,10 @@ def read_captions(network: UnifiedScoreNetwork, known: Sequence[list[int]]) -> C
     one vector.
     """
     head = network.heads["image"]
-    assert isinstance(head, PictureHead)
+    assert isinstance(head, ImageHead)
     tokens, valid = padded(known)
     position = (valid.cumsum(1) - 1).clamp(min=0).float()
-    hidden, cache = network.read(tokens, position, valid)
+    hidden, cache = network.prefill(tokens, position, valid)
     return Caption(cache, position[:, -1:] + 1, hidden, head.condition(hidden, valid))
 
 
@@ -115,7 +115,7 @@ def painter(
     def denoise(x: Tensor, t: Tensor) -> Tensor:
         twice = (torch.cat([x, x]), torch.cat([t, t])) if guided else (x, t)
         sizes = {"image": torch.full_like(twice[1], step_size)} if step_size else None
-        x_t, at, cond = {"image": twice[0]}, {"image": twice[1]}, {"image": said.meaning}
+        x_t, at, cond = {"image": twice[0]}, {"image": twice[1]}, {"image": said.pooled}
         velocity = network.flow(x_t, at, {"image": place}, said.cache, sizes, cond, **said.slot)["image"]
         if guided:
             asked, free = velocity.chunk(2)
@@ -146,13 +146,13 @@ def paint(
     if start is not None:
         x = (1 - strength) * start + strength * x
     whole = start is None and how.shift == 1 and how.sampler == "auto"
-    jump = network.jump(how.steps) if whole else 0.0
+    step_size = network.shortcut_step_size(how.steps) if whole else 0.0
     with torch.no_grad():
-        denoise = painter(network, known, how.cfg_scale, jump)
+        denoise = painter(network, known, how.cfg_scale, step_size)
         if where is not None and start is not None:
             denoise = pinned(denoise, start, where[..., None])
         times = warped(how.steps, lambda u: strength * how.shift * u / (1 + (how.shift - 1) * u))
         begin = replace(State.begin(x), t=torch.full((len(known),), float(times[0])))
         yield begin
-        step = ddim if jump else STEPS[how.sampler]
+        step = ddim if step_size else STEPS[how.sampler]
         yield from iterate(step(denoise, PROCESS), begin, times, rng)

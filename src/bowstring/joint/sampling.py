@@ -40,8 +40,8 @@ class Senses:
 
 
 def captions(network: UnifiedScoreNetwork, caption: Sequence[int]) -> tuple[Caption, int, int]:
-    """One row that holds the caption and, after it, no caption, with both meanings `(2, 1, d)`; the tokens
-    of each.
+    """One row that holds the caption and, after it, no caption, with both pooled embeddings
+    `(2, 1, d)`; the tokens of each.
     """
     asked, free = (read_captions(network, [tokens]) for tokens in ([*caption], UNASKED))
     layers = tuple(
@@ -49,8 +49,8 @@ def captions(network: UnifiedScoreNetwork, caption: Sequence[int]) -> tuple[Capt
         for (k, v), (k_free, v_free) in zip(asked.cache.layers, free.cache.layers, strict=True)
     )
     valid = torch.cat([asked.cache.valid, free.cache.valid], 1)
-    memory, meaning = torch.cat([asked.memory, free.memory], 1), torch.cat([asked.meaning, free.meaning])
-    said = Caption(Cache(layers, valid), asked.after, memory, meaning)
+    memory, pooled = torch.cat([asked.memory, free.memory], 1), torch.cat([asked.pooled, free.pooled])
+    said = Caption(Cache(layers, valid), asked.after, memory, pooled)
     return said, asked.cache.length, free.cache.length
 
 
@@ -83,7 +83,7 @@ def together(network: UnifiedScoreNetwork, what: Senses, cfg_scale: float, step_
     cond = {name: known for name in lengths if name in ("audio", "avatar")}
     places = {name: clock for name in cond}
     if said is not None:
-        cond |= dict(zip(("image", "image/free"), said.meaning.split(1), strict=True))
+        cond |= dict(zip(("image", "image/free"), said.pooled.split(1), strict=True))
     for name, after in (("image", asked), ("image/free", free)):
         places[name] = places_after(torch.full((1, 1), float(after)))
     places = {name: places[name] for name in lengths}
@@ -119,8 +119,8 @@ def made_together(
     noise = {name: PROCESS.prior(forks[name], *shape) for name, shape in shapes.items()}
     begin = State.begin(noise | {"audio": TEMPERATURE * noise["audio"]})
     yield begin
-    jump = network.jump(steps)
+    step_size = network.shortcut_step_size(steps)
     with torch.no_grad():
-        update = ddim_update(PROCESS) if jump else dpmpp_2m_update(PROCESS)
-        step = joint(together(network, what, cfg_scale, jump), dict.fromkeys(shapes, update))
+        update = ddim_update(PROCESS) if step_size else dpmpp_2m_update(PROCESS)
+        step = joint(together(network, what, cfg_scale, step_size), dict.fromkeys(shapes, update))
         yield from iterate(step, begin, uniform(steps), rng)

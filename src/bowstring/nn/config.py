@@ -8,6 +8,7 @@ HEAD = 64  # width of one attention head; every preset is a multiple of it
 MODALITIES = ("text", "image", "audio", "avatar")
 CHANNELS = {"image": 64, "audio": 96, "avatar": 40}  # numbers of one token of each real-valued modality
 FEW = 4  # the most steps that are jumps
+RENAMED = {"hidden": "ffn_hidden"}  # keys of older files
 PLACES = {"image": 64}  # tokens of a modality that fills a plane instead of time
 
 
@@ -24,7 +25,7 @@ class NetworkConfig:
 
     width: int = 384
     depth: int = 6
-    hidden: int = 1024  # of the SwiGLU feed-forward
+    ffn_hidden: int = 1024  # inner width of the SwiGLU feed-forward
     vocab: int = 4096
     rank: int = 192  # inner width of the factorised, tied text embedding
     cross_every: int = 3  # a cross-attention slot in every n-th layer
@@ -35,12 +36,12 @@ class NetworkConfig:
                 f"width {self.width} is not a positive multiple of {HEAD}; try "
                 f"{max(HEAD, self.width // HEAD * HEAD)}"
             )
-        for name in ("depth", "hidden", "vocab", "rank", "cross_every"):
+        for name in ("depth", "ffn_hidden", "vocab", "rank", "cross_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected at least 1")
 
     @property
-    def heads(self) -> int:
+    def attention_heads(self) -> int:
         return self.width // HEAD
 
     @classmethod
@@ -48,16 +49,17 @@ class NetworkConfig:
         """The dial: size 6 is the shipped network, 12 is 768 wide and 12 deep, 37 has 2.8 B parameters."""
         width = HEAD * size
         return cls(
-            width=width, depth=size, hidden=-(-8 * width // 3 // 64) * 64, vocab=vocab, rank=width // 2
+            width=width, depth=size, ffn_hidden=-(-8 * width // 3 // 64) * 64, vocab=vocab, rank=width // 2
         )
 
     @classmethod
     def from_json(cls, data: dict[str, int]) -> NetworkConfig:
-        """Refuses unknown keys.
+        """Refuses unknown keys; reads those that have another name by now.
 
         Raises:
             ValueError: a key that no field has.
         """
+        data = {RENAMED.get(key, key): value for key, value in data.items()}
         known = {field.name for field in fields(cls)}
         if unknown := set(data) - known:
             raise ValueError(f"network has unknown keys {sorted(unknown)}; known are {sorted(known)}")
@@ -69,7 +71,7 @@ class NetworkConfig:
 
 SHAPES = {
     "12x768": NetworkConfig.of_size(12),
-    "24x1024": NetworkConfig(width=1024, depth=24, hidden=2880, rank=512),
+    "24x1024": NetworkConfig(width=1024, depth=24, ffn_hidden=2880, rank=512),
 }
 PRESETS = {
     "edge": NetworkConfig.of_size(6),

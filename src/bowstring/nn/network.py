@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from .config import CHANNELS, FEW, MODALITIES, PLACES, NetworkConfig
-from .heads.continuous import RealsHead
-from .heads.image import PictureHead
+from .heads.continuous import ContinuousHead
+from .heads.image import ImageHead
 from .heads.speech import SpeechHead
 from .heads.text import TextHead
 from .trunk import Cache, Trunk
@@ -60,18 +60,18 @@ class UnifiedScoreNetwork(nn.Module):
                 self.add_head(name)
         self.forwards = 0
 
-    def add_head(self, modality: str) -> RealsHead:
+    def add_head(self, modality: str) -> ContinuousHead:
         """A new modality is a new head; the trunk stays as it is."""
         if modality not in CHANNELS:
             raise ValueError(f"unknown modality {modality!r}; real-valued ones are {[*CHANNELS]}")
         shape = CHANNELS[modality], self.config.width
         match modality:
             case "audio":
-                head: RealsHead = SpeechHead(*shape)
+                head: ContinuousHead = SpeechHead(*shape)
             case "image":
-                head = PictureHead(*shape, PLACES[modality])
+                head = ImageHead(*shape, PLACES[modality])
             case _:
-                head = RealsHead(*shape)
+                head = ContinuousHead(*shape)
         self.heads[modality] = head
         return head
 
@@ -81,10 +81,8 @@ class UnifiedScoreNetwork(nn.Module):
         own = head.embed(x) if t is None else head.embed(x, t)  # type: ignore[operator]
         return own + self.trunk.modality.weight[MODALITIES.index(modality.partition("/")[0])]
 
-    def jump(self, steps: int) -> float:
-        """The step size that so few steps are told, if this network has learned to jump; else 0, the
-        many-step limit.
-        """
+    def shortcut_step_size(self, steps: int) -> float:
+        """Size of each of so few steps if this network has learned shortcuts, else 0: the many-step limit."""
         learned = bool(self.trunk.modulation.step_size.weight.any())
         return 1 / steps if learned and steps <= FEW else 0.0
 
@@ -92,14 +90,14 @@ class UnifiedScoreNetwork(nn.Module):
         """The head of a modality; what follows a slash tells several streams of one modality apart."""
         return self.heads[name.partition("/")[0]]
 
-    def run(
+    def forward(
         self, x: Tensor, position: Tensor, t: Tensor | None = None, **conditions: Tensor | Cache | None
     ) -> tuple:
         """One counted pass through the trunk; see `Trunk.forward`."""
         self.forwards += 1
         return self.trunk(x, position, x.new_zeros(1, 1) if t is None else t, **conditions)
 
-    def read(
+    def prefill(
         self,
         tokens: Tensor,
         position: Tensor,
@@ -107,7 +105,7 @@ class UnifiedScoreNetwork(nn.Module):
         cache: Cache | None = None,
         **memory: Tensor | None,
     ) -> tuple[Tensor, Cache]:
-        """Reads clean text causally: the hidden state of each token, and the cache grown by them.
+        """Reads clean text causally: hidden states of its tokens, and the cache with them appended.
 
         Args:
             valid: `(b, l)`, False at padding.
@@ -122,17 +120,15 @@ class UnifiedScoreNetwork(nn.Module):
         mask = mask | (
             torch.arange(n + length) == n + order[:, None]
         )  # padding sees itself: a softmax needs one key
-        hidden, layers = self.run(
-            self.embed("text", tokens), position, mask=mask[:, None], cache=cache, **memory
-        )
+        hidden, layers = self(self.embed("text", tokens), position, mask=mask[:, None], cache=cache, **memory)
         return hidden, Cache(layers, seen)
 
-    def score(self, tokens: Tensor, position: Tensor, cache: Cache, **memory: Tensor | None) -> Tensor:
+    def block_hidden(self, tokens: Tensor, position: Tensor, cache: Cache, **memory: Tensor | None) -> Tensor:
         """Hidden states of a noisy block that sees the cache and all of itself; the cache stays."""
         b, length = tokens.shape
         seen = torch.cat([cache.valid, cache.valid.new_ones(b, length)], 1)
         mask = seen[:, None, None, :].expand(b, 1, length, -1)
-        return self.run(self.embed("text", tokens), position, mask=mask, cache=cache, **memory)[0]
+        return self(self.embed("text", tokens), position, mask=mask, cache=cache, **memory)[0]
 
     def flow(
         self,
@@ -168,7 +164,7 @@ class UnifiedScoreNetwork(nn.Module):
             chosen = torch.cat([sees[name].expand(n, -1) for name, n in zip(names, lengths, strict=True)])
             chosen = chosen[None, None]
             mask = chosen if mask is None else mask & chosen
-        hidden, _ = self.run(
+        hidden, _ = self(
             torch.cat(parts, 1),
             places,
             self._spread_out(own, lengths),
@@ -204,9 +200,7 @@ class UnifiedScoreNetwork(nn.Module):
         """One pass over [noisy ; clean]: hidden states of both streams, `(b, l, d)` each."""
         position = torch.arange(clean.shape[1], device=clean.device, dtype=torch.float32).repeat(2)[None]
         both = self.embed("text", torch.cat([noisy, clean], 1))
-        hidden, _ = self.run(
-            both, position.expand(both.shape[0], -1), mask=paired(doc, block)[:, None], **memory
-        )
+        hidden, _ = self(both, position.expand(both.shape[0], -1), mask=paired(doc, block)[:, None], **memory)
         return hidden.chunk(2, 1)
 
     def plain(self, clean: Tensor, doc: Tensor, **memory: Tensor | None) -> Tensor:
@@ -214,7 +208,7 @@ class UnifiedScoreNetwork(nn.Module):
         position = torch.arange(clean.shape[1], device=clean.device, dtype=torch.float32)[None].expand_as(
             clean
         )
-        return self.run(self.embed("text", clean), position, mask=causal(doc)[:, None], **memory)[0]
+        return self(self.embed("text", clean), position, mask=causal(doc)[:, None], **memory)[0]
 
     def shares(self) -> dict[str, int]:
         """Parameters of the trunk and of each head."""

@@ -95,7 +95,7 @@ class TimeModulation(nn.Module):
         nn.init.zeros_(self.out.bias)
 
     @torch.no_grad()
-    def calm(self, share: float) -> None:
+    def damp(self, share: float) -> None:
         """Times matter less, `share` of what they did, and what is made of time 0 stays as it is. A network
         that has seen time 0 alone makes arbitrary, large things of the others.
         """
@@ -116,7 +116,7 @@ class Attention(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.heads = width // HEAD
+        self.attention_heads = width // HEAD
         self.qkv = nn.Linear(width, 3 * width, bias=False)
         self.out = nn.Linear(width, width, bias=False)
         self.q_norm = nn.Parameter(torch.ones(HEAD))
@@ -125,7 +125,7 @@ class Attention(nn.Module):
     def forward(
         self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor | None, past: tuple[Tensor, Tensor] | None
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, HEAD)).permute(2, 0, 3, 1, 4)
+        q, k, v = self.qkv(x).unflatten(-1, (3, self.attention_heads, HEAD)).permute(2, 0, 3, 1, 4)
         q = rotate(F.rms_norm(q, (HEAD,)) * self.q_norm, cos, sin).to(v.dtype)
         k = rotate(F.rms_norm(k, (HEAD,)) * self.k_norm, cos, sin).to(v.dtype)
         if past is not None:
@@ -139,7 +139,7 @@ class CrossAttention(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.heads = width // HEAD
+        self.attention_heads = width // HEAD
         self.q = nn.Linear(width, width, bias=False)
         self.kv = nn.Linear(width, 2 * width, bias=False)
         self.out = nn.Linear(width, width, bias=False)
@@ -147,8 +147,8 @@ class CrossAttention(nn.Module):
 
     def forward(self, x: Tensor, memory: Tensor, mask: Tensor | None) -> Tensor:
         """mask: `(b, m)`, or `(b, l, m)` where tokens differ; who may look at nothing gets nothing."""
-        q = self.q(F.rms_norm(x, x.shape[-1:])).unflatten(-1, (self.heads, HEAD)).transpose(1, 2)
-        k, v = self.kv(memory).unflatten(-1, (2, self.heads, HEAD)).permute(2, 0, 3, 1, 4)
+        q = self.q(F.rms_norm(x, x.shape[-1:])).unflatten(-1, (self.attention_heads, HEAD)).transpose(1, 2)
+        k, v = self.kv(memory).unflatten(-1, (2, self.attention_heads, HEAD)).permute(2, 0, 3, 1, 4)
         if mask is None:
             y = attend(q, k, v)
         else:
@@ -161,10 +161,10 @@ class CrossAttention(nn.Module):
 class FeedForward(nn.Module):
     """SwiGLU (Shazeer 2020, arXiv 2002.05202)."""
 
-    def __init__(self, width: int, hidden: int) -> None:
+    def __init__(self, width: int, ffn_hidden: int) -> None:
         super().__init__()
-        self.up = nn.Linear(width, 2 * hidden, bias=False)
-        self.down = nn.Linear(hidden, width, bias=False)
+        self.up = nn.Linear(width, 2 * ffn_hidden, bias=False)
+        self.down = nn.Linear(ffn_hidden, width, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         gate, value = self.up(x).chunk(2, -1)
@@ -172,11 +172,11 @@ class FeedForward(nn.Module):
 
 
 class Layer(nn.Module):
-    def __init__(self, width: int, hidden: int, with_cross: bool) -> None:  # noqa: FBT001
+    def __init__(self, width: int, ffn_hidden: int, with_cross: bool) -> None:  # noqa: FBT001
         super().__init__()
         self.attention = Attention(width)
         self.cross = CrossAttention(width) if with_cross else None
-        self.feed_forward = FeedForward(width, hidden)
+        self.feed_forward = FeedForward(width, ffn_hidden)
         offset = torch.zeros(6, width)
         offset[2] = offset[5] = 1.0  # gates start open; the output projections start small instead
         self.offset = nn.Parameter(offset)
@@ -211,7 +211,9 @@ class Trunk(nn.Module):
         self.modality = nn.Embedding(len(MODALITIES), config.width)
         self.modulation = TimeModulation(config.width)
         self.layers = nn.ModuleList(
-            Layer(config.width, config.hidden, with_cross=i % config.cross_every == config.cross_every - 1)
+            Layer(
+                config.width, config.ffn_hidden, with_cross=i % config.cross_every == config.cross_every - 1
+            )
             for i in range(config.depth)
         )
         self.norm = nn.Parameter(torch.ones(config.width))

@@ -132,7 +132,7 @@ def spoken(
     """States from noise to an utterance's tokens, the noise first; `number` tells parts of a text apart."""
     rng = Rng.of(how.seed, 1, number)
     with torch.no_grad():
-        denoise = speaker(network, utterance, voice, network.jump(how.steps))
+        denoise = speaker(network, utterance, voice, network.shortcut_step_size(how.steps))
         step = ddim(denoise, PROCESS) if how.steps < MANY else dpmpp_2m(denoise, PROCESS)
         noise = PROCESS.prior(rng.fork(2), utterance.tokens, AUDIO_CHANNELS)
         begin = State.begin(how.temperature * noise)

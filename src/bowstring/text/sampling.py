@@ -79,12 +79,12 @@ class Diffusing:
         """For blocks of `how.block`; where they get fewer steps than tokens, a network that has learned to
         jump is told so.
         """
-        return cls(network, context, network.jump(how.steps) if how.steps < how.block else 0.0)
+        return cls(network, context, network.shortcut_step_size(how.steps) if how.steps < how.block else 0.0)
 
     def begin(self, tokens: Tensor, valid: Tensor, memory: Tensor | None = None) -> dict[str, Any]:
         """Reads what is known before the canvas."""
         position = (valid.cumsum(1) - 1).clamp(min=0).float()
-        hidden, cache = self.network.read(tokens, position, valid, memory=memory)
+        hidden, cache = self.network.prefill(tokens, position, valid, memory=memory)
         carry = {"layers": cache.layers, "valid": valid, "position": position[:, -1] + 1, "tokens": tokens}
         return (
             carry
@@ -99,7 +99,7 @@ class Diffusing:
         position = carry["position"][:, None] + torch.arange(noisy.shape[1])
         cache = Cache(carry["layers"], carry["valid"])
         size = torch.full((1, 1), self.step_size)
-        hidden = self.network.score(noisy, position, cache, memory=carry.get("memory"), step_size=size)
+        hidden = self.network.block_hidden(noisy, position, cache, memory=carry.get("memory"), step_size=size)
         logits = self.logits(hidden)
         # While nothing of a block is visible, reading order knows its first token best, and for free.
         blank = (noisy == MASK).all(1, keepdim=True)
@@ -112,7 +112,7 @@ class Diffusing:
         valid = torch.ones_like(tokens, dtype=torch.bool)
         position = carry["position"][:, None] + torch.arange(tokens.shape[1])
         cache = Cache(carry["layers"], carry["valid"])
-        hidden, cache = self.network.read(tokens, position, valid, cache, memory=carry.get("memory"))
+        hidden, cache = self.network.prefill(tokens, position, valid, cache, memory=carry.get("memory"))
         grown = {
             "layers": cache.layers,
             "valid": cache.valid,

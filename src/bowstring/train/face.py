@@ -112,7 +112,7 @@ def train_face(data: Path, out: Path, steps: int = 120) -> None:
     faces = [torch.from_numpy(coder.encode(*one)) for one in told]
     torch.manual_seed(2)
     head = network.add_head("avatar")
-    head.spread.copy_(torch.cat(faces).std(0))
+    head.std.copy_(torch.cat(faces).std(0))
     network.requires_grad_(requires_grad=False)
     head.requires_grad_()
     sources = {"face": face_source(utterances, faces, voices, Coder(speech, table))}

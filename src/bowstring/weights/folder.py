@@ -17,6 +17,7 @@ from torch import nn
 from ..nn.config import NetworkConfig
 from ..nn.network import UnifiedScoreNetwork
 from .format.parquet import Tensor, WeightsFile, write
+from .names import by_current_name
 from .quant.arrowquant import ArrowQuant
 from .quant.packed import matrices, packed
 
@@ -108,7 +109,8 @@ def fill(network: nn.Module, arrays: WeightsFile) -> None:
     """
     wanted = network.state_dict()
     taken = {f"{name}.{part}" for name in matrices(network) for part in PARTS}
-    for name in arrays:
+    stored_as = by_current_name(arrays)
+    for name in stored_as:
         if name not in wanted and name not in taken:
             closest = difflib.get_close_matches(name, wanted, 1)
             raise ValueError(
@@ -116,15 +118,15 @@ def fill(network: nn.Module, arrays: WeightsFile) -> None:
                 f"{closest[0] if closest else 'none'!r}"
             )
     for name, parameter in wanted.items():
-        if name not in arrays.entries:
+        if name not in stored_as:
             raise ValueError(f"{arrays.path} lacks tensor {name!r}; was it written by another version?")
-        if arrays.entries[name].shape != tuple(parameter.shape):
+        found = arrays.entries[stored_as[name]].shape
+        if found != tuple(parameter.shape):
             raise ValueError(
-                f"{arrays.path} has {name!r} of shape {arrays.entries[name].shape}, the network expects "
-                f"{tuple(parameter.shape)}"
+                f"{arrays.path} has {name!r} of shape {found}, the network expects {tuple(parameter.shape)}"
             )
     network.load_state_dict(
-        {name: torch.from_numpy(arrays[name].astype(np.float32)) for name in wanted}, assign=True
+        {name: torch.from_numpy(arrays[stored_as[name]].astype(np.float32)) for name in wanted}, assign=True
     )
 
 

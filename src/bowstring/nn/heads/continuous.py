@@ -29,36 +29,36 @@ def plane(places: int, width: int) -> Tensor:
     return 0.1 * (waves - waves.mean(0))
 
 
-class RealsHead(nn.Module):
+class ContinuousHead(nn.Module):
     """Noisy vectors in, their velocity eps - x_0 out, `(b, l, c) -> (b, l, d) -> (b, l, c)`.
 
-    Around the network lies the best linear estimate of independent channels with variances `spread` squared;
+    Around the network lies the best linear estimate of independent channels with variances `std` squared;
     the network sees inputs of unit size and adds what is beyond, starting at nothing. Preconditioning as in
     Karras et al. 2022, arXiv 2206.00364, section 5, written for straight lines x_t = (1 - t) x_0 + t eps.
     `places` adds a learned vector to each token of a square plane, waves along both axes at first.
     """
 
-    spread: Tensor
+    std: Tensor
 
     def __init__(self, channels: int, width: int, places: int = 0) -> None:
         super().__init__()
         self.up = nn.Linear(channels, width)
         self.down = nn.Linear(width, channels)
         self.place = nn.Parameter(plane(places, width)) if places else None
-        self.register_buffer("spread", torch.ones(channels))
+        self.register_buffer("std", torch.ones(channels))
         nn.init.zeros_(self.down.weight)
         nn.init.zeros_(self.down.bias)
 
     def size(self, t: Tensor) -> Tensor:
         """Standard deviation of each channel at t `(b|1, l|1)`, `(b|1, l|1, c)`."""
         t = t.unsqueeze(-1)
-        return ((1 - t).square() * self.spread.square() + t.square()).sqrt()
+        return ((1 - t).square() * self.std.square() + t.square()).sqrt()
 
     def embed(self, x: Tensor, t: Tensor) -> Tensor:
         tokens = self.up(x / self.size(t))
         return tokens if self.place is None else tokens + self.place
 
     def forward(self, hidden: Tensor, x: Tensor, t: Tensor) -> Tensor:
-        size, variance = self.size(t), self.spread.square()
+        size, variance = self.size(t), self.std.square()
         linear = (t.unsqueeze(-1) * (1 + variance) - variance) / size.square()
-        return linear * x + self.spread / size * self.down(hidden)
+        return linear * x + self.std / size * self.down(hidden)

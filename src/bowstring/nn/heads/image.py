@@ -5,21 +5,21 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .continuous import RealsHead
+from .continuous import ContinuousHead
 
-MEANING = 32  # numbers that are left of a caption where it is told to all tokens of its picture
+POOLED = 32  # inner width of the pooled embedding of a caption
 
 
-class PictureHead(RealsHead):
-    """A reals head of a plane whose tokens are told, all alike, what their caption means."""
+class ImageHead(ContinuousHead):
+    """A head of a plane whose tokens all get the pooled embedding of their caption."""
 
     def __init__(self, channels: int, width: int, places: int) -> None:
         super().__init__(channels, width, places)
-        self.meaning = nn.Sequential(nn.Linear(width, MEANING, bias=False), nn.Linear(MEANING, width))
+        self.pooled = nn.Sequential(nn.Linear(width, POOLED, bias=False), nn.Linear(POOLED, width))
 
     def condition(self, memory: Tensor, valid: Tensor) -> Tensor:
         """What is added to the tokens, `(b, 1, d)`, from hidden states of captions `(b, m, d)`, `valid`
         `(b, m)` being False at padding.
         """
         mean = (memory * valid[..., None]).sum(1, keepdim=True) / valid.sum(1)[:, None, None]
-        return self.meaning(F.rms_norm(mean, mean.shape[-1:]))
+        return self.pooled(F.rms_norm(mean, mean.shape[-1:]))

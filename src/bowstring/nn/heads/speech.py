@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .continuous import RealsHead
+from .continuous import ContinuousHead
 
 SLOTS = 4  # moments within a token at which the sound is told
 SOUNDS = 64  # ids of sounds, 0 is silence
@@ -41,8 +41,8 @@ class DurationNetwork(nn.Module):
         return self.out(x.transpose(1, 2)).squeeze(-1)
 
 
-class SpeechHead(RealsHead):
-    """A reals head whose tokens are told their sounds and the voice."""
+class SpeechHead(ContinuousHead):
+    """A continuous head whose tokens are told their sounds and the voice."""
 
     def __init__(self, channels: int, width: int) -> None:
         super().__init__(channels, width)

@@ -128,7 +128,7 @@ def flow_loss(
     said = read_captions(network, known)
     t = logit_normal(len(x_0), rng, *TIMES)
     x_t, eps = noised(x_0, t, rng)
-    place, cond = {"image": places_after(said.after)}, {"image": said.meaning}
+    place, cond = {"image": places_after(said.after)}, {"image": said.pooled}
     velocity = network.flow({"image": x_t}, {"image": t}, place, said.cache, cond=cond, **said.slot)["image"]
     return (velocity.float() - (eps - x_0)).square().mean()
 

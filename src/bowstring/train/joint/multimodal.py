@@ -80,7 +80,7 @@ def begun(start: Path) -> tuple[UnifiedScoreNetwork, TextCodec, Metadata]:
     network, codec, metadata = load_model(start)
     network = unpacked(network)
     if [*network.heads] == ["text"]:
-        network.trunk.modulation.calm(0.1)
+        network.trunk.modulation.damp(0.1)
     if "avatar" in network.heads:
         del network.heads["avatar"]
     return network.train().requires_grad_(), codec, metadata
@@ -131,9 +131,9 @@ def train_senses(data: Path, out: Path, steps: int = 3300, start: Path = TEXT, s
     torch.manual_seed(seed + 1)
     late, rate = (1.0, 6e-4) if "image" in network.heads else (0.4, 8e-4)
     if "image" not in network.heads:
-        network.add_head("image").spread.copy_(picture_spread(pictures, tokens))
+        network.add_head("image").std.copy_(picture_spread(pictures, tokens))
     if "audio" not in network.heads:
-        network.add_head("audio").spread.copy_(left_over(teachers, coder))
+        network.add_head("audio").std.copy_(left_over(teachers, coder))
     turns = Turns(course(steps, late), steps, rate, constant=0.1, weights=(("text", 2.0),), modulation=0.2)
     sources = {
         "audio": speech_source(utterances, coder, seed),

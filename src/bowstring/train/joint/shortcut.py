@@ -76,7 +76,7 @@ def image_jump(
         target = walked(lambda x, at: (x - denoise(x, at)) / at[:, None, None], x_t, t, size)
     said = read_captions(network, known)
     places = {"image": places_after(said.after)}
-    cond = {"image": said.meaning}
+    cond = {"image": said.pooled}
     made = network.flow({"image": x_t}, {"image": t}, places, said.cache, {"image": size}, cond, **said.slot)
     return (made["image"].float() - target).square().mean()
 

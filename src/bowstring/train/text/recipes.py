@@ -46,7 +46,7 @@ def text_more_baseline() -> Recipe:
 
 def tiny() -> Recipe:
     """A minute of training, to try the machinery."""
-    small = NetworkConfig(width=128, depth=2, hidden=384, rank=64)
+    small = NetworkConfig(width=128, depth=2, ffn_hidden=384, rank=64)
     return Recipe(name="tiny", network=small, tokens=400_000, warm_up=20)
 
 
