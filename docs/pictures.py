@@ -56,7 +56,7 @@ def speaking(engine: ArrowEngine) -> None:
 
 
 if __name__ == "__main__":
-    engine = ArrowEngine.load("senses")
+    engine = ArrowEngine.load("multimodal")
     grid(engine)
     denoising(engine)
     speaking(engine)

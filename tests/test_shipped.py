@@ -3,22 +3,23 @@
 import numpy as np
 import pytest
 
-from bowstring.engine import ArrowEngine, model_folder
+from bowstring.engine import ArrowEngine
 from bowstring.speech.vocoder import Vocoder
 from bowstring.weights.folder import read_metadata
 from bowstring.weights.format.parquet import WeightsFile
+from bowstring.weights.shipped import model_folder
 
 
 @pytest.fixture(scope="module")
 def engine():
-    return ArrowEngine.load("senses")
+    return ArrowEngine.load("multimodal")
 
 
 def test_it_is_packed_and_distilled():
-    metadata = read_metadata(model_folder("senses"))
+    metadata = read_metadata(model_folder("multimodal"))
     assert metadata.quantization == "int4"
     assert metadata.distilled
-    WeightsFile(model_folder("senses") / "network.parquet").verify()
+    WeightsFile(model_folder("multimodal") / "network.parquet").verify()
 
 
 def test_few_steps_are_jumps_and_need_no_unguided_twin(engine):
@@ -53,7 +54,7 @@ def test_its_vocoder_has_learned(engine):
     made = engine.say("My boat is blue.", steps=4)
     vocoder = engine.narrator.vocoder
     assert vocoder.postfilter is not None
-    plain = ArrowEngine.load("senses")
+    plain = ArrowEngine.load("multimodal")
     plain.narrator.vocoder = Vocoder()
     bare = plain.say("My boat is blue.", steps=4)
     assert len(bare.audio) == len(made.audio)

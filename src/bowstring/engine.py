@@ -28,21 +28,9 @@ from .text.tokenizer import TextCodec
 from .text.weights import load_model
 from .weights.folder import Metadata
 from .weights.quant.packed import matrices
+from .weights.shipped import G2P_FOLDER, model_folder
 
-SHIPPED = Path(__file__).parent / "data" / "text"
-SENSES = SHIPPED.parent / "senses"  # the default where all heads are needed
-LETTERS = Path(__file__).parent / "data" / "letters"
 NOT_YET = "this model has no {0} head; its modalities are {1}"
-
-
-def model_folder(name: Path | str | None) -> Path:
-    """The folder of a model: a path, the name of a shipped one, or None for the default."""
-    if name is None:
-        return SHIPPED
-    shipped = SHIPPED.parent / name
-    if Path(name).exists() or not shipped.exists():
-        return Path(name)
-    return shipped
 
 
 class ArrowEngine:
@@ -290,7 +278,7 @@ class ArrowEngine:
         assert self.folder is not None
         codec, table, voice = load_speech(self.folder / "speech.parquet")
         vocoder = Vocoder.load(self.folder / "postfilter.parquet")
-        return Narrator(self.network, G2P(LETTERS), Coder(codec, table), voice, vocoder)
+        return Narrator(self.network, G2P(G2P_FOLDER), Coder(codec, table), voice, vocoder)
 
     def _has(self, modality: str) -> None:
         if modality not in self.metadata.modalities:

@@ -53,7 +53,7 @@ def folder(tmp_path_factory, network, codec):
     rng = np.random.default_rng(0)
     basis = lambda c, m: np.linalg.qr(rng.normal(size=(m, c)))[0].T.astype(np.float32)
     ones = lambda n: np.ones(n, np.float32)
-    folder = tmp_path_factory.mktemp("senses")
+    folder = tmp_path_factory.mktemp("multimodal")
     save_model(folder, network, codec, blocks=[4], context=128)
     pixels = ImageCodec()
     pixels.fit_basis(torch.rand(2, 3, 256, 256) * 2 - 1)

@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bowstring.engine import SHIPPED
 from bowstring.text.tokenizer import END, RESERVED, TextCodec
+from bowstring.weights.shipped import SHIPPED
 
 ANY = st.text(st.characters(exclude_categories=("Cs",)), max_size=80)
 

@@ -9,7 +9,7 @@ from bowstring.speech.postfilter import HOP as STEP
 from bowstring.speech.source_filter import HOP, Frames, synthesise
 from bowstring.speech.vocoder import KNEE, LOUDEST, Vocoder, asked
 from bowstring.train.speech.postfilter import PIECE, Pair, distance, fit_postfilter, judged, pair, spectra
-from bowstring.weights.folder import stored
+from bowstring.weights.folder import named_tensors
 from bowstring.weights.format.parquet import write
 
 INSIDE = slice(400, -400)
@@ -87,7 +87,7 @@ def test_frames_are_heard_with_and_without_one(tmp_path):
     plain = Vocoder.load(tmp_path / "none.parquet")
     assert plain.postfilter is None
     network = Postfilter()
-    write(tmp_path / "postfilter.parquet", stored(network, "float16"), {})
+    write(tmp_path / "postfilter.parquet", named_tensors(network, "float16"), {})
     filtered = Vocoder.load(tmp_path / "postfilter.parquet")
     one, other = (vocoder.sound(frames(), 3) for vocoder in (plain, filtered))
     np.testing.assert_allclose(one[INSIDE], other[INSIDE], atol=1e-5)
@@ -96,7 +96,7 @@ def test_frames_are_heard_with_and_without_one(tmp_path):
 
 
 def test_a_file_that_holds_something_else_is_refused(tmp_path):
-    write(tmp_path / "postfilter.parquet", stored(Postfilter(16, 1), "float16"), {})
+    write(tmp_path / "postfilter.parquet", named_tensors(Postfilter(16, 1), "float16"), {})
     with pytest.raises(ValueError, match=r"expects|lacks"):
         Vocoder.load(tmp_path / "postfilter.parquet")
     save_file({"x": np.zeros(3, np.float32)}, tmp_path / "other.parquet")

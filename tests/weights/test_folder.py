@@ -11,6 +11,7 @@ from bowstring.text.weights import load_model, save_model
 from bowstring.weights.folder import read_metadata
 from bowstring.weights.format.parquet import Tensor, WeightsFile, write
 from tests.conftest import build_network
+from bowstring.weights.shipped import SHIPPED
 
 
 def test_a_model_comes_back_rounded_to_half_precision(folder, network):
@@ -93,8 +94,6 @@ def test_weights_that_do_not_fit_are_named(folder, tmp_path, change, says):
 
 
 def test_a_tokenizer_of_another_model_is_refused(folder, tmp_path):
-    from bowstring.engine import SHIPPED
-
     shutil.copytree(folder, tmp_path / "m")
     shutil.copy(SHIPPED / "tokenizer.json", tmp_path / "m" / "tokenizer.json")
     with pytest.raises(ValueError, match="not of one model"):

@@ -7,13 +7,14 @@ import pytest
 import torch
 
 from bowstring import _native
-from bowstring.engine import SHIPPED, ArrowEngine
+from bowstring.engine import ArrowEngine
 from bowstring.nn.config import NetworkConfig
 from bowstring.nn.network import UnifiedScoreNetwork
 from bowstring.text.weights import load_model, save_model
 from bowstring.weights.format.parquet import WeightsFile
 from bowstring.weights.quant.arrowquant import ArrowQuant
 from bowstring.weights.quant.packed import QuantLinear, linears, matrices, packed, random_network, unpacked
+from bowstring.weights.shipped import SHIPPED
 
 TOLERANCE = 1e-2  # sums run in another order, and now and then an INT8 rounding falls on the other side
 

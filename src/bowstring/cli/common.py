@@ -15,9 +15,22 @@ app = typer.Typer(
     help="One local generative engine.",
 )
 
+
+def chosen_model(name: str) -> Path:
+    """The folder that --model means, by the form of what was typed."""
+    from ..weights.shipped import model_folder
+
+    try:
+        return model_folder(name)
+    except FileNotFoundError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
 Model = Annotated[
     Path | None,
-    typer.Option(help="Folder of a model, or the name of one that ships."),
+    typer.Option(
+        parser=chosen_model, metavar="MODEL", help="Name of a model that ships, or a folder: ./folder."
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 Seed = Annotated[int, typer.Option(help="Same seed, same output.")]

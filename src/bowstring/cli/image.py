@@ -25,11 +25,12 @@ def image(
     as_json: AsJson = False,
 ) -> None:
     """Paint a picture of 512 x 512 pixels; it is seen denoising in the terminal."""
-    from ..engine import SENSES, ArrowEngine
+    from ..engine import ArrowEngine
     from ..image.files import read_picture
     from ..image.pipeline import ImageResult
+    from ..weights.shipped import MULTIMODAL
 
-    engine = ArrowEngine.load(model or SENSES)
+    engine = ArrowEngine.load(model or MULTIMODAL)
     options: dict[str, Any] = {"style": style, "steps": steps, "cfg_scale": guidance_scale, "seed": seed}
     if start is not None:
         options |= {"start": read_picture(start), "strength": strength}

@@ -26,10 +26,11 @@ def converse(
     as_json: AsJson = False,
 ) -> None:
     """Answer with text, speech, a moving face and a picture, made together on one clock."""
-    from ..engine import SENSES, ArrowEngine
+    from ..engine import ArrowEngine
     from ..joint.pipeline import Conversation
+    from ..weights.shipped import MULTIMODAL
 
-    engine = ArrowEngine.load(model or SENSES)
+    engine = ArrowEngine.load(model or MULTIMODAL)
     frames = engine.converse_stream(
         prompt, text, picture=picture, style=style, voice=recording(voice), steps=steps, seed=seed
     )

@@ -26,10 +26,11 @@ def say(
     as_json: AsJson = False,
 ) -> None:
     """Speak; the result knows when each word and sound is heard."""
-    from ..engine import SENSES, ArrowEngine
+    from ..engine import ArrowEngine
     from ..speech.pipeline import SpeechResult
+    from ..weights.shipped import MULTIMODAL
 
-    engine = ArrowEngine.load(model or SENSES)
+    engine = ArrowEngine.load(model or MULTIMODAL)
     how = {"speed": speed, "steps": steps, "temperature": temperature, "seed": seed}
     frames = engine.say_stream(text, voice=recording(voice), **how)
     result: SpeechResult = [*frames][-1] if as_json else show_speaking(frames)  # type: ignore[assignment]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .common import Model, app, table
+from .common import Model, app, chosen_model, table
 
 if TYPE_CHECKING:
     from ..train.speech.flow import Utterance
@@ -111,7 +111,12 @@ def train(
         int | None, typer.Option(min=1, help="Of senses, shortcut, face or postfilter; fewer are worse.")
     ] = None,
     start: Annotated[
-        Path | None, typer.Option(help="Of senses: the model to go on from; default the one of text.")
+        Path | None,
+        typer.Option(
+            parser=chosen_model,
+            metavar="MODEL",
+            help="Of senses: the model to go on from; default the one of text.",
+        ),
     ] = None,
     seed: Annotated[
         int, typer.Option(min=0, help="Of senses: which batches; who goes on takes another.")
@@ -136,11 +141,10 @@ def train(
 
         return train_codec(data, out)
     if recipe == "senses":
-        from ..engine import model_folder
         from ..train.joint.multimodal import train_senses
 
         if start is not None:
-            given["start"] = model_folder(start)
+            given["start"] = start
         return train_senses(data, out, seed=seed, **given)
     if recipe == "shortcut":
         from ..train.joint.shortcut import train_shortcut
@@ -178,8 +182,8 @@ def quantise(
     model: Model = None,
 ) -> None:
     """Pack a model's matrices into few bits."""
-    from ..engine import model_folder
     from ..train.text.run import quantise as start
+    from ..weights.shipped import model_folder
 
     start(out, bits, finish, data, model_folder(model))
 
@@ -187,8 +191,8 @@ def quantise(
 @app.command()
 def verify(model: Model = None) -> None:
     """Check every tensor of a model against its hash."""
-    from ..engine import model_folder
     from ..weights.format.parquet import WeightsFile
+    from ..weights.shipped import model_folder
 
     file = WeightsFile(model_folder(model) / "network.parquet")
     file.verify()

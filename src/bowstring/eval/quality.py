@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ..energy.diagnostics import frechet
-from ..engine import SENSES, ArrowEngine, model_folder
+from ..engine import ArrowEngine
 from ..image.autoencoder import INSIDE, ImageCodec
 from ..image.sampling import Painting, caption_tokens, paint
 from ..nn.network import UnifiedScoreNetwork
@@ -27,6 +27,7 @@ from ..train.data.gallery import LEARNED, SIDE, Picture, curated, painted, plan
 from ..train.data.pictures import load
 from ..train.image.autoencoder import as_pixels, codec_decibels, halved
 from ..train.text.packing import prompt_tokens
+from ..weights.shipped import MULTIMODAL, model_folder
 from .judges.features import POOLED
 from .judges.names import NameJudge, look
 from .judges.scenes import Detector, Found, judged_scene
@@ -218,7 +219,7 @@ def measure(
     model: Path | None = None,
 ) -> dict[str, Any]:
     """`bowstring bench quality`: of the shipped model with all heads, or of another one."""
-    model = model or SENSES
+    model = model or MULTIMODAL
     engine = ArrowEngine.load(model)
     parts = [measure_pictures(engine, data, Path("bench/judges/judge.safetensors"), quick=quick)]
     if "audio" in engine.network.heads:

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from .. import _native
-from ..engine import SHIPPED, ArrowEngine, model_folder
+from ..engine import ArrowEngine
 from ..face.weights import FACE
 from ..image.autoencoder import ImageCodec
 from ..nn.config import CHANNELS, PRESETS, SHAPES, NetworkConfig
@@ -30,6 +30,7 @@ from ..weights.folder import read_metadata
 from ..weights.format.parquet import WeightsFile
 from ..weights.quant.arrowquant import shapes
 from ..weights.quant.packed import linears
+from ..weights.shipped import SHIPPED, model_folder
 
 
 def parameters(config: NetworkConfig, modalities: Iterable[str] = ("text",)) -> dict[str, int]:

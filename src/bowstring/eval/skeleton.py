@@ -26,7 +26,6 @@ from .. import _native
 from ..core.process import uniform
 from ..core.rng import Rng
 from ..core.samplers.masked import confidence, draw
-from ..engine import model_folder
 from ..nn.config import SHAPES
 from ..nn.network import UnifiedScoreNetwork
 from ..nn.trunk import Trunk
@@ -38,6 +37,7 @@ from ..weights.format.parquet import Tensor as Stored
 from ..weights.format.parquet import write
 from ..weights.quant.arrowquant import ArrowQuant
 from ..weights.quant.packed import matrices, random_network
+from ..weights.shipped import model_folder
 from .likelihood import by_length, held_out, score_causal, score_sampler
 from .rivals.kernels import Ggml, dynamic_int8, rivals
 from .text import corpora

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ..engine import SENSES
+from ..weights.shipped import MULTIMODAL
 
 PAINT = """
 import json, resource, statistics, sys, time
@@ -74,7 +74,7 @@ def measure(
     model: Path | None = None,
 ) -> dict[str, Any]:
     """`bowstring bench speed` of the shipped model with all heads, or of another one."""
-    model = model or SENSES
+    model = model or MULTIMODAL
     numbers: dict[str, Any] = {"load": os.getloadavg()[0]}
     for program in (PAINT, SPEAK):
         command = [sys.executable, "-c", program, str(model)]

@@ -24,12 +24,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..engine import SHIPPED, ArrowEngine
+from ..engine import ArrowEngine
 from ..text.sampling import Sampling, write
 from ..text.tokenizer import END, MASK, NULL
 from ..text.weights import load_model
 from ..train.data.corpora import Document, build, load
 from ..train.text.packing import prompt_tokens
+from ..weights.shipped import SHIPPED
 from .likelihood import CANVAS, Held, by_length, counting, held_out, score_bound, score_causal, score_sampler
 from .report import network_facts
 

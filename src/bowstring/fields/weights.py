@@ -10,7 +10,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ..nn.config import NetworkConfig
-from ..weights.folder import fill, stored
+from ..weights.folder import load_weights, named_tensors
 from ..weights.format.parquet import WeightsFile, write
 from .model import FAMILIES, HEADS, KNOTS, NAMES, WAVES, FieldModel
 from .network import FieldNetwork
@@ -36,7 +36,7 @@ class FieldMetadata(BaseModel):
 def save_fields(folder: Path, model: FieldModel) -> None:
     """Writes a folder; matrices are stored as FP16."""
     folder.mkdir(parents=True, exist_ok=True)
-    write(folder / "network.parquet", stored(model, "float16"), {})
+    write(folder / "network.parquet", named_tensors(model, "float16"), {})
     metadata = FieldMetadata(network=model.network.config.to_json())  # type: ignore[union-attr,operator]
     (folder / "metadata.json").write_text(metadata.model_dump_json(indent=1) + "\n", "utf-8")
 
@@ -64,5 +64,5 @@ def load_fields(folder: Path | None = None) -> FieldModel:
     with torch.device("meta"):
         network = FieldNetwork(NetworkConfig.from_json(metadata.network), HEADS, len(NAMES) + 2)
         model = FieldModel(network)
-    fill(model, WeightsFile(folder / "network.parquet"))
+    load_weights(model, WeightsFile(folder / "network.parquet"))
     return model.eval().requires_grad_(requires_grad=False)

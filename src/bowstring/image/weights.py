@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from ..weights.folder import fill, stored
+from ..weights.folder import load_weights, named_tensors
 from ..weights.format.parquet import WeightsFile, write
 from .autoencoder import ImageCodec
 
@@ -14,7 +14,7 @@ from .autoencoder import ImageCodec
 def save_codec(path: Path, codec: ImageCodec) -> None:
     """Writes the codec; matrices and convolutions are stored as FP16."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    write(path, stored(codec, "float16"), {})
+    write(path, named_tensors(codec, "float16"), {})
 
 
 def load_codec(path: Path) -> ImageCodec:
@@ -28,5 +28,5 @@ def load_codec(path: Path) -> ImageCodec:
         raise FileNotFoundError(f"{path} is missing: this model's pictures cannot be drawn without it")
     with torch.device("meta"):
         codec = ImageCodec()
-    fill(codec, WeightsFile(path))
+    load_weights(codec, WeightsFile(path))
     return codec.eval().requires_grad_(requires_grad=False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from ..weights.folder import fill
+from ..weights.folder import load_weights
 from ..weights.format.parquet import WeightsFile
 from .g2p_network import G2PNetwork, best_phonemes
 from .normalisation import MARKS, read_out
@@ -49,7 +49,7 @@ class G2P:
     """Pronounces any text."""
 
     def __init__(self, folder: Path) -> None:
-        """`folder` holds dictionary.xz and letters.parquet."""
+        """`folder` holds dictionary.xz and network.parquet."""
         self.folder = folder
 
     @cached_property
@@ -71,7 +71,7 @@ class G2P:
     def letters(self) -> G2PNetwork:
         with torch.device("meta"):
             network = G2PNetwork(len(SYMBOLS))
-        fill(network, WeightsFile(self.folder / "letters.parquet"))
+        load_weights(network, WeightsFile(self.folder / "network.parquet"))
         return network.eval()
 
     def word(self, text: str) -> str:

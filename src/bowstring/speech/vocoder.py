@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..weights.folder import fill
+from ..weights.folder import load_weights
 from ..weights.format.parquet import WeightsFile
 from .postfilter import Postfilter
 from .source_filter import Frames, synthesise
@@ -45,7 +45,7 @@ class Vocoder:
         if not path.exists():
             return cls()
         postfilter = Postfilter()
-        fill(postfilter, WeightsFile(path))
+        load_weights(postfilter, WeightsFile(path))
         return cls(postfilter.eval().requires_grad_(requires_grad=False))
 
     @torch.no_grad()

@@ -61,7 +61,7 @@ def read_metadata(folder: Path) -> Metadata:
         raise ValueError(f"{path}: {faults}. Known keys: {sorted(Metadata.model_fields)}") from None
 
 
-def stored(network: nn.Module, dtype: str) -> Iterator[tuple[str, Tensor]]:
+def named_tensors(network: nn.Module, dtype: str) -> Iterator[tuple[str, Tensor]]:
     """Everything a network is made of: vectors in FP32, matrices in `dtype`, packed ones as they are."""
     for name, parameter in network.state_dict().items():
         array = parameter.detach().float().numpy()
@@ -74,7 +74,7 @@ def stored(network: nn.Module, dtype: str) -> Iterator[tuple[str, Tensor]]:
 def save_network(folder: Path, network: UnifiedScoreNetwork, dtype: str = "float16", **said: Any) -> None:
     """Writes metadata and weights; a packed network keeps its bits."""
     folder.mkdir(parents=True, exist_ok=True)
-    write(folder / "network.parquet", stored(network, dtype), {})
+    write(folder / "network.parquet", named_tensors(network, dtype), {})
     bits = {matrix.bits for matrix in matrices(network).values()}
     plain = "fp16" if dtype == "float16" else "none"
     metadata = Metadata(
@@ -101,7 +101,7 @@ def matrix_of(arrays: WeightsFile, name: str, shape: tuple[int, int], bits: int)
         raise ValueError(f"{arrays.path}, {name}: {error}") from None
 
 
-def fill(network: nn.Module, arrays: WeightsFile) -> None:
+def load_weights(network: nn.Module, arrays: WeightsFile) -> None:
     """Gives every parameter its array, as FP32.
 
     Raises:
@@ -142,7 +142,7 @@ def load_network(folder: Path) -> tuple[UnifiedScoreNetwork, Metadata]:
     arrays = WeightsFile(folder / "network.parquet")
     if bits := BITS.get(metadata.quantization):
         packed(network, lambda name, shape: matrix_of(arrays, name, shape, bits))
-    fill(network, arrays)
+    load_weights(network, arrays)
     return network.eval().requires_grad_(requires_grad=False), metadata
 
 

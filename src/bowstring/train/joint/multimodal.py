@@ -23,6 +23,7 @@ from ...text.tokenizer import TextCodec
 from ...text.weights import load_model, save_model
 from ...weights.folder import Metadata
 from ...weights.quant.packed import unpacked
+from ...weights.shipped import MULTIMODAL, SHIPPED
 from ..data.corpora import corpus_documents
 from ..image.flow import ImageLearning, build_tokens, image_source, picture_spread
 from ..loop import Source, Turns, run_turns
@@ -36,7 +37,6 @@ from ..text.replay import TextLoss, text_source
 EARLY = ("image", "image", "audio", "image", "image", "text")
 # what was learned first is remembered best at low rates
 LATE = ("audio", "text", "image", "text", "audio", "text", "audio", "image", "text")
-TEXT = Path(__file__).parents[2] / "data" / "text"
 MUTE = 40  # the last utterances of the teacher are not learned from
 
 
@@ -102,7 +102,7 @@ def reread(data: Path, codec: TextCodec, measure: TextLoss, seed: int) -> Source
 
 def replay(data: Path, codec: TextCodec, seed: int = 0) -> Source:
     """The text that was learned, so that it is not forgotten: what the model of text foretells of it."""
-    teacher, _, _ = load_model(TEXT)
+    teacher, _, _ = load_model(SHIPPED)
 
     def forgotten(network: UnifiedScoreNetwork, rows: Rows, size: int, rng: torch.Generator) -> torch.Tensor:
         following, masked = recall_loss(network, teacher, rows, size, rng)
@@ -111,13 +111,13 @@ def replay(data: Path, codec: TextCodec, seed: int = 0) -> Source:
     return reread(data, codec, forgotten, seed)
 
 
-def train_senses(data: Path, out: Path, steps: int = 3300, start: Path = TEXT, seed: int = 0) -> None:
+def train_senses(data: Path, out: Path, steps: int = 3300, start: Path = SHIPPED, seed: int = 0) -> None:
     """`bowstring train senses`: after `bowstring data speech`; with the picture codec that the beginning has,
     or else your own, or else the shipped one. `seed` chooses the batches; who goes on takes another.
     """
     network, codec, metadata = begun(start)
     console, own = Console(), out.parent / "image-codec" / "model" / "image.parquet"
-    image_codec = own if own.exists() else TEXT.parent / "senses" / "image.parquet"
+    image_codec = own if own.exists() else MULTIMODAL / "image.parquet"
     if "image" in network.heads:
         image_codec = start / "image.parquet"
     utterances = spoken(data)

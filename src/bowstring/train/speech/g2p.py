@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from ...speech.g2p import SYMBOLS
 from ...speech.g2p_network import G2PNetwork, best_phonemes, letter_ids
-from ...weights.folder import stored
+from ...weights.folder import named_tensors
 from ...weights.format.parquet import write
 
 
@@ -89,7 +89,7 @@ def errors(network: G2PNetwork, rows: list[tuple[str, str]]) -> dict[str, float]
 
 
 def train_letters(out: Path, steps: int = 1500) -> None:
-    """`bowstring train letters`: writes dictionary.xz and letters.parquet."""
+    """`bowstring train letters`: writes dictionary.xz and network.parquet."""
     import hibari
 
     assets = Path(hibari.__file__).parent / "assets"
@@ -104,7 +104,7 @@ def train_letters(out: Path, steps: int = 1500) -> None:
     network = fit_letters(learned, steps)
     held_out = random.Random(0).sample([row for row in rows if is_held_out(row[0])], 1500)
     out.mkdir(parents=True, exist_ok=True)
-    write(out / "letters.parquet", stored(network, "float16"), {})
+    write(out / "network.parquet", named_tensors(network, "float16"), {})
     text = "".join(f"{word}\t{phonemes}\n" for word, phonemes in sorted(gold.items()))
     (out / "dictionary.xz").write_bytes(lzma.compress(text.encode("utf-8"), preset=9 | lzma.PRESET_EXTREME))
     Console().print(

@@ -29,7 +29,7 @@ from ...speech.source_filter import HOP, RATE, Frames, calmed, synthesise
 from ...speech.vocoder import asked
 from ...speech.weights import load_speech
 from ...text.weights import load_model
-from ...weights.folder import stored
+from ...weights.folder import named_tensors
 from ...weights.format.parquet import write
 from ..checkpoint import restore, save
 from ..data.corpora import corpus_documents
@@ -193,6 +193,6 @@ def train_postfilter(data: Path, out: Path, steps: int = 3000) -> None:
     if last < 0:
         raise ValueError(f"{out} holds a finished training; choose another --out to train anew")
     shutil.copytree(before, out / "model", dirs_exist_ok=True)
-    write(out / "model" / "postfilter.parquet", stored(postfilter.eval(), "float16"), {})
+    write(out / "model" / "postfilter.parquet", named_tensors(postfilter.eval(), "float16"), {})
     console.print(f"distance to the teacher {first:.3f} before, {judged(postfilter, kept):.3f} after")
     console.print(f"model written to {out / 'model'}")
