@@ -10,8 +10,8 @@ import torch
 from bowstring.text.weights import load_model, save_model
 from bowstring.weights.folder import read_metadata
 from bowstring.weights.format.parquet import Tensor, WeightsFile, write
-from tests.conftest import build_network
 from bowstring.weights.shipped import SHIPPED
+from tests.conftest import build_network
 
 
 def test_a_model_comes_back_rounded_to_half_precision(folder, network):
