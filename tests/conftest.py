@@ -11,7 +11,7 @@ from bowstring.nn.config import NetworkConfig
 from bowstring.nn.network import UnifiedScoreNetwork
 from bowstring.text.tokenizer import TextCodec
 from bowstring.text.weights import save_model
-from bowstring.train.data.grammar import tale
+from bowstring.train.data.grammar import story
 from bowstring.train.data.snippets import snippet
 
 torch.set_num_threads(1)
@@ -19,7 +19,7 @@ torch.set_num_threads(1)
 
 @pytest.fixture(scope="session")
 def codec():
-    texts = [tale(random.Random(i)).text for i in range(60)] + [
+    texts = [story(random.Random(i)).text for i in range(60)] + [
         snippet(random.Random(i)).source for i in range(60)
     ]
     return TextCodec.train(texts, 512)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from bowstring.eval.judges.scenes import Detector, Found, judged_scene
-from bowstring.train.data.pictures import Concept, Icons, Scene, Thing, drawn
+from bowstring.train.data.pictures import Concept, Icons, Scene, Thing, scene_picture
 
 HEAD = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16">'
 SHAPES = {
@@ -44,7 +44,7 @@ SCENES = [
 @pytest.mark.parametrize("scene", SCENES, ids=Scene.caption)
 def test_a_scene_is_taken_apart_exactly(scene, detector, icons):
     noise = np.random.default_rng(0).normal(0, 0.05, (256, 256, 3))
-    found = detector.find(drawn(scene, icons, 256) / 255 + noise, len(scene.things))
+    found = detector.find(scene_picture(scene, icons, 256) / 255 + noise, len(scene.things))
     assert judged_scene(scene, found) == {"objects": True, "colours": True, "relations": True}
     by_name = {one.name: one for one in found}
     for thing in scene.things:

@@ -9,25 +9,27 @@ import pytest
 
 from bowstring.train.data.corpora import (
     Document,
-    build,
+    build_corpus,
     deduplicated,
     functions,
-    load,
+    load_corpus,
     pieces,
-    split_of,
-    stories,
-    tales,
+    snippet_documents,
+    story_documents,
+    tale_documents,
+    without_leaks,
 )
-from bowstring.train.data.grammar import tale
+from bowstring.train.data.grammar import PLOTS, Slots, story
 from bowstring.train.data.snippets import snippet
+from bowstring.train.data.splits import bucket, first_split, least, overlap, split_of, word_grams, work_of
 
 
 def test_a_corpus_is_the_same_bytes_every_time(tmp_path, monkeypatch):
-    monkeypatch.setattr("bowstring.train.data.corpora.stories", lambda: stories(50))
+    monkeypatch.setattr("bowstring.train.data.corpora.story_documents", lambda: story_documents(50))
     for name in ("a", "b"):
-        build("text", tmp_path / name)
+        build_corpus("text", tmp_path / name)
     assert (tmp_path / "a/text.jsonl.gz").read_bytes() == (tmp_path / "b/text.jsonl.gz").read_bytes()
-    assert load(tmp_path / "a/text.jsonl.gz")[0].source == "story"
+    assert load_corpus(tmp_path / "a/text.jsonl.gz")[0].source == "story"
 
 
 def test_a_work_lies_in_one_split(tmp_path):
@@ -37,11 +39,117 @@ def test_a_work_lies_in_one_split(tmp_path):
         for i in range(60):
             lines.write(json.dumps({"title": f"Tale {i}", "text": text.replace("wolf", f"wolf{i}")}) + "\n")
     splits = {}
-    for document in tales(path):
+    for document in tale_documents(path):
         title = re.search(r"wolf(\d+)", document.body).group(1)
         splits.setdefault(title, set()).add(document.split)
         assert document.split == split_of(f"Tale {title}")
     assert all(len(found) == 1 for found in splits.values())
+
+
+def written(path, rows):
+    with gzip.open(path, "wt") as lines:
+        lines.writelines(json.dumps(row) + "\n" for row in rows)
+    return path
+
+
+def test_no_two_splits_share_a_work_though_chapters_have_other_titles(tmp_path):
+    """Volumes of a series, chapters of a novel and a tale that two collections tell are one work each."""
+    places = [f"Novel {i} (book {i})" for i in range(40)] + [
+        "The Road to Oz (book 485)",
+        "Ozma of Oz (book 9)",
+    ]
+    text = "The grey wolf ran over the frozen river. The miller slept beside his barrels of flour. " * 12
+    rows = [
+        {"title": f"Chapter {i}", "source": place, "text": text.replace("wolf", f"wolf of {place} {i}")}
+        for place in places
+        for i in range(4)
+    ]
+    rows += [
+        {
+            "title": "Rapunzel",
+            "source": f"Fairy Tales {i} (book 5{i})",
+            "text": text.replace("wolf", f"hen {i}"),
+        }
+        for i in range(2)
+    ]
+    documents = [*tale_documents(written(tmp_path / "t.gz", rows))]
+    splits = {}
+    for document in documents:
+        splits.setdefault(document.work, set()).add(document.split)
+    assert len(splits) == 42 and all(len(found) == 1 for found in splits.values())
+    assert {d.work for d in documents if "Oz" in d.body} == {"The Oz books"}
+    assert set.union(*splits.values()) == {"train", "valid", "test"}
+
+
+def test_what_is_held_out_depends_on_names_alone():
+    assert [bucket(name) for name in ("a", "The Snow Queen")] == [90, 91]
+    assert work_of("Chapter I", "Heidi (book 1448)") == ("Heidi", work_of("II", "Heidi (book 7)")[1])
+    names = [f"plot {i}" for i in range(30)]
+    kept = least(names, 5, "plot")
+    assert kept == least([*reversed(names), *names], 5, "plot") and len(kept) == 5
+    assert kept != least(names, 5, "filler")
+    assert len(kept & least(names[:29], 5, "plot")) >= 4  # who adds a name moves one other at most
+
+
+def test_a_held_out_plot_leaves_no_sentence_of_its_own_in_training():
+    """Templates, not draws, are kept: no run of eight words of a held-out plot's own lines is learned."""
+    documents = [*story_documents(3000)]
+    learned = {gram for d in documents if d.split == "train" for gram in word_grams(d.body)}
+    held = [plot for plot in PLOTS if story(plotted(plot)).novelty in ("template", "both")]
+    assert len(held) == 2
+    for plot in PLOTS:
+        own = [" ".join(plot(Slots(random.Random(i)))[0]) for i in range(20)]
+        shares = [overlap(text, learned) for text in own]
+        assert (max(shares) < 0.15) if plot in held else (sum(shares) / 20 > 0.2), plot.__name__
+    novelties = {d.novelty for d in documents if d.split == "test"}
+    assert novelties == {"template", "filler", "combination"}
+
+
+def plotted(plot):
+    """Chance that picks this plot and is itself otherwise."""
+
+    class Picked(random.Random):
+        def choice(self, some):
+            return plot if some is PLOTS else super().choice(some)
+
+    return Picked(0)
+
+
+def test_no_held_out_filler_or_template_is_learned():
+    for documents in ([*story_documents(1500)], [*snippet_documents(3000)]):
+        learned = [d for d in documents if d.split != "test"]
+        assert learned and {d.novelty for d in learned} == {"combination"}
+        assert {d.novelty for d in documents if d.split == "test"} >= {"template", "filler"}
+    words = {word for d in story_documents(1500) if d.split == "train" for word in d.body.split()}
+    assert "Otto" in words and "Rufus" not in words and "Clara" not in words
+
+
+def test_training_drops_what_is_nearly_a_held_out_text():
+    body = " ".join(f"word{i}" for i in range(40))
+    row = lambda split, source, text: Document("text", split, source, ("p",), text, True, work=text)
+    documents = [
+        row("test", "tale", body),
+        row("train", "tale", body.replace("word0 ", "once ")),
+        row("train", "tale", " ".join(f"word{i}" for i in range(0, 80, 2))),
+        row("train", "story", body),
+    ]
+    assert [*without_leaks(documents, ("tale",))] == [documents[0], *documents[2:]]
+
+
+def test_a_model_of_the_first_rule_is_measured_on_what_both_rules_keep():
+    tale = lambda split, title: Document("text", split, "tale", ("p",), "x", True, work="w", title=title)
+    kept = next(f"t{i}" for i in range(100) if first_split(f"t{i}") == "test")
+    seen = next(f"t{i}" for i in range(100) if first_split(f"t{i}") == "train")
+    assert tale("test", kept).held_out(rule=1)
+    assert not tale("test", seen).held_out(rule=1)  # a chapter that was learned from
+    assert not tale("train", kept).held_out(rule=1)  # a chapter whose book was learned from
+    assert tale("test", seen).held_out()
+
+
+def test_a_corpus_that_does_not_name_its_works_is_refused(tmp_path):
+    written(tmp_path / "text.jsonl.gz", [{"kind": "text", "prompts": []}])
+    with pytest.raises(ValueError, match="earlier rule; delete it and build it again"):
+        load_corpus(tmp_path / "text.jsonl.gz")
 
 
 def test_splits_have_their_shares():
@@ -75,7 +183,7 @@ def test_every_function_of_the_grammar_passes_its_own_check():
 def test_stories_hold_what_their_prompts_ask_for():
     """Content words of the prompts appear in the text that they were made from."""
     for i in range(300):
-        one = tale(random.Random(i))
+        one = story(random.Random(i))
         for prompt in one.prompts[:2]:
             for word in re.findall(r"[a-z]{4,}", prompt.split("about")[-1]):
                 assert word[:4] in one.text.lower() or word in ("that", "with", "from", "wants", "begins"), (
@@ -95,4 +203,4 @@ def test_a_row_without_title_is_refused(tmp_path):
     with gzip.open(tmp_path / "t.gz", "wt") as lines:
         lines.write('{"text": "x"}\n')
     with pytest.raises(ValueError, match="line 1: expected the keys"):
-        [*tales(tmp_path / "t.gz")]
+        [*tale_documents(tmp_path / "t.gz")]

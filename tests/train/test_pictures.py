@@ -9,35 +9,33 @@ import tarfile
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from bowstring.train.data.pictures import (
-    COLOURS,
     GROUNDS,
-    LARGEST_IMAGE,
-    NAMES,
-    SOLIDS,
-    STYLES,
+    JUDGE_PACKAGES,
+    NAMES_PACKAGE,
+    STYLE_PACKAGES,
+    TINTS,
     Concept,
     Icons,
     Scene,
     Thing,
-    alone,
     archive_of,
-    captions,
     compose,
-    drawn,
-    is_held_out,
-    load,
+    icon_caption,
+    icon_picture,
+    load_icons,
     member,
+    pair_held_out,
+    pair_unseen,
     relation,
+    scene_picture,
     scenes,
-    solids,
 )
 
 CONCEPTS = [Concept(name, name, ("thing",)) for name in ("disc", "box", "egg", "apple", "owl", "tree")]
 DISC = '<circle cx="5" cy="5" r="5" fill="#333333"/>'
-ICONS = Icons({s: {c.name: f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 10 10">{DISC}</svg>' for c in CONCEPTS} for s in STYLES})  # fmt: skip  # noqa: E501
+ICONS = Icons({s: {c.name: f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 10 10">{DISC}</svg>' for c in CONCEPTS} for s in STYLE_PACKAGES})  # fmt: skip  # noqa: E501
 resvg = pytest.importorskip("resvg_py")
 
 
@@ -52,11 +50,11 @@ def packed(path, files):
 
 def test_a_thing_is_drawn_where_it_is_said_to_be_and_in_its_colour():
     red, blue = Thing(CONCEPTS[0], "red", "", 0.25, 0.5), Thing(CONCEPTS[1], "blue", "", 0.75, 0.5)
-    picture = drawn(Scene((red, blue), "noto", "sand"), ICONS, 100)
+    picture = scene_picture(Scene((red, blue), "noto", "sand"), ICONS, 100)
     assert picture.shape == (100, 100, 3) and tuple(picture[2, 2]) == GROUNDS["sand"]
     for thing in (red, blue):
         seen = picture[round(100 * thing.y), round(100 * thing.x)].astype(float)
-        tone = np.array(COLOURS[thing.colour], float)
+        tone = np.array(TINTS[thing.colour], float)
         assert np.dot(seen, tone) / np.linalg.norm(seen) / np.linalg.norm(tone) > 0.97
 
 
@@ -92,53 +90,56 @@ def test_no_pair_of_concept_and_style_is_in_both_halves():
         for h in (False, True)
     ]
     assert halves[0] and halves[1] and not halves[0] & halves[1]
-    share = np.mean([is_held_out(f"c{i}", style) for i in range(2000) for style in STYLES])
+    share = np.mean([pair_held_out(f"c{i}", style) for i in range(2000) for style in STYLE_PACKAGES])
     assert abs(share - 0.15) < 4 * (0.15 * 0.85 / 8000) ** 0.5
 
 
+def test_twins_of_one_concept_are_held_out_together():
+    """A model that has seen the fluent fox has seen the flat one."""
+    names = [f"c{i}" for i in range(500)]
+    assert any(pair_held_out(name, "flat") for name in names)
+    assert all(pair_held_out(name, "flat") == pair_held_out(name, "fluent") for name in names)
+    assert any(pair_held_out(name, "flat") != pair_held_out(name, "noto") for name in names)
+
+
+def test_what_a_model_of_the_first_rule_has_not_seen_was_held_out_with_its_twins():
+    names = [f"c{i}" for i in range(2000)]
+    both = [name for name in names if pair_unseen(name, "flat", rule=1)]
+    assert both == [name for name in names if pair_unseen(name, "fluent", rule=1)]
+    assert len(both) / 2000 == pytest.approx(0.15**2, abs=0.015)
+    assert sum(pair_unseen(name, "noto", rule=1) for name in names) / 2000 == pytest.approx(0.15, abs=0.03)
+
+
+def test_no_judge_learns_an_edition_of_a_painted_style():
+    painted = ("noto", "fluent", "twemoji")
+    assert not any(word in package for package, *_ in JUDGE_PACKAGES.values() for word in painted)
+
+
 def test_packages_give_icons_and_concepts_that_all_styles_draw(tmp_path):
-    for style, (package, version, _) in STYLES.items():
+    for style, (package, version, _) in STYLE_PACKAGES.items():
         names = {"fox": {"body": DISC}, "red-apple": {"body": DISC}, style: {"body": DISC}}
         packed(archive_of(tmp_path, package, version), {"icons.json": {"width": 10, "icons": names}})
     rows = [
-        {"label": "fox", "tags": ["animal"], "hexcode": "1F98A"},
+        {"label": "fox", "tags": ["animal"]},
         {"label": "Red Apple"},
         {"label": "noto"},
         {"label": "rocket"},
     ]
-    packed(archive_of(tmp_path, *NAMES[:2]), {"en/compact.json": rows})
-    icons, concepts = load(tmp_path)
+    packed(archive_of(tmp_path, *NAMES_PACKAGE[:2]), {"en/compact.json": rows})
+    icons, concepts = load_icons(tmp_path)
     assert [(c.name, c.label, c.tags) for c in concepts] == [
         ("fox", "fox", ("animal",)),
         ("red-apple", "red apple", ()),
     ]
-    assert concepts[0].code == "1f98a"
-    picture = alone(concepts[0], icons, "fluent", 64)
+    picture = icon_picture(concepts[0], icons, "fluent", 64)
     assert tuple(picture[0, 0]) == (255, 255, 255) and picture[32, 32].max() < 80
-    assert {captions(concepts[0], random.Random(i)) for i in range(40)} == {
+    assert {icon_caption(concepts[0], random.Random(i)) for i in range(40)} == {
         "fox", "a fox", "a picture of fox", "fox, animal"}  # fmt: skip
-
-
-def test_images_for_the_judge_are_found_by_their_code_points(tmp_path):
-    file = io.BytesIO()
-    Image.new("RGBA", (40, 40), (200, 30, 30, 255)).save(file, "WEBP", lossless=True)
-    names = {"assets/1f98a.webp": file.getvalue(), "assets/2618-fe0f.webp": file.getvalue()}
-    packed(archive_of(tmp_path, *SOLIDS[:2]), names)
-    codes = {"fox": "1f98a", "shamrock": "2618", "owl": "1f989"}
-    concepts = [Concept(name, name, (), 3, code) for name, code in codes.items()]
-    images = solids(tmp_path, concepts, 16)
-    assert [*images] == ["fox", "shamrock"]
-    assert images["fox"].size == (16, 16) and images["fox"].getpixel((8, 8)) == (200, 30, 30, 255)
-    packed(archive_of(tmp_path, *SOLIDS[:2]), {"assets/1f98a.webp": b"0" * (LARGEST_IMAGE + 1)})
-    with pytest.raises(ValueError, match=r"1f98a.webp has 2097153 bytes"):
-        solids(tmp_path, concepts)
 
 
 def test_what_is_missing_is_said(tmp_path):
     with pytest.raises(FileNotFoundError, match="data pictures --download"):
-        solids(tmp_path, CONCEPTS)
-    with pytest.raises(FileNotFoundError, match="data pictures --download"):
-        load(tmp_path)
+        load_icons(tmp_path)
     packed(tmp_path / "x-1.tgz", {"other.json": {}})
     with pytest.raises(ValueError, match=r"no file icons.json"):
         member(tmp_path / "x-1.tgz", "icons.json")

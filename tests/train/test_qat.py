@@ -6,7 +6,7 @@ import torch
 
 from bowstring.nn.config import NetworkConfig
 from bowstring.nn.network import UnifiedScoreNetwork
-from bowstring.train.data.corpora import snippets, stories
+from bowstring.train.data.corpora import snippet_documents, story_documents
 from bowstring.train.text.loop import Recipe
 from bowstring.train.text.packing import Corpus
 from bowstring.train.text.qat import (
@@ -28,7 +28,7 @@ RECIPE = Recipe("test", SMALL, rows=4, length=96)
 
 @pytest.fixture(scope="module")
 def corpus(codec):
-    return Corpus.of([*stories(30), *snippets(30)], codec)
+    return Corpus.of([*story_documents(30), *snippet_documents(30)], codec)
 
 
 @pytest.fixture

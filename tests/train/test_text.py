@@ -10,7 +10,7 @@ import torch
 
 from bowstring.nn.config import NetworkConfig
 from bowstring.text.tokenizer import MASK, NULL
-from bowstring.train.data.corpora import snippets, stories
+from bowstring.train.data.corpora import snippet_documents, story_documents
 from bowstring.train.text.loop import Recipe, fit
 from bowstring.train.text.losses import blocks_of, draw_noise, joint_loss, recall_loss
 from bowstring.train.text.packing import Corpus
@@ -23,7 +23,7 @@ RECIPE = Recipe("test", SMALL, tokens=10 * 512, rows=4, length=128, warm_up=2, a
 
 @pytest.fixture(scope="module")
 def corpus(codec):
-    return Corpus.of([*stories(40), *snippets(40)], codec)
+    return Corpus.of([*story_documents(40), *snippet_documents(40)], codec)
 
 
 def curve(folder, corpus, recipe=RECIPE, stop=None):
@@ -130,15 +130,15 @@ def test_rows_hold_whole_documents_with_their_pads(corpus):
 
 def test_a_recipe_of_the_command_line_writes_a_model(tmp_path, monkeypatch):
     from bowstring.engine import ArrowEngine
-    from bowstring.train.data.corpora import build
+    from bowstring.train.data.corpora import build_corpus
 
     monkeypatch.setattr("bowstring.train.data.corpora.STORIES", 60)
     monkeypatch.setattr("bowstring.train.data.corpora.SNIPPETS", 60)
-    monkeypatch.setattr("bowstring.train.data.corpora.stories", lambda: stories(60))
-    monkeypatch.setattr("bowstring.train.data.corpora.snippets", lambda: snippets(60))
+    monkeypatch.setattr("bowstring.train.data.corpora.story_documents", lambda: story_documents(60))
+    monkeypatch.setattr("bowstring.train.data.corpora.snippet_documents", lambda: snippet_documents(60))
     monkeypatch.setattr("bowstring.train.data.corpora.modules", lambda _: iter(()))
     for kind in ("text", "code"):
-        build(kind, tmp_path / "data")
+        build_corpus(kind, tmp_path / "data")
     monkeypatch.setitem(RECIPES, "test", lambda: RECIPE)
     train("test", tmp_path / "data", tmp_path / "out")
     engine = ArrowEngine.load(tmp_path / "out" / "model")

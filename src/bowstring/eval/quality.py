@@ -24,7 +24,7 @@ from ..text.sampling import Sampling
 from ..text.weights import load_model
 from ..train.data.corpora import corpus_documents
 from ..train.data.gallery import LEARNED, SIDE, Picture, curated, painted, plan
-from ..train.data.pictures import load
+from ..train.data.pictures import load_icons
 from ..train.image.autoencoder import as_pixels, codec_decibels, halved
 from ..train.text.packing import prompt_tokens
 from ..weights.shipped import MULTIMODAL, model_folder
@@ -74,7 +74,7 @@ class Pictures:
     """The fixed subset that is judged: icons known and recombined, and scenes."""
 
     def __init__(self, source: Path, *, quick: bool) -> None:
-        _, concepts = load(source)
+        _, concepts = load_icons(source)
         everything, rng = plan(concepts, 0, 300, LEARNED), random.Random(5)
         alone = [picture for picture in everything if picture.scene is None]
         learned, held_out = ([p for p in alone if p.held_out == hidden] for hidden in (False, True))
@@ -142,7 +142,7 @@ def scene_numbers(engine: ArrowEngine, codec: ImageCodec, sets: Pictures, source
     """
     asked = [picture.scene for picture in sets.scenes if picture.scene is not None]
     made = small(codec, drawn_pictures(engine, sets.scenes, Painting(steps=50)))
-    icons, concepts = load(source)
+    icons, concepts = load_icons(source)
     known = curated(concepts, LEARNED)
     detectors = {style: Detector(icons, known, style) for style in {scene.style for scene in asked}}
 

@@ -28,7 +28,7 @@ from ..engine import ArrowEngine
 from ..text.sampling import Sampling, write
 from ..text.tokenizer import END, MASK, NULL
 from ..text.weights import load_model
-from ..train.data.corpora import Document, build, load
+from ..train.data.corpora import Document, build_corpus, corpora_in, tales_file
 from ..train.text.packing import prompt_tokens
 from ..weights.shipped import SHIPPED
 from .likelihood import CANVAS, Held, by_length, counting, held_out, score_bound, score_causal, score_sampler
@@ -174,11 +174,10 @@ def first_token_seconds(model: Path | None) -> float:
 
 def corpora(folder: Path) -> tuple[list[Document], bool]:
     """Documents in `folder`; what is missing is built there from what this machine has."""
-    source = os.environ.get("BOWSTRING_DATA")
     for kind in ("text", "code"):
         if not (folder / f"{kind}.jsonl.gz").exists():
-            build(kind, folder, Path(source) if source else None)
-    found = [document for kind in ("text", "code") for document in load(folder / f"{kind}.jsonl.gz")]
+            build_corpus(kind, folder, tales_file(os.environ.get("BOWSTRING_DATA")))
+    found = corpora_in(folder)
     return found, any(document.source == "tale" for document in found)
 
 

@@ -16,11 +16,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...train.data.pictures import COLOURS, GROUNDS, SIZES, Concept, Icons, Scene, relation, rendered, tinted
+from ...train.data.pictures import (
+    GROUNDS,
+    THING_SIZES,
+    TINTS,
+    Concept,
+    Icons,
+    Scene,
+    relation,
+    rendered,
+    tinted,
+)
 
 SIDE, CELLS = 256, 64
 STEP = SIDE // CELLS
-PALETTE = ("", *COLOURS)
+PALETTE = ("", *TINTS)
 
 
 @dataclass(frozen=True)
@@ -55,7 +65,7 @@ class Detector:
     def __init__(self, icons: Icons, concepts: Sequence[Concept], style: str) -> None:
         self.labels = [(concept.name, colour) for concept in concepts for colour in PALETTE]
         self.drawings: dict[str, Tensor] = {}  # by size: colours times opacity, and opacity, (n, 4, w, w)
-        for size, share in SIZES.items():
+        for size, share in THING_SIZES.items():
             wide = -(-round(share * SIDE) // STEP) * STEP
             made = []
             for concept in concepts:

@@ -1,7 +1,7 @@
 """The judge of pictures: names against pictures, on fixed features.
 
-It learns from four further sets of icons and has seen none of the styles that the network paints; its
-ceiling is measured on real pictures of those. Shapes: n names, features of 2752.
+It learns from further sets of icons, none of them an edition of a style that the network paints; its ceiling
+is measured on real pictures of those. Shapes: n names, features of 2752.
 """
 
 from __future__ import annotations
@@ -20,32 +20,44 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...train.data.gallery import LEARNED, curated
-from ...train.data.pictures import COLOURS, GROUNDS, JUDGES, STYLES, Concept, load, rendered, solids, tinted
+from ...train.data.pictures import (
+    GROUNDS,
+    JUDGE_PACKAGES,
+    STYLE_PACKAGES,
+    TINTS,
+    Concept,
+    load_icons,
+    rendered,
+    tinted,
+)
 from ...train.image.autoencoder import as_pixels
 from .features import appearance
 
-Icon = str | Image.Image  # SVG, or an image with its transparency
 VARIANTS = 5  # pictures of each drawing, the first one plain
 
 
-def varied(icon: Icon, rng: random.Random, *, plain: bool) -> np.ndarray:
+def varied(icon: str, rng: random.Random, *, plain: bool) -> np.ndarray:
     """A drawing on a ground, `(128, 128, 3)` bytes; perhaps tinted, smaller, off the middle."""
     side = 118 if plain else rng.randint(70, 124)
-    icon = rendered(icon, side) if isinstance(icon, str) else icon.resize((side, side))
+    image = rendered(icon, side)
     if not plain and rng.random() < 0.5:
-        icon = tinted(icon, rng.choice([*COLOURS]))
+        image = tinted(image, rng.choice([*TINTS]))
     ground = GROUNDS["" if plain else rng.choice(("", "", *GROUNDS))]
     canvas = Image.new("RGBA", (128, 128), (*ground, 255))
     free = 128 - side
     place = (free // 2, free // 2) if plain else (rng.randint(0, free), rng.randint(0, free))
-    canvas.alpha_composite(icon, place)
+    canvas.alpha_composite(image, place)
     return np.asarray(canvas.convert("RGB"))
 
 
-def drawings(concepts: list[Concept], sets: list[Mapping[str, Icon]]) -> Iterator[tuple[int, Icon]]:
-    """(number of the name, drawing) of everything that the judge learns from."""
+def drawings(concepts: list[Concept], sets: list[Mapping[str, str]]) -> Iterator[tuple[int, str]]:
+    """(number of the name, SVG) of everything that the judge learns from; one set writes names without
+    hyphens.
+    """
     for number, concept in enumerate(concepts):
-        yield from ((number, one[concept.name]) for one in sets if concept.name in one)
+        for icons in sets:
+            if icon := icons.get(concept.name) or icons.get(concept.name.replace("-", "")):
+                yield number, icon
 
 
 def fit_names(seen: Tensor, names: Tensor, count: int, steps: int = 600, seed: int = 0) -> dict[str, Tensor]:
@@ -72,9 +84,9 @@ def fit_names(seen: Tensor, names: Tensor, count: int, steps: int = 600, seed: i
 
 def train_judge(data: Path, out: Path) -> None:
     """`bowstring train judge`: writes `judge.safetensors`, which the bench reads."""
-    icons, everything = load(data, (*STYLES, *JUDGES))
+    icons, everything = load_icons(data, (*STYLE_PACKAGES, *JUDGE_PACKAGES))
     concepts = curated(everything, LEARNED)
-    sets: list[Mapping[str, Icon]] = [*(icons.drawings[name] for name in JUDGES), solids(data, concepts)]
+    sets = [icons.drawings[name] for name in JUDGE_PACKAGES]
     seen, numbers = [], []
     pairs, rng = [*drawings(concepts, sets)], random.Random(0)
     for i in track(range(0, len(pairs), 16), "looking"):

@@ -1,7 +1,7 @@
 """The pictures that are learned, drawn once: every curated icon in four styles, and scenes.
 
 A gallery is `gallery.npy`, `(n, 512, 512, 3)` bytes, to be memory-mapped, and `gallery.jsonl`, one line a
-picture. Which pictures are held out is decided by `is_held_out` before anything is drawn.
+picture. Which pictures are held out is decided by `pair_held_out` before anything is drawn.
 """
 
 from __future__ import annotations
@@ -17,7 +17,19 @@ from pathlib import Path
 
 import numpy as np
 
-from .pictures import STYLES, Concept, Icons, Scene, alone, captions, drawn, is_held_out, load, scenes, turned
+from .pictures import (
+    STYLE_PACKAGES,
+    Concept,
+    Icons,
+    Scene,
+    icon_caption,
+    icon_picture,
+    icon_view,
+    load_icons,
+    pair_held_out,
+    scene_picture,
+    scenes,
+)
 
 CURATED = {0, 3, 4, 5, 6, 7}  # smileys, animals, food, places, games, objects; people look too much alike
 LEARNED = {3}  # what the trunk learns to paint: animals and plants
@@ -46,7 +58,7 @@ def curated(concepts: list[Concept], groups: set[int] = CURATED) -> list[Concept
 def ways(concept: Concept) -> tuple[str, ...]:
     """All captions of an icon that some draw of `captions` gives, at most eight, the label first."""
     rng = random.Random(concept.name)
-    drawn_ways = {captions(concept, rng) for _ in range(24)} - {concept.label}
+    drawn_ways = {icon_caption(concept, rng) for _ in range(24)} - {concept.label}
     return (concept.label, *sorted(drawn_ways)[:7])
 
 
@@ -59,9 +71,9 @@ def plan(
     """Every picture of a gallery, in order: icons of these groups, then scenes of them."""
     concepts = curated(concepts, groups)
     icons = [
-        Picture(ways(concept), style, concept.name, is_held_out(concept.name, style))
+        Picture(ways(concept), style, concept.name, pair_held_out(concept.name, style))
         for concept in concepts
-        for style in STYLES
+        for style in STYLE_PACKAGES
     ]
     made = [
         Picture((scene.caption(),), scene.style, "", hidden, scene)
@@ -77,19 +89,19 @@ def views(pictures: list[Picture], count: int) -> list[Picture]:
     return [replace(picture, view=number) for picture in icons for number in range(1, count + 1)]
 
 
-def paint(picture: Picture, icons: Icons, by_name: dict[str, Concept], side: int) -> np.ndarray:
+def render_picture(picture: Picture, icons: Icons, by_name: dict[str, Concept], side: int) -> np.ndarray:
     """`(side, side, 3)` bytes."""
     if picture.scene is not None:
-        return drawn(picture.scene, icons, side)
+        return scene_picture(picture.scene, icons, side)
     if picture.view:
-        return turned(by_name[picture.concept], icons, picture.style, side, picture.view)
-    return alone(by_name[picture.concept], icons, picture.style, side)
+        return icon_view(by_name[picture.concept], icons, picture.style, side, picture.view)
+    return icon_picture(by_name[picture.concept], icons, picture.style, side)
 
 
 def _paint_some(pictures: list[Picture], source: Path, side: int) -> list[np.ndarray]:
-    icons, concepts = load(source)
+    icons, concepts = load_icons(source)
     by_name = {concept.name: concept for concept in concepts}
-    return [paint(picture, icons, by_name, side) for picture in pictures]
+    return [render_picture(picture, icons, by_name, side) for picture in pictures]
 
 
 def painted(pictures: list[Picture], source: Path, side: int, workers: int = 2) -> Iterator[np.ndarray]:
@@ -101,13 +113,13 @@ def painted(pictures: list[Picture], source: Path, side: int, workers: int = 2) 
             yield from made
 
 
-def build(source: Path, out: Path) -> list[Picture]:
+def build_gallery(source: Path, out: Path) -> list[Picture]:
     """Draws the gallery into `out`, unless it lies there, and returns its pictures.
 
     Raises:
         FileNotFoundError: the icons were not fetched into `source`.
     """
-    _, concepts = load(source)
+    _, concepts = load_icons(source)
     pictures = plan(concepts)
     if (out / "gallery.jsonl").exists():
         return pictures

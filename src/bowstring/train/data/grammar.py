@@ -1,14 +1,17 @@
 """A grammar of small stories: who wants what, what is in the way, who helps, how it ends.
 
-Each story keeps its facts (names, kinds, colours, places, pronouns) from the first line to the last, so
+Each story keeps its details (names, kinds, colours, places, pronouns) from the first line to the last, so
 that a reader, or a test, can check them. Every choice comes from the `random.Random` that is passed in.
 """
 
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
+
+from .splits import least
 
 ANIMALS = (
     "fox bear rabbit mouse owl hedgehog squirrel badger wolf otter frog turtle duck hen goat lamb pony cat dog "
@@ -22,13 +25,13 @@ PEOPLE = (
 SHE = "Lily Mia Rosa Nell Ada Tess Ruby Ivy Clara Wren Luna Daisy Hazel Pearl Olive Juno Maya Greta Anna Kiki".split()
 HE = "Finn Tom Otto Max Leo Sam Hugo Bruno Ned Oscar Felix Jasper Milo Pip Toby Gus Rufus Kofi Ravi Emil".split()
 ADJECTIVES = "little brave shy clever kind curious lazy proud gentle stubborn cheerful quiet hungry young old careful".split()
-COLOURS = "red blue green yellow golden silver white black purple orange brown pink".split()
+COLOUR_WORDS = "red blue green yellow golden silver white black purple orange brown pink".split()
 OBJECTS = (
     "kite ball boat hat scarf lantern bell drum basket book key ring cup coat umbrella wheel feather shell stone map "
     "flute button mirror blanket clock box spoon whistle star crown mitten rope bucket candle ladder marble wagon"
 ).split()
 FOODS = "apples berries nuts cakes pears plums carrots cookies mushrooms cherries pancakes honey-buns pies oranges".split()
-PLACES = {
+SETTINGS = {
     "forest": ("in the forest", "under the tall trees"),
     "meadow": ("in the meadow", "in the long grass"),
     "village": ("in the village", "behind the old well"),
@@ -75,7 +78,7 @@ BUILDS = {
 }
 QUESTS = ("where the sun sleeps", "the end of the rainbow", "why the moon is white", "where the wind begins", "who paints the leaves", "what the stars are made of")
 WEATHER = ("sunny", "windy", "rainy", "cold", "warm", "misty", "bright", "snowy")
-TIMES = ("morning", "afternoon", "evening", "spring day", "summer day", "autumn day", "winter morning")
+DAY_TIMES = ("morning", "afternoon", "evening", "spring day", "summer day", "autumn day", "winter morning")
 
 
 def article(noun: str) -> str:
@@ -106,12 +109,24 @@ class Being:
 
 
 @dataclass(frozen=True)
-class Tale:
-    """A finished story: prompts that ask for it, the text, and the words that the prompts promise."""
+class Story:
+    """A finished story: prompts that ask for it, the text, the words that the prompts promise, and the name
+    of the plot it follows.
+    """
 
     prompts: tuple[str, ...]
     text: str
     words: tuple[str, ...]
+    plot: str
+
+    @property
+    def novelty(self) -> str:
+        """What of it no story of training has: its template, a filler, both, or only the combination."""
+        new = {
+            "template": self.plot in HELD_OUT_PLOTS,
+            "filler": bool(HELD_OUT_FILLERS & set(re.findall(r"[\w-]+", self.text))),
+        }
+        return "both" if all(new.values()) else next((name for name, is_new in new.items() if is_new), "combination")
 
 
 def being(rng: random.Random, others: tuple[Being, ...] = ()) -> Being:
@@ -125,16 +140,16 @@ def being(rng: random.Random, others: tuple[Being, ...] = ()) -> Being:
     return Being(name, kind, rng.choice(ADJECTIVES), she)
 
 
-class Teller:
+class Slots:
     """Fills the slots of one story; `pick` chooses a way of saying a thing."""
 
     def __init__(self, rng: random.Random) -> None:
         self.rng = rng
         self.hero = being(rng)
         self.friend = being(rng, (self.hero,))
-        self.place = rng.choice(list(PLACES))
-        self.where, self.spot = PLACES[self.place]
-        self.colour = rng.choice(COLOURS)
+        self.place = rng.choice(list(SETTINGS))
+        self.where, self.spot = SETTINGS[self.place]
+        self.colour = rng.choice(COLOUR_WORDS)
         self.thing = rng.choice(OBJECTS)
         self.food = rng.choice(FOODS)
 
@@ -153,7 +168,7 @@ class Teller:
         )
 
     def day(self) -> str:
-        weather, time = self.rng.choice(WEATHER), self.rng.choice(TIMES)
+        weather, time = self.rng.choice(WEATHER), self.rng.choice(DAY_TIMES)
         return self.pick(f"One {weather} {time}", f"One {time}", f"On a {weather} {time}")
 
     def meets(self) -> str:
@@ -186,7 +201,7 @@ class Teller:
         )
 
 
-def lost(s: Teller) -> tuple[list[str], str, list[str]]:
+def lost(s: Slots) -> tuple[list[str], str, list[str]]:
     h, f, thing = s.hero, s.friend, f"{s.colour} {s.thing}"
     lines = [
         s.pick(f"{h.name} had {article(thing)} that {h.subject} loved very much.", f"More than anything, {h.name} loved {h.own} {thing}."),
@@ -204,7 +219,7 @@ def lost(s: Teller) -> tuple[list[str], str, list[str]]:
     return lines, "a friend makes every search shorter", [f"who lost {article(thing)}", f"and {article(f.kind)} and a lost {s.thing}"]
 
 
-def wish(s: Teller) -> tuple[list[str], str, list[str]]:
+def wish(s: Slots) -> tuple[list[str], str, list[str]]:
     h, f, thing = s.hero, s.friend, f"{s.colour} {s.thing}"
     work = s.pick("carry water", "sweep the yard", "pick apples", "mend the fence", "feed the hens", "stack the wood")
     lines = [
@@ -221,7 +236,7 @@ def wish(s: Teller) -> tuple[list[str], str, list[str]]:
     return lines, "what we work for is worth the most", [f"who wanted {article(thing)}", f"who worked for {article(s.thing)}"]
 
 
-def fear(s: Teller) -> tuple[list[str], str, list[str]]:
+def fear(s: Slots) -> tuple[list[str], str, list[str]]:
     h, f = s.hero, s.friend
     what = s.rng.choice(list(FEARS))
     deed, wisdom = FEARS[what]
@@ -239,7 +254,7 @@ def fear(s: Teller) -> tuple[list[str], str, list[str]]:
     return lines, wisdom, [f"who was afraid of {what}", "about being brave"]
 
 
-def sharing(s: Teller) -> tuple[list[str], str, list[str]]:
+def sharing(s: Slots) -> tuple[list[str], str, list[str]]:
     h, f = s.hero, s.friend
     lines = [
         s.pick(f"{h.name} had a big basket of {s.food}.", f"One autumn {h.name} gathered more {s.food} than anyone else."),
@@ -256,7 +271,7 @@ def sharing(s: Teller) -> tuple[list[str], str, list[str]]:
     return lines, "things taste better when they are shared", [f"who would not share the {s.food}", "about sharing", f"and a basket of {s.food}"]
 
 
-def rescue(s: Teller) -> tuple[list[str], str, list[str]]:
+def rescue(s: Slots) -> tuple[list[str], str, list[str]]:
     h, f, trap = s.hero, s.friend, s.rng.choice(TRAPS)
     lines = [
         f"{s.day()}, {h.name} heard a cry for help.",
@@ -273,7 +288,7 @@ def rescue(s: Teller) -> tuple[list[str], str, list[str]]:
     return lines, "even the small can be of great help", [f"who saved {article(f.kind)}", f"and {article(f.kind)} caught {trap}"]
 
 
-def contest(s: Teller) -> tuple[list[str], str, list[str]]:
+def contest(s: Slots) -> tuple[list[str], str, list[str]]:
     h, f = s.hero, s.friend
     name = s.rng.choice(list(CONTESTS))
     verb, question = CONTESTS[name]
@@ -291,7 +306,7 @@ def contest(s: Teller) -> tuple[list[str], str, list[str]]:
     return lines, "patience goes further than pride", [f"who won {article(name)}", f"and {article(f.kind)} in {article(name)}"]
 
 
-def confession(s: Teller) -> tuple[list[str], str, list[str]]:
+def confession(s: Slots) -> tuple[list[str], str, list[str]]:
     h, f, thing = s.hero, s.friend, f"{s.colour} {s.thing}"
     lines = [
         s.pick(f"{f.name} the {f.kind} had a beautiful {thing}.", f"In the house of {f.name} the {f.kind} there was {article(thing)}."),
@@ -308,7 +323,7 @@ def confession(s: Teller) -> tuple[list[str], str, list[str]]:
     return lines, "the truth is lighter than a lie", [f"who broke {article(thing)}", "about telling the truth"]
 
 
-def newcomer(s: Teller) -> tuple[list[str], str, list[str]]:
+def newcomer(s: Slots) -> tuple[list[str], str, list[str]]:
     h, f = s.hero, s.friend
     skill = s.pick("tell wonderful stories", "whistle like a bird", "mend anything", "make soup from almost nothing", "see in the dark", "count to a thousand")
     lines = [
@@ -324,7 +339,7 @@ def newcomer(s: Teller) -> tuple[list[str], str, list[str]]:
     return lines, "a hello costs nothing and can buy a friend", [f"and {article(f.kind)} who moved in", "about a new friend"]
 
 
-def quest(s: Teller) -> tuple[list[str], str, list[str]]:
+def quest(s: Slots) -> tuple[list[str], str, list[str]]:
     h, f, goal = s.hero, s.friend, s.rng.choice(QUESTS)
     lines = [
         s.pick(f"{h.name} wanted to know {goal}." if not goal.startswith("the") else f"{h.name} wanted to find {goal}.", f'"Tomorrow I will go and find {goal if goal.startswith("the") else "out " + goal}," said {h.name}.'),
@@ -341,7 +356,7 @@ def quest(s: Teller) -> tuple[list[str], str, list[str]]:
     return lines, "the road is as good as the place it leads to", [f"who wanted to find out {goal}" if not goal.startswith("the") else f"who looked for {goal}", f"and {article(f.kind)} on a long journey"]
 
 
-def building(s: Teller) -> tuple[list[str], str, list[str]]:
+def building(s: Slots) -> tuple[list[str], str, list[str]]:
     h, f = s.hero, s.friend
     what = s.rng.choice(list(BUILDS))
     material, purpose = BUILDS[what]
@@ -359,20 +374,34 @@ def building(s: Teller) -> tuple[list[str], str, list[str]]:
     return lines, "many hands make light work", [f"who built {what}", f"and {article(f.kind)} who built {what}"]
 
 
-PLOTS: tuple[Callable[[Teller], tuple[list[str], str, list[str]]], ...] = (
+PLOTS: tuple[Callable[[Slots], tuple[list[str], str, list[str]]], ...] = (
     lost, wish, fear, sharing, rescue, contest, confession, newcomer, quest, building,
 )  # fmt: skip
 
 
-def tale(rng: random.Random) -> Tale:
+# Kept from training: whole plots, and, apart from them, words that fill the slots of any plot.
+HELD_OUT_PLOTS = least((plot.__name__ for plot in PLOTS), 2, "plot")
+HELD_OUT_FILLERS = frozenset().union(
+    *(
+        least(words, count, name)
+        for name, words, count in (
+            ("animal", ANIMALS, 3), ("person", PEOPLE, 2), ("she", SHE, 1), ("he", HE, 1), ("object", OBJECTS, 2),
+            ("food", FOODS, 1), ("place", SETTINGS, 1),
+        )
+    )
+)  # fmt: skip
+
+
+def story(rng: random.Random) -> Story:
     """One story with the prompts it answers.
 
-    >>> t = tale(random.Random(1))
-    >>> all(word in t.text for word in t.words)
+    >>> one = story(random.Random(1))
+    >>> all(word in one.text for word in one.words)
     True
     """
-    s = Teller(rng)
-    lines, moral, asks = rng.choice(PLOTS)(s)
+    s = Slots(rng)
+    plot = rng.choice(PLOTS)
+    lines, moral, requests = plot(s)
     body = [s.opening(), *lines, s.ending(moral)]
     breaks = sorted(rng.sample(range(2, len(body)), 2))
     paragraphs = [body[: breaks[0]], body[breaks[0] : breaks[1]], body[breaks[1] :]]
@@ -386,6 +415,6 @@ def tale(rng: random.Random) -> Tale:
         f"{about} {article(h.kind)} named {h.name}",
         f"tell me {about} {article(h.trait)} {h.kind} {s.where}",
         f"{h.name} the {h.kind}",
-        *(f"{about} {article(h.kind)} {ask}" if not ask.startswith("about") else f"a story {ask} with {article(h.kind)}" for ask in asks),
+        *(f"{about} {article(h.kind)} {ask}" if not ask.startswith("about") else f"a story {ask} with {article(h.kind)}" for ask in requests),
     ]
-    return Tale(tuple(prompts), "\n".join(" ".join(p) for p in paragraphs), (h.kind, h.name))
+    return Story(tuple(prompts), "\n".join(" ".join(p) for p in paragraphs), (h.kind, h.name), plot.__name__)

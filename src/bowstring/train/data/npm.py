@@ -8,7 +8,7 @@ import tarfile
 from collections.abc import Container, Iterable, Iterator
 from pathlib import Path
 
-LARGEST = 1 << 28  # bytes of one file inside a package
+LARGEST_MEMBER = 1 << 28  # bytes of one file inside a package
 
 
 def archive_of(folder: Path, package: str, version: str) -> Path:
@@ -57,6 +57,6 @@ def member(archive: Path, name: str) -> object:
         FileNotFoundError: the package was not fetched.
         ValueError: the file is missing in it, or larger than any of these should be.
     """
-    for _, data in members(archive, {name}, LARGEST):
+    for _, data in members(archive, {name}, LARGEST_MEMBER):
         return json.loads(data)
     raise ValueError(f"{archive} has no file {name}; is it another package?")

@@ -8,7 +8,6 @@ about is known. Arrays are `(side, side, 3)` bytes. Rendering needs resvg-py, `p
 
 from __future__ import annotations
 
-import hashlib
 import io
 import random
 import re
@@ -20,22 +19,22 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from .npm import archive_of, download, member, members
+from .npm import archive_of, download, member
+from .splits import RULE, bucket
 
-STYLES = {  # name: (package, version, licence)
+STYLE_PACKAGES = {  # name: (package, version, licence)
     "noto": ("@iconify-json/noto", "1.2.9", "Apache-2.0"),
     "flat": ("@iconify-json/fluent-emoji-flat", "1.2.6", "MIT"),
     "fluent": ("@iconify-json/fluent-emoji", "1.2.7", "MIT"),
     "twemoji": ("@iconify-json/twemoji", "1.2.5", "CC-BY-4.0"),
 }
-JUDGES = {  # further sets that only the judge of pictures learns from
+JUDGE_PACKAGES = {  # what only the judge of pictures learns from; none is an edition of a set above
     "emojione": ("@iconify-json/emojione", "1.2.3", "CC-BY-4.0"),
     "streamline": ("@iconify-json/streamline-emojis", "1.2.4", "CC-BY-4.0"),
-    "noto-v1": ("@iconify-json/noto-v1", "1.2.5", "Apache-2.0"),
+    "fxemoji": ("@iconify-json/fxemoji", "1.2.2", "Apache-2.0"),
 }
-SOLIDS = ("@lobehub/fluent-emoji-3d", "1.1.0", "MIT")  # for the judge, too: images, not drawings
-NAMES = ("emojibase-data", "17.0.0", "MIT")
-COLOURS = {
+NAMES_PACKAGE = ("emojibase-data", "17.0.0", "MIT")
+TINTS = {
     "red": (214, 40, 40),
     "orange": (240, 130, 30),
     "yellow": (245, 205, 50),
@@ -46,24 +45,21 @@ COLOURS = {
     "brown": (130, 85, 50),
 }
 GROUNDS = {"": (255, 255, 255), "grey": (205, 205, 205), "sky": (190, 222, 245), "sand": (243, 228, 190)}
-SIZES = {"small": 0.24, "": 0.36, "big": 0.5}
+THING_SIZES = {"small": 0.24, "": 0.36, "big": 0.5}
 RELATIONS = {"left of": (-1, 0), "right of": (1, 0), "above": (0, -1), "below": (0, 1)}
-LARGEST_IMAGE = 1 << 21
-HELD_OUT = 15  # per cent of (concept, style) pairs
+TWINS = {"flat": "fluent"}  # styles whose drawings of one thing are nearly the same, by the style they follow
+PAIRS_HELD_OUT = 15  # per cent of (concept, style) pairs
 THINGS = {3, 4, 5, 6, 7}  # groups of animals, food, places, games and objects: what a scene is made of
 
 
 @dataclass(frozen=True)
 class Concept:
-    """A thing that all four styles draw: the icons' name, its label, words for it, and emojibase's group;
-    its code points in hexadecimal, "1f98a".
-    """
+    """A thing that all four styles draw: the icons' name, its label, words for it, and emojibase's group."""
 
     name: str
     label: str
     tags: tuple[str, ...]
     group: int = 7
-    code: str = ""
 
 
 @dataclass(frozen=True)
@@ -78,7 +74,7 @@ class Thing:
 
     @property
     def side(self) -> float:
-        return SIZES[self.size]
+        return THING_SIZES[self.size]
 
     def words(self) -> str:
         words = " ".join(word for word in (self.size, self.colour, self.concept.label) if word)
@@ -120,17 +116,28 @@ def slug(label: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", label.lower().replace("\u2019", "").replace("'", "")).strip("-")
 
 
-def is_held_out(concept: str, style: str) -> bool:
-    """Whether this pair is kept from training; the concept is then seen in other styles, and the style in
-    other concepts.
+def pair_held_out(concept: str, style: str) -> bool:
+    """Whether this pair is kept from training, with the pairs of all styles that draw it nearly the same; the
+    concept is then seen in other styles, and the style in other concepts.
     """
-    bucket = int.from_bytes(hashlib.sha256(f"{concept}|{style}".encode()).digest()[:4], "little") % 100
-    return bucket < HELD_OUT
+    return bucket(f"{concept}|{TWINS.get(style, style)}") < PAIRS_HELD_OUT
+
+
+def pair_unseen(concept: str, style: str, rule: int = RULE) -> bool:
+    """Whether a model that was trained under this rule of splitting has seen neither the pair nor a twin.
+
+    The first rule held every pair out for itself, so a pair counts only if it held all of its twins out.
+    """
+    if rule == RULE:
+        return pair_held_out(concept, style)
+    family = TWINS.get(style, style)
+    twins = [one for one in STYLE_PACKAGES if TWINS.get(one, one) == family]
+    return all(bucket(f"{concept}|{twin}") < PAIRS_HELD_OUT for twin in twins)
 
 
 def fetch(folder: Path) -> None:
     """Downloads the packages of icons and names that are missing in `folder`, as `npm.fetch` does."""
-    download(folder, (*STYLES.values(), *JUDGES.values(), SOLIDS, NAMES))
+    download(folder, (*STYLE_PACKAGES.values(), *JUDGE_PACKAGES.values(), NAMES_PACKAGE))
 
 
 @dataclass(frozen=True)
@@ -140,10 +147,10 @@ class Icons:
     drawings: Mapping[str, Mapping[str, str]]
 
     @classmethod
-    def load(cls, folder: Path, styles: Iterable[str] = STYLES) -> Icons:
+    def load(cls, folder: Path, styles: Iterable[str] = STYLE_PACKAGES) -> Icons:
         drawings: dict[str, dict[str, str]] = {}
         for style in styles:
-            package, version, _ = (STYLES | JUDGES)[style]
+            package, version, _ = (STYLE_PACKAGES | JUDGE_PACKAGES)[style]
             data = member(archive_of(folder, package, version), "icons.json")
             assert isinstance(data, dict)
             side = data.get("width", 16)
@@ -153,35 +160,15 @@ class Icons:
 
     def concepts(self, names: Sequence[Mapping[str, object]]) -> list[Concept]:
         """Everything that all styles draw and `names` (emojibase's compact list) tells the words of."""
-        common = set.intersection(*(set(self.drawings[style]) for style in STYLES))
+        common = set.intersection(*(set(self.drawings[style]) for style in STYLE_PACKAGES))
         out = []
         for row in names:
             label, tags = str(row["label"]), row.get("tags") or ()
             if (name := slug(label)) in common:
                 assert isinstance(tags, Sequence)
-                group, code = int(str(row.get("group", 8))), str(row.get("hexcode", "")).lower()
-                out.append(Concept(name, label.lower(), tuple(map(str, tags)), group, code))
+                group = int(str(row.get("group", 8)))
+                out.append(Concept(name, label.lower(), tuple(map(str, tags)), group))
         return out
-
-
-def solids(folder: Path, concepts: Iterable[Concept], side: int = 256) -> dict[str, Image.Image]:
-    """Three-dimensional images of those concepts that have one, by name, `side` pixels wide, transparent.
-
-    Raises:
-        FileNotFoundError: the package was not fetched.
-        ValueError: an image is larger than any of these should be.
-    """
-    wanted = {
-        f"assets/{concept.code.removesuffix('-fe0f')}{variant}.webp": concept.name
-        for concept in concepts
-        if concept.code
-        for variant in ("", "-fe0f")
-    }
-    out = {}
-    for name, data in members(archive_of(folder, *SOLIDS[:2]), wanted, LARGEST_IMAGE):
-        image = Image.open(io.BytesIO(data), formats=["WEBP"]).convert("RGBA")
-        out[wanted[name]] = image.resize((side, side), Image.Resampling.LANCZOS)
-    return out
 
 
 @lru_cache(maxsize=4096)
@@ -197,14 +184,14 @@ def tinted(icon: Image.Image, colour: str) -> Image.Image:
     """The icon in shades of one colour: darkest to the colour's own dark, lightest to nearly white."""
     pixels = np.asarray(icon).astype(np.float32)
     light = (pixels[..., :3] @ np.array([0.299, 0.587, 0.114], np.float32) / 255)[..., None]
-    tone = np.array(COLOURS[colour], np.float32)
+    tone = np.array(TINTS[colour], np.float32)
     shaded = np.where(light < 0.6, tone * (0.35 + light / 0.6 * 0.65), tone + (245 - tone) * (light - 0.6))
     return Image.fromarray(
         np.concatenate([shaded, pixels[..., 3:]], -1).clip(0, 255).astype(np.uint8), "RGBA"
     )
 
 
-def drawn(scene: Scene, icons: Icons, side: int) -> np.ndarray:
+def scene_picture(scene: Scene, icons: Icons, side: int) -> np.ndarray:
     """The picture of a scene, `(side, side, 3)` bytes."""
     canvas = Image.new("RGBA", (side, side), (*GROUNDS[scene.ground], 255))
     for thing in scene.things:
@@ -215,7 +202,7 @@ def drawn(scene: Scene, icons: Icons, side: int) -> np.ndarray:
     return np.asarray(canvas.convert("RGB"))
 
 
-def alone(concept: Concept, icons: Icons, style: str, side: int) -> np.ndarray:
+def icon_picture(concept: Concept, icons: Icons, style: str, side: int) -> np.ndarray:
     """One icon on white with a small margin, `(side, side, 3)` bytes."""
     wide = round(0.92 * side)
     canvas = Image.new("RGBA", (side, side), (255, 255, 255, 255))
@@ -223,7 +210,7 @@ def alone(concept: Concept, icons: Icons, style: str, side: int) -> np.ndarray:
     return np.asarray(canvas.convert("RGB"))
 
 
-def turned(concept: Concept, icons: Icons, style: str, side: int, number: int) -> np.ndarray:
+def icon_view(concept: Concept, icons: Icons, style: str, side: int, number: int) -> np.ndarray:
     """One icon seen otherwise, `(side, side, 3)` bytes: turned a little, smaller, somewhere else, and every
     other one in a mirror.
     """
@@ -245,8 +232,8 @@ def compose(rng: random.Random, concepts: Sequence[Concept], style: str) -> Scen
         things: list[Thing] = []
         for concept in chosen:
             size = rng.choice(("small", "", "", "big")) if len(chosen) < 3 else rng.choice(("small", ""))
-            half = SIZES[size] / 2
-            colour = rng.choice(("", "", *COLOURS))
+            half = THING_SIZES[size] / 2
+            colour = rng.choice(("", "", *TINTS))
             x, y = (rng.uniform(half, 1 - half) for _ in range(2))
             things.append(Thing(concept, colour, size, x, y))
         if all(clear(a, b) for i, a in enumerate(things) for b in things[:i]):
@@ -268,12 +255,12 @@ def scenes(
     """
     for i in range(count):
         rng = random.Random(f"scene-{seed}-{i}-{held_out}")
-        style = rng.choice([*STYLES])
-        allowed = [c for c in concepts if c.group in THINGS and is_held_out(c.name, style) == held_out]
+        style = rng.choice([*STYLE_PACKAGES])
+        allowed = [c for c in concepts if c.group in THINGS and pair_held_out(c.name, style) == held_out]
         yield compose(rng, allowed, style)
 
 
-def captions(concept: Concept, rng: random.Random) -> str:
+def icon_caption(concept: Concept, rng: random.Random) -> str:
     """One way to ask for an icon: its label, with or without an article, or with a keyword."""
     label = concept.label
     ways = [label, f"{'an' if label[0] in 'aeiou' else 'a'} {label}", f"a picture of {label}"]
@@ -282,9 +269,9 @@ def captions(concept: Concept, rng: random.Random) -> str:
     return rng.choice(ways)
 
 
-def load(folder: Path, styles: Iterable[str] = STYLES) -> tuple[Icons, list[Concept]]:
+def load_icons(folder: Path, styles: Iterable[str] = STYLE_PACKAGES) -> tuple[Icons, list[Concept]]:
     """Icons and concepts of the packages in `folder`."""
     icons = Icons.load(folder, styles)
-    names = member(archive_of(folder, NAMES[0], NAMES[1]), "en/compact.json")
+    names = member(archive_of(folder, NAMES_PACKAGE[0], NAMES_PACKAGE[1]), "en/compact.json")
     assert isinstance(names, list)
     return icons, icons.concepts(names)

@@ -9,12 +9,24 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
+from .splits import least
+
 
 @dataclass(frozen=True)
 class Snippet:
+    """A function, the sentence that asks for it, its check, its template, and the fillers of the template."""
+
     prompt: str
     source: str
     check: str
+    template: str
+    fillers: frozenset[str] = frozenset()
+
+    @property
+    def novelty(self) -> str:
+        """What of it no snippet of training has: its template, a filler, both, or only the combination."""
+        new = {"template": self.template in HELD_OUT_TEMPLATES, "filler": bool(self.fillers & HELD_OUT_WORDS)}
+        return "both" if all(new.values()) else next((name for name, is_new in new.items() if is_new), "combination")
 
 
 PREDICATES = {  # words -> (condition on x, wording of the function's name)
@@ -124,6 +136,16 @@ LIST = (
     ("check whether a list is sorted", "is_sorted", "{xs}", "return all(a <= b for a, b in zip({xs}, {xs}[1:]))", "f([1, 2]) and not f([2, 1])"),
     ("return the last item of a list", "last", "{xs}", "return {xs}[-1]", "f([1, 2]) == 2"),
 )
+ACTIONS = {  # what a composed function does, and the template it belongs to: twins are one
+    "count": "count",
+    "keep": "filter",
+    "remove": "filter",
+    "map": "map",
+    "map_filter": "map and filter",
+    "first": "first",
+    "any": "quantifier",
+    "all": "quantifier",
+}
 
 
 def indented(body: str) -> str:
@@ -136,7 +158,7 @@ def fixed(rng: random.Random) -> Snippet:
     if "{" in body + arguments:
         words = {"xs": rng.choice(ITEMS["numbers"]), "x": rng.choice(("item", "value", "x"))}
         arguments, body = arguments.format(**words), body.format(**words)
-    return Snippet(prompt, f"def {name}({arguments}):\n{indented(body)}", check.replace("f(", f"{name}("))
+    return Snippet(prompt, f"def {name}({arguments}):\n{indented(body)}", check.replace("f(", f"{name}("), template=prompt)
 
 
 def composed(rng: random.Random) -> Snippet:
@@ -149,7 +171,7 @@ def composed(rng: random.Random) -> Snippet:
     condition, value = condition.format(x=x), value.format(x=x)
     short, sample = adjective.replace("-", "_"), SAMPLE[kind]
     loop = rng.random() < 0.4
-    action = rng.choice(("count", "keep", "remove", "map", "map_filter", "first", "any", "all"))
+    action = rng.choice([*ACTIONS])
     if action == "count":
         prompt, name = f"count the {adjective} {kind} in a list", f"count_{short}"
         oracle = f"sum(1 for {x} in {sample} if {condition})"
@@ -178,7 +200,20 @@ def composed(rng: random.Random) -> Snippet:
         prompt = f"check whether {'any' if action == 'any' else 'every'} {kind[:-1]} in a list is {adjective}"
         name, oracle = f"{action}_{short}", f"{action}({condition} for {x} in {sample})"
         body = f"return {action}({condition} for {x} in {xs})"
-    return Snippet(prompt, f"def {name}({xs}):\n{indented(body)}", f"{name}({sample}) == {oracle}")
+    fillers = frozenset(word for word in (adjective, noun) if word in prompt)
+    return Snippet(prompt, f"def {name}({xs}):\n{indented(body)}", f"{name}({sample}) == {oracle}", ACTIONS[action], fillers)
+
+
+# Kept from training: whole templates, and, apart from them, words that fill the slots of composed ones.
+FIXED = sorted({row[0] for row in (*STRING, *MATH, *LIST)})
+HELD_OUT_TEMPLATES = least(FIXED, 6, "fixed function") | least(ACTIONS.values(), 1, "composed function")
+HELD_OUT_WORDS = frozenset().union(
+    *(
+        least(table[kind], 1, f"{name} of {kind}")
+        for name, table in (("predicate", PREDICATES), ("map", MAPS))
+        for kind in table
+    )
+)
 
 
 def snippet(rng: random.Random) -> Snippet:

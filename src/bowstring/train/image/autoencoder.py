@@ -143,7 +143,7 @@ def scale_tokens(codec: ImageCodec, pixels: np.ndarray, index: np.ndarray) -> No
 def train_codec(data: Path, out: Path) -> None:
     """`bowstring train image-codec`: draws the gallery if need be, trains, writes `out/model`."""
     console, codec, recipe = Console(), None, CodecRecipe()
-    pictures = gallery.build(data, data.parent / "gallery")
+    pictures = gallery.build_gallery(data, data.parent / "gallery")
     pixels = gallery.pixels_of(data.parent / "gallery")
     held_out = np.array([picture.held_out for picture in pictures])
     (train,), (valid,) = np.nonzero(~held_out), np.nonzero(held_out)

@@ -20,7 +20,7 @@ from ...image.sampling import UNASKED, caption_tokens, places_after, read_captio
 from ...nn.network import UnifiedScoreNetwork
 from ...text.tokenizer import TextCodec
 from ..data.gallery import LEARNED, Picture, painted, plan, views
-from ..data.pictures import load
+from ..data.pictures import load_icons
 from ..loop import Source, draw, logit_normal, noised
 from .autoencoder import as_pixels
 
@@ -52,7 +52,7 @@ def build_tokens(source: Path, out: Path, codec: ImageCodec | None) -> tuple[lis
     Raises:
         FileNotFoundError: they do not, and there is no codec to make them.
     """
-    _, concepts = load(source)
+    _, concepts = load_icons(source)
     pictures, path = plan(concepts, SCENES, HELD_OUT_SCENES, LEARNED), out / "tokens.safetensors"
     pictures += views(pictures, VIEWS)
     if path.exists() and len(tokens := load_file(path)["tokens"]) == len(pictures):
