@@ -73,15 +73,16 @@ impl Packed<'_> {
 
 /// INT8 activations of several rows, padded with zeros to whole groups.
 ///
-/// `sums` has two halves per group: the inputs whose place in their quadruple is 0 or 1, and 2 or 3. That is how
-/// a byte multiply-add with 16-bit lanes splits them.
+/// `sums` has four numbers per group, because the kernels split a group in two ways: the first 32 inputs and the
+/// others (a run of 4-bit codes), and in each those whose place in their quadruple is 0 or 1, and 2 or 3 (a byte
+/// multiply-add with 16-bit lanes). Vectors only grow: what lies behind `rows` is of an earlier, larger call.
 #[derive(Default)]
 pub struct Activations {
     pub rows: usize,
     pub width: usize,
     pub values: Vec<i8>,
     pub scales: Vec<f32>,
-    pub sums: Vec<[i16; 2]>,
+    pub sums: Vec<[i16; 4]>,
 }
 
 impl Activations {
@@ -96,7 +97,7 @@ impl Activations {
             self.scales.resize(rows, 0.0);
         }
         if self.sums.len() < rows * width / GROUP {
-            self.sums.resize(rows * width / GROUP, [0; 2]);
+            self.sums.resize(rows * width / GROUP, [0; 4]);
         }
         RowsOf {
             width,
@@ -129,7 +130,7 @@ pub struct RowsOf {
     width: usize,
     values: Shared<i8>,
     scales: Shared<f32>,
-    sums: Shared<[i16; 2]>,
+    sums: Shared<[i16; 4]>,
 }
 
 impl RowsOf {
@@ -169,13 +170,20 @@ impl RowsOf {
         }
         values[x.len()..].fill(0);
         for (group, sums) in values.as_chunks::<GROUP>().0.iter().zip(sums) {
-            let mut lanes = [0i16; 4];
-            for four in group.as_chunks::<4>().0 {
-                for i in 0..4 {
-                    lanes[i] += four[i] as i16;
+            for (half, sums) in group
+                .as_chunks::<{ GROUP / 2 }>()
+                .0
+                .iter()
+                .zip(sums.as_chunks_mut::<2>().0)
+            {
+                let mut lanes = [0i16; 4];
+                for four in half.as_chunks::<4>().0 {
+                    for i in 0..4 {
+                        lanes[i] += four[i] as i16;
+                    }
                 }
+                *sums = [lanes[0] + lanes[1], lanes[2] + lanes[3]];
             }
-            *sums = [lanes[0] + lanes[1], lanes[2] + lanes[3]];
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Worker threads that stay: a call wakes them and does its own share, no thread is ever started per call.
 
 use std::ops::Range;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Condvar, Mutex, OnceLock};
+use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
+use std::sync::{Condvar, Mutex};
 
 /// A slice that several tasks write in different places.
 pub struct Shared<T> {
@@ -40,6 +40,7 @@ struct Board {
 }
 
 struct Pool {
+    process: u32,
     board: Mutex<Board>,
     posted: Condvar,
     round: AtomicUsize,
@@ -49,7 +50,7 @@ struct Pool {
 }
 
 static WANTED: AtomicUsize = AtomicUsize::new(0);
-static POOL: OnceLock<Pool> = OnceLock::new();
+static POOL: AtomicPtr<Pool> = AtomicPtr::new(std::ptr::null_mut());
 const SPINS: usize = 20_000;
 
 /// Threads that a call may use, its own included.
@@ -64,22 +65,45 @@ pub fn set_threads(count: usize) {
     WANTED.store(count, Ordering::Relaxed);
 }
 
-fn pool() -> &'static Pool {
-    POOL.get_or_init(|| Pool {
-        board: Mutex::new(Board {
-            task: None,
-            round: 0,
-        }),
-        posted: Condvar::new(),
-        round: AtomicUsize::new(0),
-        busy: AtomicUsize::new(0),
-        workers: AtomicUsize::new(0),
-        entry: Mutex::new(()),
-    })
+impl Pool {
+    fn new(process: u32) -> Self {
+        Self {
+            process,
+            board: Mutex::new(Board {
+                task: None,
+                round: 0,
+            }),
+            posted: Condvar::new(),
+            round: AtomicUsize::new(0),
+            busy: AtomicUsize::new(0),
+            workers: AtomicUsize::new(0),
+            entry: Mutex::new(()),
+        }
+    }
 }
 
-fn work(number: usize, mut seen: usize) {
-    let pool = pool();
+/// The pool of this process. A forked child inherits the memory of its parent's pool, but none of its threads, and
+/// perhaps locks that nobody will ever open: it leaves that one alone and has its own.
+fn pool() -> &'static Pool {
+    let process = std::process::id();
+    loop {
+        let found = POOL.load(Ordering::Acquire);
+        // SAFETY: pools are leaked, so a pointer that was stored stays valid.
+        if let Some(pool) = unsafe { found.as_ref() }
+            && pool.process == process
+        {
+            return pool;
+        }
+        let fresh = Box::into_raw(Box::new(Pool::new(process)));
+        let won = POOL.compare_exchange(found, fresh, Ordering::AcqRel, Ordering::Acquire);
+        if won.is_err() {
+            // SAFETY: nobody else has seen it.
+            drop(unsafe { Box::from_raw(fresh) });
+        }
+    }
+}
+
+fn work(pool: &Pool, number: usize, mut seen: usize) {
     loop {
         for _ in 0..SPINS {
             if pool.round.load(Ordering::Acquire) != seen {
@@ -111,7 +135,7 @@ fn run(count: usize, task: &Task<'_>) {
         let seen = pool.round.load(Ordering::Relaxed);
         std::thread::Builder::new()
             .name(format!("bowstring-{number}"))
-            .spawn(move || work(number, seen))
+            .spawn(move || work(pool, number, seen))
             .unwrap();
     }
     let only = |number: usize| {

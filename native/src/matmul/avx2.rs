@@ -21,10 +21,14 @@ pub fn matmul(
     blocks: Range<usize>,
 ) {
     let z = zero(w.bits) as i16;
-    let starts: Vec<[i16; 2]> = x
-        .sums
+    let starts: Vec<[i16; 2]> = x.sums[..x.rows * w.groups()]
         .iter()
-        .map(|s| [s[0].wrapping_mul(-z), s[1].wrapping_mul(-z)])
+        .map(|s| {
+            [
+                (s[0] + s[2]).wrapping_mul(-z),
+                (s[1] + s[3]).wrapping_mul(-z),
+            ]
+        })
         .collect();
     let job = Job {
         w,

@@ -19,13 +19,11 @@ pub fn matmul(
     out: &Shared<f32>,
     blocks: Range<usize>,
 ) {
-    let starts = starts(x, w.bits);
     let job = Job {
         w,
         x,
         epilogue,
         out,
-        starts: &starts,
     };
     let mut block = blocks.start;
     while block < blocks.end {
@@ -56,19 +54,15 @@ pub fn matmul(
     }
 }
 
-/// Where each sum starts, per row and run of inputs: a run is a group (2 bits) or half of one (4 bits).
-fn starts(x: &Activations, bits: usize) -> Vec<i32> {
-    if bits == 2 {
-        return x
-            .sums
-            .iter()
-            .map(|[low, high]| -zero(2) * (*low as i32 + *high as i32))
-            .collect();
+/// Minus zero times the sum of a run of inputs: a group (2 bits) or half of one (4 bits).
+#[inline(always)]
+fn start<const BITS: usize>(sums: &[i16; 4], run: usize) -> i32 {
+    let half = |h: usize| sums[2 * h] as i32 + sums[2 * h + 1] as i32;
+    if BITS == 2 {
+        -zero(2) * (half(0) + half(1))
+    } else {
+        -zero(4) * half(run)
     }
-    let halves = x.values.chunks_exact(GROUP / 2);
-    halves
-        .map(|half| -zero(4) * half.iter().map(|&v| v as i32).sum::<i32>())
-        .collect()
 }
 
 struct Job<'a> {
@@ -76,7 +70,6 @@ struct Job<'a> {
     x: &'a Activations,
     epilogue: &'a Epilogue<'a>,
     out: &'a Shared<f32>,
-    starts: &'a [i32],
 }
 
 impl Job<'_> {
@@ -105,7 +98,7 @@ impl Job<'_> {
             self.w.lines[block * groups * group_bytes..][..C * groups * group_bytes].as_ptr();
         let scales = self.w.group_scales[block * groups * BLOCK..][..C * groups * BLOCK].as_ptr();
         let values = self.x.values[m * width..][..R * width].as_ptr();
-        let starts = self.starts[m * groups * runs..][..R * groups * runs].as_ptr();
+        let sums_of = self.x.sums[m * groups..][..R * groups].as_ptr();
         let mut totals = [[_mm512_setzero_si512(); C]; R];
         // SAFETY: all offsets are below the lengths taken above.
         unsafe {
@@ -119,7 +112,8 @@ impl Job<'_> {
                 for run in 0..runs {
                     let mut sums = [[_mm512_setzero_si512(); C]; R];
                     for r in 0..R {
-                        let start = _mm512_set1_epi32(*starts.add((r * groups + g) * runs + run));
+                        let start =
+                            _mm512_set1_epi32(start::<BITS>(&*sums_of.add(r * groups + g), run));
                         sums[r] = [start; C];
                     }
                     for line in 0..run_lines {
