@@ -45,7 +45,7 @@ def denoising(engine: ArrowEngine, prompt: str = "fox", steps: int = 16) -> None
     shown = [frames[i] for i in np.linspace(0, len(frames) - 1, 8).round().astype(int)]
     strip = Image.new("RGB", (CELL * 8, CELL), "white")
     for i, frame in enumerate(shown):
-        strip.paste(small(engine.painter.picture(frame.expected)), (i * CELL, 0))
+        strip.paste(small(engine.image_pipeline.picture(frame.expected)), (i * CELL, 0))
     strip.quantize(160).save(HERE / "denoising.png", optimize=True)
 
 

@@ -9,7 +9,7 @@ import torch
 
 from bowstring.nn.config import NetworkConfig
 from bowstring.nn.network import UnifiedScoreNetwork
-from bowstring.text.tokenizer import TextCodec
+from bowstring.text.tokenizer import TextTokenizer
 from bowstring.text.weights import save_model
 from bowstring.train.data.grammar import story
 from bowstring.train.data.snippets import snippet
@@ -22,7 +22,7 @@ def codec():
     texts = [story(random.Random(i)).text for i in range(60)] + [
         snippet(random.Random(i)).source for i in range(60)
     ]
-    return TextCodec.train(texts, 512)
+    return TextTokenizer.train(texts, 512)
 
 
 def build_network(vocab=512, modalities=("text",), **sizes):

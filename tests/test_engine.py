@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bowstring.engine import ArrowEngine
-from bowstring.text.pipeline import Frame, Result
+from bowstring.text.pipeline import TextFrame, TextResult
 from bowstring.text.tokenizer import MASK
 
 
@@ -27,7 +27,7 @@ def test_a_result_says_how_it_was_made(engine):
 
 def test_a_stream_ends_with_its_result(engine):
     *frames, result = engine.stream("a fox", max_tokens=16)
-    assert all(isinstance(frame, Frame) for frame in frames) and isinstance(result, Result)
+    assert all(isinstance(frame, TextFrame) for frame in frames) and isinstance(result, TextResult)
     assert [frame.share for frame in frames] == sorted(frame.share for frame in frames)
     assert result.tokens == engine.generate("a fox", max_tokens=16).tokens
 

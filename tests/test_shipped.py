@@ -52,10 +52,10 @@ def test_it_speaks_every_word_and_moves_its_lips(engine):
 def test_its_vocoder_has_learned(engine):
     """The postfilter quietens what is too loud in pauses: more than it changes what is loud."""
     made = engine.say("My boat is blue.", steps=4)
-    vocoder = engine.narrator.vocoder
+    vocoder = engine.speech_pipeline.vocoder
     assert vocoder.postfilter is not None
     plain = ArrowEngine.load("multimodal")
-    plain.narrator.vocoder = Vocoder()
+    plain.speech_pipeline.vocoder = Vocoder()
     bare = plain.say("My boat is blue.", steps=4)
     assert len(bare.audio) == len(made.audio)
     loud = np.abs(bare.audio) > np.quantile(np.abs(bare.audio), 0.9)

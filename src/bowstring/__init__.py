@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from .fields.model import FieldModel
     from .fields.sampling import MultiScaleGenerator
     from .image.pipeline import ImageResult
-    from .joint.pipeline import Conversation
+    from .joint.pipeline import JointResult
     from .nn.network import UnifiedScoreNetwork
     from .speech.pipeline import SpeechResult
-    from .text.pipeline import Frame, Result
+    from .text.pipeline import TextFrame, TextResult
     from .weights.quant.arrowquant import ArrowQuant
     from .weights.quant.packed import QuantLinear
 
@@ -29,14 +29,14 @@ _WHERE = {
     "ArrowEngine": "engine",
     "ArrowQuant": "weights.quant.arrowquant",
     "BoltzmannSampler": "energy.mcmc.sampler",
-    "Conversation": "joint.pipeline",
+    "JointResult": "joint.pipeline",
     "EnergyPotential": "energy.potential",
     "FieldModel": "fields.model",
-    "Frame": "text.pipeline",
+    "TextFrame": "text.pipeline",
     "ImageResult": "image.pipeline",
     "MultiScaleGenerator": "fields.sampling",
     "QuantLinear": "weights.quant.packed",
-    "Result": "text.pipeline",
+    "TextResult": "text.pipeline",
     "SpeechResult": "speech.pipeline",
     "UnifiedScoreNetwork": "nn.network",
     "render_avatar": "face.draw",
@@ -45,15 +45,15 @@ __all__ = [
     "ArrowEngine",
     "ArrowQuant",
     "BoltzmannSampler",
-    "Conversation",
     "EnergyPotential",
     "FieldModel",
-    "Frame",
     "ImageResult",
+    "JointResult",
     "MultiScaleGenerator",
     "QuantLinear",
-    "Result",
     "SpeechResult",
+    "TextFrame",
+    "TextResult",
     "UnifiedScoreNetwork",
     "__version__",
     "render_avatar",

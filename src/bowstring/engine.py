@@ -1,4 +1,4 @@
-"""ArrowEngine: the one object that knows the network, its codec and how each modality is made."""
+"""ArrowEngine: the one object that knows the network, its tokenizer and how each modality is made."""
 
 from __future__ import annotations
 
@@ -12,19 +12,28 @@ import torch
 
 from .face.draw import render_avatar
 from .face.weights import load_face
-from .image.pipeline import ImageFrame, ImageResult, Painter
+from .image.pipeline import ImageFrame, ImagePipeline, ImageResult
 from .image.sampling import caption_tokens
-from .image.weights import load_codec
-from .joint.pipeline import Conversation, Converser
+from .image.weights import load_autoencoder
+from .joint.pipeline import JointPipeline, JointResult
 from .nn.network import UnifiedScoreNetwork
-from .speech.baseline import Coder
+from .speech.baseline import ResidualCoder
 from .speech.g2p import G2P
-from .speech.pipeline import Narrator, SpeechFrame, SpeechResult
+from .speech.pipeline import SpeechFrame, SpeechPipeline, SpeechResult
 from .speech.vocoder import Vocoder
 from .speech.weights import load_speech
-from .text.pipeline import ABOUT, Frame, Result, Writer, as_story, string, whole, whole_sentences
-from .text.sampling import padded
-from .text.tokenizer import TextCodec
+from .text.pipeline import (
+    ABOUT,
+    TextFrame,
+    TextPipeline,
+    TextResult,
+    as_story,
+    string,
+    whole,
+    whole_sentences,
+)
+from .text.sampling import pad_left
+from .text.tokenizer import TextTokenizer
 from .text.weights import load_model
 from .weights.folder import Metadata
 from .weights.quant.packed import matrices
@@ -43,19 +52,23 @@ class ArrowEngine:
     """
 
     def __init__(
-        self, network: UnifiedScoreNetwork, codec: TextCodec, metadata: Metadata, folder: Path | None = None
+        self,
+        network: UnifiedScoreNetwork,
+        tokenizer: TextTokenizer,
+        metadata: Metadata,
+        folder: Path | None = None,
     ) -> None:
         """`folder` is where the codecs of other modalities lie; text needs none."""
-        self.network, self.codec, self.metadata, self.folder = network, codec, metadata, folder
+        self.network, self.tokenizer, self.metadata, self.folder = network, tokenizer, metadata, folder
 
     @classmethod
     def load(cls, folder: Path | str | None = None) -> ArrowEngine:
         """The model in `folder`, one that ships with the package by its name, or the default one."""
         place = model_folder(folder)
-        network, codec, metadata = load_model(place)
+        network, tokenizer, metadata = load_model(place)
         if matrices(network):
             torch.set_num_threads(1)  # its threads and the kernels' would wait for each other's cores
-        return cls(network, codec, metadata, place)
+        return cls(network, tokenizer, metadata, place)
 
     def encode(self, text: str | Sequence[str]) -> np.ndarray:
         """Unit vectors that stand for texts, `(d,)` for a string and `(n, d)` for several: mean hidden
@@ -67,15 +80,15 @@ class ArrowEngine:
         texts = [text] if isinstance(text, str) else list(text)
         if not texts:
             raise ValueError("there are no texts to encode; give a string or a list of strings")
-        rows = [self.writer.tokens(one, "text to encode")[: self.metadata.context] for one in texts]
-        tokens, valid = padded(rows)
+        rows = [self.text_pipeline.tokens(one, "text to encode")[: self.metadata.context] for one in texts]
+        tokens, valid = pad_left(rows)
         with torch.no_grad():
             hidden, _ = self.network.prefill(tokens, (valid.cumsum(1) - 1).clamp(min=0).float(), valid)
         mean = (hidden * valid[..., None]).sum(1) / valid.sum(1, keepdim=True)
         unit = torch.nn.functional.normalize(mean, dim=-1).numpy()
         return unit[0] if isinstance(text, str) else unit
 
-    def generate(self, prompt: str, mode: str = "diffusion", kind: str = "text", **how: Any) -> Result:
+    def generate(self, prompt: str, mode: str = "diffusion", kind: str = "text", **how: Any) -> TextResult:
         """Writes what the prompt asks for.
 
         Args:
@@ -91,14 +104,14 @@ class ArrowEngine:
 
     def stream(
         self, prompt: str, mode: str = "diffusion", kind: str = "text", **how: Any
-    ) -> Iterator[Frame | Result]:
-        """As `generate`, but yields a `Frame` after each step and the `Result` at the end."""
-        return self.writer.stream(prompt, mode, kind, **how)
+    ) -> Iterator[TextFrame | TextResult]:
+        """As `generate`, but yields a `TextFrame` after each step and the `TextResult` at the end."""
+        return self.text_pipeline.stream(prompt, mode, kind, **how)
 
     @cached_property
-    def writer(self) -> Writer:
+    def text_pipeline(self) -> TextPipeline:
         """The part that writes."""
-        return Writer(self.network, self.codec, self.metadata.context)
+        return TextPipeline(self.network, self.tokenizer, self.metadata.context)
 
     def infill(
         self,
@@ -109,7 +122,7 @@ class ArrowEngine:
         kind: str | None = None,
         prompt: str = "",
         **how: Any,
-    ) -> Result:
+    ) -> TextResult:
         """Writes the middle between `prefix` and `suffix`, which stay as they are to the last character.
 
         Args:
@@ -118,7 +131,7 @@ class ArrowEngine:
             prompt: what the whole is about.
             how: fields of `Sampling`.
         """
-        return self.writer.infill(prefix, suffix, length, mode, kind, prompt, **how)
+        return self.text_pipeline.infill(prefix, suffix, length, mode, kind, prompt, **how)
 
     def diffuse(
         self,
@@ -128,7 +141,7 @@ class ArrowEngine:
         guidance_scale: float | None = None,
         memory_guided: bool = False,  # noqa: FBT001
         **how: Any,
-    ) -> Result | ImageResult | SpeechResult | Conversation:
+    ) -> TextResult | ImageResult | SpeechResult | JointResult:
         """Diffusion of any modality this model has: text goes on from the prompt, a picture shows it, speech
         says it, an avatar says it with a face.
 
@@ -165,7 +178,7 @@ class ArrowEngine:
         Args:
             how: `style` (noto, flat, fluent, twemoji; none leaves it to the network), `start` (a picture to
                 begin from) with `strength` (0..1, how much of it is made new), or with `mask` (true where it
-                is painted anew; the rest is kept to the bit), and fields of `Painting`.
+                is painted anew; the rest is kept to the bit), and fields of `ImageSampling`.
 
         Raises:
             TypeError: an unknown option. ValueError: a value out of range, or a model without pictures.
@@ -177,21 +190,21 @@ class ArrowEngine:
     def image_stream(self, prompt: str, **how: Any) -> Iterator[ImageFrame | ImageResult]:
         """As `image`, but yields an `ImageFrame` after each step and the `ImageResult` at the end."""
         self._has("image")
-        self.writer.prompt(prompt, "text")
-        return self.painter.stream(prompt, **how)
+        self.text_pipeline.prompt(prompt, "text")
+        return self.image_pipeline.stream(prompt, **how)
 
     @cached_property
-    def painter(self) -> Painter:
-        """The part that paints; its codec is read when it is first needed."""
+    def image_pipeline(self) -> ImagePipeline:
+        """The part that paints; its autoencoder is read when it is first needed."""
         assert self.folder is not None
-        return Painter(self.network, self.codec, load_codec(self.folder / "image.parquet"))
+        return ImagePipeline(self.network, self.tokenizer, load_autoencoder(self.folder / "image.parquet"))
 
     def say(self, text: str, voice: np.ndarray | None = None, **how: Any) -> SpeechResult:
         """Speaks a text.
 
         Args:
             voice: a recording `(s,)` at 24 kHz whose voice is matched, about 5 s; None is the model's own.
-            how: fields of `Speaking`: steps, speed, temperature, seed.
+            how: fields of `SpeechSampling`: steps, speed, temperature, seed.
 
         Raises:
             TypeError: an unknown option. ValueError: nothing to say, a recording without speech, a value out
@@ -206,8 +219,8 @@ class ArrowEngine:
     ) -> Iterator[SpeechFrame | SpeechResult]:
         """As `say`, but yields every part of the text as soon as it can be heard, then the whole."""
         self._has("audio")
-        matched = None if voice is None else self.narrator.voice_in(voice)
-        return self.narrator.stream(string(text, "the text"), matched, **how)
+        matched = None if voice is None else self.speech_pipeline.voice_in(voice)
+        return self.speech_pipeline.stream(string(text, "the text"), matched, **how)
 
     def converse(
         self,
@@ -217,7 +230,7 @@ class ArrowEngine:
         picture: bool = True,
         style: str = "",
         **how: Any,
-    ) -> Conversation:
+    ) -> JointResult:
         """Answers with text, speech, a face and a picture, on one clock.
 
         The text comes first, a story if a thing is named; speech, face and picture are then made together,
@@ -234,7 +247,7 @@ class ArrowEngine:
             speech or face.
         """
         *_, result = self.converse_stream(prompt, text, picture=picture, style=style, **how)
-        assert isinstance(result, Conversation)
+        assert isinstance(result, JointResult)
         return result
 
     def converse_stream(
@@ -247,7 +260,7 @@ class ArrowEngine:
         max_tokens: int = 48,
         voice: np.ndarray | None = None,
         **how: Any,
-    ) -> Iterator[Frame | Result | ImageFrame | Conversation]:
+    ) -> Iterator[TextFrame | TextResult | ImageFrame | JointResult]:
         """As `converse`, but yields every step of the writing and of the picture."""
         for modality in ("audio", "avatar", *(["image"] if picture else [])):
             self._has(modality)
@@ -255,30 +268,32 @@ class ArrowEngine:
         if spoken is None:
             for frame in self.stream(as_story(prompt), max_tokens=max_tokens, seed=how.get("seed", 0)):
                 yield frame
-                if isinstance(frame, Result):
+                if isinstance(frame, TextResult):
                     spoken = whole_sentences(frame.text)
-        self.writer.prompt(prompt, "text")
-        caption = caption_tokens(self.codec, subject, style) if picture else None
-        matched = None if voice is None else self.narrator.voice_in(voice)
+        self.text_pipeline.prompt(prompt, "text")
+        caption = caption_tokens(self.tokenizer, subject, style) if picture else None
+        matched = None if voice is None else self.speech_pipeline.voice_in(voice)
         said = string(spoken, "the text")
-        yield from self.converser.stream(
+        yield from self.joint_pipeline.stream(
             said, caption, matched, asked={"prompt": prompt, "style": style}, **how
         )
 
     @cached_property
-    def converser(self) -> Converser:
+    def joint_pipeline(self) -> JointPipeline:
         """The part that speaks with a face and paints meanwhile."""
         assert self.folder is not None
-        painter = self.painter if "image" in self.network.heads else None
-        return Converser(self.narrator, painter, Coder(*load_face(self.folder / "face.parquet")))
+        image = self.image_pipeline if "image" in self.network.heads else None
+        return JointPipeline(
+            self.speech_pipeline, image, ResidualCoder(*load_face(self.folder / "face.parquet"))
+        )
 
     @cached_property
-    def narrator(self) -> Narrator:
+    def speech_pipeline(self) -> SpeechPipeline:
         """The part that speaks; its codec and dictionary are read when they are first needed."""
         assert self.folder is not None
         codec, table, voice = load_speech(self.folder / "speech.parquet")
         vocoder = Vocoder.load(self.folder / "postfilter.parquet")
-        return Narrator(self.network, G2P(G2P_FOLDER), Coder(codec, table), voice, vocoder)
+        return SpeechPipeline(self.network, G2P(G2P_FOLDER), ResidualCoder(codec, table), voice, vocoder)
 
     def _has(self, modality: str) -> None:
         if modality not in self.metadata.modalities:

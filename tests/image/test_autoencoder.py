@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from bowstring.image.autoencoder import CHANNELS, INSIDE, OUTSIDE, PATCH, ImageCodec, decibels
-from bowstring.image.weights import load_codec, save_codec
+from bowstring.image.autoencoder import CHANNELS, INSIDE, OUTSIDE, PATCH, ImageAutoencoder, decibels
+from bowstring.image.weights import load_autoencoder, save_autoencoder
 
 
 @pytest.fixture(scope="module")
@@ -17,7 +17,7 @@ def pixels():
 @pytest.fixture(scope="module")
 def codec(pixels):
     torch.manual_seed(0)
-    codec = ImageCodec().eval().requires_grad_(requires_grad=False)
+    codec = ImageAutoencoder().eval().requires_grad_(requires_grad=False)
     codec.fit_basis(pixels)
     return codec
 
@@ -63,8 +63,8 @@ def test_decibels_of_a_known_error():
 
 
 def test_a_codec_survives_its_file(codec, pixels, tmp_path):
-    save_codec(tmp_path / "image.parquet", codec)
-    again = load_codec(tmp_path / "image.parquet")
+    save_autoencoder(tmp_path / "image.parquet", codec)
+    again = load_autoencoder(tmp_path / "image.parquet")
     torch.testing.assert_close(again.encode(pixels), codec.encode(pixels), atol=2e-2, rtol=2e-2)
     with pytest.raises(FileNotFoundError, match="cannot be drawn"):
-        load_codec(tmp_path / "nothing.parquet")
+        load_autoencoder(tmp_path / "nothing.parquet")

@@ -4,10 +4,10 @@ import torch
 
 from bowstring.core.guidance import cfg
 from bowstring.engine import ArrowEngine
-from bowstring.image.autoencoder import ImageCodec
+from bowstring.image.autoencoder import ImageAutoencoder
 from bowstring.image.files import read_png_facts
-from bowstring.image.sampling import PROCESS, Painting, caption_tokens, paint, painter
-from bowstring.image.weights import save_codec
+from bowstring.image.sampling import PROCESS, ImageSampling, caption_tokens, image_denoiser, sample_images
+from bowstring.image.weights import save_autoencoder
 from bowstring.text.weights import save_model
 from tests.conftest import build_network
 
@@ -29,26 +29,26 @@ def engine(tmp_path_factory, network, codec):
     folder = tmp_path_factory.mktemp("painting")
     save_model(folder, network, codec, blocks=[4], context=128)
     torch.manual_seed(0)
-    pixels = ImageCodec()
+    pixels = ImageAutoencoder()
     pixels.fit_basis(torch.rand(2, 3, 256, 256) * 2 - 1)
-    save_codec(folder / "image.parquet", pixels)
+    save_autoencoder(folder / "image.parquet", pixels)
     return ArrowEngine.load(folder)
 
 
 def test_a_picture_depends_on_seed_and_number_alone(network, known):
-    how = Painting(steps=3, seed=5)
-    *_, both = paint(network, known, how)
-    *_, second = paint(network, known[1:], how, first=1)
+    how = ImageSampling(steps=3, seed=5)
+    *_, both = sample_images(network, known, how)
+    *_, second = sample_images(network, known[1:], how, first=1)
     torch.testing.assert_close(both.x[1:], second.x, **CLOSE)
-    *_, again = paint(network, known, how)
+    *_, again = sample_images(network, known, how)
     assert (again.x == both.x).all()
-    *_, other = paint(network, known, Painting(steps=3, seed=6))
+    *_, other = sample_images(network, known, ImageSampling(steps=3, seed=6))
     assert (other.x - both.x).abs().mean() > 0.1
 
 
 def test_one_pass_per_step_guidance_included(network, known):
     before = network.forwards
-    states = [*paint(network, known, Painting(steps=5, cfg_scale=3.0, sampler="ddim"))]
+    states = [*sample_images(network, known, ImageSampling(steps=5, cfg_scale=3.0, sampler="ddim"))]
     assert network.forwards - before == 5 + 1  # and one that reads the captions
     assert states[-1].nfe.tolist() == [5, 5]
 
@@ -56,21 +56,23 @@ def test_one_pass_per_step_guidance_included(network, known):
 def test_guidance_in_one_pass_is_guidance_from_two(network, known):
     x = torch.randn(2, 64, 64, generator=torch.Generator().manual_seed(0))
     t = torch.tensor([0.8, 0.8])
-    from bowstring.image.sampling import UNASKED
+    from bowstring.image.sampling import NULL_PROMPT
 
     with torch.no_grad():
-        asked, free = painter(network, known, 1.0), painter(network, [UNASKED] * 2, 1.0)
-        torch.testing.assert_close(painter(network, known, 2.5)(x, t), cfg(asked, free, 2.5)(x, t), **CLOSE)
+        asked, free = image_denoiser(network, known, 1.0), image_denoiser(network, [NULL_PROMPT] * 2, 1.0)
+        torch.testing.assert_close(
+            image_denoiser(network, known, 2.5)(x, t), cfg(asked, free, 2.5)(x, t), **CLOSE
+        )
 
 
 def test_inpainting_keeps_tokens_and_strength_says_where_to_begin(network, known):
     start = torch.randn(2, 64, 64, generator=torch.Generator().manual_seed(1))
     where = torch.zeros(2, 64, dtype=torch.bool)
     where[:, :40] = True
-    *_, state = paint(network, known, Painting(steps=4), start, where=where)
+    *_, state = sample_images(network, known, ImageSampling(steps=4), start, where=where)
     torch.testing.assert_close(state.x[:, :40], start[:, :40], atol=1e-5, rtol=1e-5)
     assert (state.x[:, 40:] - start[:, 40:]).abs().mean() > 0.1
-    first, *_ = paint(network, known, Painting(steps=4), start, strength=0.25)
+    first, *_ = sample_images(network, known, ImageSampling(steps=4), start, strength=0.25)
     assert first.t.tolist() == [0.25, 0.25]
     alpha, sigma = PROCESS.at(first.t, first.x)
     eps = (first.x - alpha * start) / sigma

@@ -1,4 +1,4 @@
-"""Speech, face and picture made together: one pass a step, and every stream as it would be alone."""
+"""Speech, face and picture made joint_denoiser: one pass a step, and every stream as it would be alone."""
 
 import copy
 import json
@@ -13,16 +13,16 @@ from bowstring.face.codec import AVATAR_CHANNELS, SHAPE_COUNT, TOKEN_FRAMES, Fac
 from bowstring.face.draw import render_avatar
 from bowstring.face.shapes import SHAPES
 from bowstring.face.weights import save_face
-from bowstring.image.autoencoder import ImageCodec
-from bowstring.image.sampling import Painting, caption_tokens, paint
-from bowstring.image.weights import save_codec
+from bowstring.image.autoencoder import ImageAutoencoder
+from bowstring.image.sampling import ImageSampling, caption_tokens, sample_images
+from bowstring.image.weights import save_autoencoder
 from bowstring.joint.pipeline import visemes_of
-from bowstring.joint.sampling import Senses, made_together
-from bowstring.nn.heads.speech import EXPECTED_FEATURES, VOICE
+from bowstring.joint.sampling import JointInputs, sample_joint
+from bowstring.nn.heads.speech import BASELINE_FEATURES, VOICE
 from bowstring.speech.alignment import Span
 from bowstring.speech.codec import AUDIO_CHANNELS, ROW, SpeechCodec
 from bowstring.speech.g2p import Word
-from bowstring.speech.sampling import Speaking, spoken, timed
+from bowstring.speech.sampling import SpeechSampling, predict_durations, sample_speech
 from bowstring.speech.weights import save_speech
 from bowstring.text.pipeline import whole_sentences
 from bowstring.text.weights import save_model
@@ -45,7 +45,7 @@ def voice():
 
 @pytest.fixture(scope="module")
 def utterance(network, voice):
-    return timed(network, [Word("fox", "fˈɑks"), Word(".", ".")], voice, 1.0)
+    return predict_durations(network, [Word("fox", "fˈɑks"), Word(".", ".")], voice, 1.0)
 
 
 @pytest.fixture(scope="module")
@@ -55,23 +55,23 @@ def folder(tmp_path_factory, network, codec):
     ones = lambda n: np.ones(n, np.float32)
     folder = tmp_path_factory.mktemp("multimodal")
     save_model(folder, network, codec, blocks=[4], context=128)
-    pixels = ImageCodec()
+    pixels = ImageAutoencoder()
     pixels.fit_basis(torch.rand(2, 3, 256, 256) * 2 - 1)
-    save_codec(folder / "image.parquet", pixels)
+    save_autoencoder(folder / "image.parquet", pixels)
     mean = np.tile(np.concatenate([[8 * np.log(150), 2.5], np.full(ROW - 2, -5.0)]), 8).astype(np.float32)
     speech = SpeechCodec(mean, basis(AUDIO_CHANNELS, 8 * ROW), 0.1 * ones(AUDIO_CHANNELS))
-    table = np.zeros((EXPECTED_FEATURES, AUDIO_CHANNELS), np.float32)
+    table = np.zeros((BASELINE_FEATURES, AUDIO_CHANNELS), np.float32)
     save_speech(folder / "speech.parquet", speech, table, np.zeros(VOICE, np.float32))
     size = TOKEN_FRAMES * SHAPE_COUNT
     face = FaceCodec(0.3 * ones(size), basis(AVATAR_CHANNELS, size), 0.1 * ones(AVATAR_CHANNELS))
-    save_face(folder / "face.parquet", face, np.zeros((EXPECTED_FEATURES, AVATAR_CHANNELS), np.float32))
+    save_face(folder / "face.parquet", face, np.zeros((BASELINE_FEATURES, AVATAR_CHANNELS), np.float32))
     return folder
 
 
 def test_one_pass_a_step_for_everything(network, utterance, voice, codec):
-    what = Senses(utterance, voice, caption=caption_tokens(codec, "a fox"))
+    what = JointInputs(utterance, voice, caption=caption_tokens(codec, "a fox"))
     before = network.forwards
-    states = [*made_together(network, what, 5, 3.0, seed=1)]
+    states = [*sample_joint(network, what, 5, 3.0, seed=1)]
     assert network.forwards - before == 5 + 2  # and two that read the caption and no caption
     assert set(states[-1].x) == {"audio", "avatar", "image"}
     assert states[-1].nfe.tolist() == [5]
@@ -79,12 +79,12 @@ def test_one_pass_a_step_for_everything(network, utterance, voice, codec):
 
 def test_every_stream_is_what_it_is_alone(network, utterance, voice, codec):
     caption = caption_tokens(codec, "a red fox", "noto")
-    *_, both = made_together(network, Senses(utterance, voice, caption=caption), 8, 2.0, seed=4)
-    *_, picture = paint(network, [caption], Painting(steps=8, cfg_scale=2.0, seed=4))
-    *_, sound = spoken(network, utterance, voice, Speaking(steps=8, seed=4))
+    *_, both = sample_joint(network, JointInputs(utterance, voice, caption=caption), 8, 2.0, seed=4)
+    *_, picture = sample_images(network, [caption], ImageSampling(steps=8, cfg_scale=2.0, seed=4))
+    *_, sound = sample_speech(network, utterance, voice, SpeechSampling(steps=8, seed=4))
     torch.testing.assert_close(both.x["image"], picture.x, **CLOSE)
     torch.testing.assert_close(both.x["audio"], sound.x, **CLOSE)
-    *_, faceless = made_together(network, Senses(utterance, voice, face=False), 8, 2.0, seed=4)
+    *_, faceless = sample_joint(network, JointInputs(utterance, voice, face=False), 8, 2.0, seed=4)
     torch.testing.assert_close(both.x["audio"], faceless.x["audio"], **CLOSE)
 
 
@@ -92,18 +92,18 @@ def test_every_stream_is_what_it_is_alone(network, utterance, voice, codec):
 def test_few_bits_make_the_same_together(network, utterance, voice, codec, picture):
     weights = {name: value.numpy() for name, value in network.state_dict().items()}
     small = packed(copy.deepcopy(network), lambda name, _: ArrowQuant.quantise(weights[name], 4))
-    what = Senses(utterance, voice, caption=caption_tokens(codec, "a fox") if picture else None)
-    *_, one = made_together(network, what, 2, 1.0, seed=3)
-    *_, two = made_together(small, what, 2, 1.0, seed=3)
+    what = JointInputs(utterance, voice, caption=caption_tokens(codec, "a fox") if picture else None)
+    *_, one = sample_joint(network, what, 2, 1.0, seed=3)
+    *_, two = sample_joint(small, what, 2, 1.0, seed=3)
     for name, x in one.x.items():
         off = (two.x[name] - x).norm() / x.norm()
         assert off < 0.2, (name, off)
 
 
 def test_a_face_follows_what_is_said(network, utterance, voice):
-    *_, one = made_together(network, Senses(utterance, voice), 4, 1.0, seed=4)
-    other = timed(network, [Word("me", "mˈi"), Word(".", ".")], voice, 1.0)
-    *_, two = made_together(network, Senses(other, voice), 4, 1.0, seed=4)
+    *_, one = sample_joint(network, JointInputs(utterance, voice), 4, 1.0, seed=4)
+    other = predict_durations(network, [Word("me", "mˈi"), Word(".", ".")], voice, 1.0)
+    *_, two = sample_joint(network, JointInputs(other, voice), 4, 1.0, seed=4)
     length = min(one.x["avatar"].shape[1], two.x["avatar"].shape[1])
     assert (one.x["avatar"][:, :length] - two.x["avatar"][:, :length]).abs().max() > 1e-3
 
@@ -128,8 +128,8 @@ def test_times_of_everything_share_one_clock(folder, tmp_path):
 
 def test_diffusion_of_every_modality_is_what_its_own_method_makes(folder, tmp_path):
     engine = ArrowEngine.load(folder)
-    spoken = engine.diffuse("A fox.", "audio", num_steps=2, seed=5)
-    assert (spoken.audio == engine.say("A fox.", steps=2, seed=5).audio).all()
+    speech = engine.diffuse("A fox.", "audio", num_steps=2, seed=5)
+    assert (speech.audio == engine.say("A fox.", steps=2, seed=5).audio).all()
     seen = engine.diffuse("A fox.", "avatar", num_steps=2, seed=5)
     assert seen.image is None and seen.steps == 2
     assert (seen.face == engine.converse("x", "A fox.", picture=False, steps=2, seed=5).face).all()

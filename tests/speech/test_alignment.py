@@ -43,10 +43,10 @@ def test_rows_go_there_and_back():
 
 def test_a_codec_with_all_channels_is_exact_and_with_few_is_the_best_projection():
     blocks = np.concatenate([rows_of(some_frames(seed=i)).reshape(-1, 8, 55) for i in range(40)])
-    whole = SpeechCodec.fit(blocks, 440)
+    whole = SpeechCodec.fit_frames(blocks, 440)
     frames = some_frames()
     np.testing.assert_allclose(rows_of(whole.decode(whole.encode(frames))), rows_of(frames), atol=2e-2)
-    few = SpeechCodec.fit(blocks, 20)
+    few = SpeechCodec.fit_frames(blocks, 20)
     flat = blocks.reshape(len(blocks), -1).astype(np.float64)
     centred = flat - flat.mean(0)
     lost = (np.linalg.svd(centred, compute_uv=False)[20:] ** 2).sum()

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from bowstring.nn.heads.speech import EDGES, EXPECTED_FEATURES, REACH, SLOTS, SOUNDS, VOICE
-from bowstring.speech.baseline import Coder, edges, features
+from bowstring.nn.heads.speech import BASELINE_FEATURES, EDGES, REACH, SLOTS, SOUNDS, VOICE
+from bowstring.speech.baseline import ResidualCoder, edges, features
 
 NEAR = 3 * SLOTS * 3 * SOUNDS
 
@@ -17,7 +17,7 @@ def test_a_sound_is_seen_from_as_far_as_it_reaches():
     phonemes = np.array([3, 9, 3])
     durations = np.array([8.0 * 12, 8.0, 8.0 * 12])  # the 9 fills the thirteenth token
     seen = features(phonemes, durations, np.zeros(VOICE, np.float32))
-    assert seen.shape == (25, EXPECTED_FEATURES)
+    assert seen.shape == (25, BASELINE_FEATURES)
     far = seen[:, NEAR:][:, : 2 * (REACH - 1) * SOUNDS].reshape(25, -1, SOUNDS)[..., 9]
     for row, distance in ((12 + REACH, -REACH), (12 - REACH, REACH), (10, 2)):
         offsets = [k for k in range(-REACH, REACH + 1) if abs(k) > 1]
@@ -35,7 +35,7 @@ def test_edges_mirror_each_other():
 
 def test_a_linear_law_is_found_and_taken_off():
     rng = np.random.default_rng(0)
-    law = np.zeros((EXPECTED_FEATURES, 2), np.float32)
+    law = np.zeros((BASELINE_FEATURES, 2), np.float32)
     law[-VOICE - 1 :] = 0.05 * rng.normal(size=(VOICE + 1, 2))  # of the voice and a constant
 
     class Plain:
@@ -46,7 +46,7 @@ def test_a_linear_law_is_found_and_taken_off():
             return tokens
 
     examples = [(features(*one) @ law, *one) for one in (spoken(rng) for _ in range(400))]
-    coder = Coder.fit(Plain(), examples)
+    coder = ResidualCoder.fit(Plain(), examples)
     signal, *known = examples[0]
     assert np.abs(coder.encode(signal, *known)).max() < 0.05 * signal.std()
     np.testing.assert_allclose(coder.decode(coder.encode(signal, *known), *known), signal, atol=1e-5)

@@ -1,4 +1,4 @@
-"""Speaking: what is exact about it before anything was learned."""
+"""SpeechSampling: what is exact about it before anything was learned."""
 
 import pytest
 import torch
@@ -7,7 +7,7 @@ from bowstring.nn.config import NetworkConfig
 from bowstring.nn.heads.speech import VOICE
 from bowstring.nn.network import UnifiedScoreNetwork
 from bowstring.speech.g2p import Word
-from bowstring.speech.sampling import Speaking, spoken, timed
+from bowstring.speech.sampling import SpeechSampling, predict_durations, sample_speech
 
 
 @pytest.mark.parametrize("steps", [2, 8])
@@ -15,10 +15,10 @@ def test_an_untrained_flow_scales_with_the_temperature(steps):
     """Its denoiser is linear, so speech is the noise's share of what a whole noise becomes."""
     config = NetworkConfig(width=64, depth=1, ffn_hidden=128, rank=16)
     network, voice = UnifiedScoreNetwork(config, ["text", "audio"]).eval(), torch.zeros(1, VOICE)
-    utterance = timed(network, [Word("fox", "fˈɑks"), Word(".", ".")], voice, 1.0)
+    utterance = predict_durations(network, [Word("fox", "fˈɑks"), Word(".", ".")], voice, 1.0)
 
     def said(temperature):
-        *_, state = spoken(network, utterance, voice, Speaking(steps, temperature=temperature))
+        *_, state = sample_speech(network, utterance, voice, SpeechSampling(steps, temperature=temperature))
         return state.x
 
     whole = said(1.0)
@@ -29,4 +29,4 @@ def test_an_untrained_flow_scales_with_the_temperature(steps):
 
 def test_temperature_out_of_range():
     with pytest.raises(ValueError, match=r"temperature is 1.5; expected 0.0 to 1.0"):
-        Speaking(temperature=1.5)
+        SpeechSampling(temperature=1.5)

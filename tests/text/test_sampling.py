@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from bowstring.eval.likelihood import Held, causal_nll, nelbo, rows_of, sampler_nll
-from bowstring.text.sampling import Sampling, admissible, ended, fill_gap, write
-from bowstring.text.tokenizer import BODY, END, KINDS, MASK, NULL
+from bowstring.text.sampling import Sampling, admissible, ended, fill_gap, sample_text
+from bowstring.text.tokenizer import EOS, KINDS, MASK, PAD, SEP
 from tests.conftest import build_network
 
-HEAD = [KINDS["text"], 9, BODY]
+HEAD = [KINDS["text"], 9, SEP]
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def test_the_samplers_likelihood_is_a_law(small, order, steps, monkeypatch):
     everything = [
         Held("text", "x", HEAD, list(tokens), 1) for tokens in itertools.product(range(8, 12), repeat=6)
     ]
-    never = torch.tensor([MASK, END, *KINDS.values(), BODY, 6, 7])
+    never = torch.tensor([MASK, EOS, *KINDS.values(), SEP, 6, 7])
     monkeypatch.setattr("bowstring.text.sampling.NEVER", never)
     with torch.no_grad():
         nll = sampler_nll(small, everything, Sampling(block=3, steps=steps, order=order), 64)
@@ -35,11 +35,11 @@ def test_the_samplers_likelihood_is_a_law(small, order, steps, monkeypatch):
 
 
 def test_samples_follow_the_law(small, monkeypatch):
-    never = torch.tensor([MASK, END, *KINDS.values(), BODY, 6, 7])
+    never = torch.tensor([MASK, EOS, *KINDS.values(), SEP, 6, 7])
     monkeypatch.setattr("bowstring.text.sampling.NEVER", never)
     how = Sampling(block=2, steps=2, max_tokens=2, temperature=1, top_p=1, seed=4)
     n, texts = 4000, list(itertools.product(range(8, 12), repeat=2))
-    *_, state = write(small, [HEAD] * n, how, 64)
+    *_, state = sample_text(small, [HEAD] * n, how, 64)
     with torch.no_grad():
         law = sampler_nll(small, [Held("text", "x", HEAD, list(t), 1) for t in texts], how, 64).neg().exp()
     found = torch.stack([(state.x == torch.tensor(t)).all(1).float().mean() for t in texts])
@@ -61,18 +61,18 @@ def test_blocks_of_one_token_bound_what_is_exact(network):
 
 
 def test_both_modes_repeat_themselves_and_do_not_see_their_batch(network, codec):
-    known = [[KINDS["text"], *codec.encode(p), BODY] for p in ("a fox", "a much longer prompt about a bear")]
+    known = [[KINDS["text"], *codec.encode(p), SEP] for p in ("a fox", "a much longer prompt about a bear")]
     for mode in ("ar", "diffusion"):
         how = Sampling(mode=mode, max_tokens=24, seed=3)
-        *_, alone = write(network, known[:1], how, 128)
-        *_, again = write(network, known[:1], how, 128)
-        *_, together = write(network, known, how, 128)
+        *_, alone = sample_text(network, known[:1], how, 128)
+        *_, again = sample_text(network, known[:1], how, 128)
+        *_, together = sample_text(network, known, how, 128)
         assert torch.equal(alone.x, again.x)
         assert torch.equal(alone.x[0], together.x[0])
 
 
 def test_a_text_starts_fully_masked_and_each_step_reveals_what_it_should(network):
-    states = list(write(network, [HEAD], Sampling(max_tokens=16, block=8, steps=4), 128))
+    states = list(sample_text(network, [HEAD], Sampling(max_tokens=16, block=8, steps=4), 128))
     assert (states[0].x == MASK).all()
     hidden = [int((state.x == MASK).sum()) for state in states]
     assert hidden == sorted(hidden, reverse=True) and hidden[-1] == 0
@@ -82,9 +82,9 @@ def test_a_text_starts_fully_masked_and_each_step_reveals_what_it_should(network
 @pytest.mark.parametrize(("block", "tokens"), [(4, 192), (8, 184), (16, 96), (3, 99)])
 def test_as_many_steps_as_tokens_reveal_one_token_each(network, monkeypatch, block, tokens):
     """Rounding of the common time must not let a step reveal two."""
-    never = torch.tensor([MASK, END, *KINDS.values(), BODY, 6, 7])
+    never = torch.tensor([MASK, EOS, *KINDS.values(), SEP, 6, 7])
     monkeypatch.setattr("bowstring.text.sampling.NEVER", never)
-    states = list(write(network, [HEAD], Sampling(max_tokens=tokens, block=block, steps=block), 256))
+    states = list(sample_text(network, [HEAD], Sampling(max_tokens=tokens, block=block, steps=block), 256))
     hidden = [int((state.x == MASK).sum()) for state in states]
     assert hidden == list(range(tokens, -1, -1))
 
@@ -93,20 +93,20 @@ def test_only_admissible_tokens_are_written(network):
     logits = torch.zeros(1, 4, 512)
     x = torch.tensor([[MASK, 9, MASK, MASK]])
     allowed = admissible(logits, x, gap=False).isfinite()
-    assert not allowed[..., [MASK, BODY, NULL]].any()
-    assert allowed[0, :, END].tolist() == [True, False, False, False]
-    assert admissible(logits, x, gap=True).isfinite()[0, :, [NULL, END]].any(0).tolist() == [True, False]
+    assert not allowed[..., [MASK, SEP, PAD]].any()
+    assert allowed[0, :, EOS].tolist() == [True, False, False, False]
+    assert admissible(logits, x, gap=True).isfinite()[0, :, [PAD, EOS]].any(0).tolist() == [True, False]
 
 
 def test_a_sample_halts_at_its_end_and_nothing_stands_behind_it():
     class State:
-        x = torch.tensor([[8, END, 0, 0], [8, MASK, END, 0], [8, 9, 9, MASK]])
+        x = torch.tensor([[8, EOS, 0, 0], [8, MASK, EOS, 0], [8, 9, 9, MASK]])
 
     assert ended(State()).tolist() == [True, False, False]
 
 
 def test_a_context_that_is_full_slides(network):
-    *_, state = write(network, [HEAD], Sampling(max_tokens=96, block=8, steps=2, seed=2), 48)
+    *_, state = sample_text(network, [HEAD], Sampling(max_tokens=96, block=8, steps=2, seed=2), 48)
     assert not (state.x == MASK).any()
 
 

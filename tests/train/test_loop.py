@@ -89,5 +89,5 @@ def test_going_on_keeps_what_was_learned_but_the_face(tmp_path, codec):
     assert [*begun_again.heads] == ["text", "image", "audio"]
     assert metadata.blocks == [4]
     assert all(parameter.requires_grad for parameter in begun_again.parameters())
-    same = network.trunk.modulation.time.weight.half().float()  # as the file holds it, not calmed
+    same = network.trunk.modulation.time.weight.half().float()  # as the file holds it, not damped
     assert (begun_again.trunk.modulation.time.weight == same).all()

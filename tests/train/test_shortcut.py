@@ -7,8 +7,14 @@ from itertools import pairwise
 import pytest
 import torch
 
-from bowstring.image.sampling import GUIDANCE, Painting, caption_tokens, paint, painter
-from bowstring.text.sampling import Diffusing, Sampling
+from bowstring.image.sampling import (
+    DEFAULT_GUIDANCE,
+    ImageSampling,
+    caption_tokens,
+    image_denoiser,
+    sample_images,
+)
+from bowstring.text.sampling import BlockDiffusion, Sampling
 from bowstring.train.data.corpora import story_documents
 from bowstring.train.joint.shortcut import image_jump, leaps, text_jump, walked
 from bowstring.train.text.losses import blocks_of, covered, draw_noise
@@ -51,7 +57,7 @@ def test_only_networks_that_learned_it_jump(network, codec):
     known = [caption_tokens(codec, "a fox")]
     assert network.shortcut_step_size(4) == 0.0
     before = network.forwards
-    [*paint(network, known, Painting(steps=4))]
+    [*sample_images(network, known, ImageSampling(steps=4))]
     assert network.forwards - before == 4 + 1  # the caption is read once
     torch.nn.init.normal_(network.trunk.modulation.step_size.weight)
     assert (network.shortcut_step_size(4), network.shortcut_step_size(2), network.shortcut_step_size(5)) == (
@@ -64,8 +70,8 @@ def test_only_networks_that_learned_it_jump(network, codec):
 def test_guidance_is_inside_a_jump(network, codec):
     torch.nn.init.normal_(network.trunk.modulation.step_size.weight)
     known, x, t = [caption_tokens(codec, "a fox")], torch.randn(1, 64, 64), torch.ones(1)
-    velocity = lambda w: x - painter(network, known, w, 0.25)(x, t)
-    free, asked = velocity(0.0), velocity(GUIDANCE)
+    velocity = lambda w: x - image_denoiser(network, known, w, 0.25)(x, t)
+    free, asked = velocity(0.0), velocity(DEFAULT_GUIDANCE)
     torch.testing.assert_close(velocity(1.5), free + 0.5 * (asked - free), atol=1e-4, rtol=1e-4)
 
 
@@ -124,7 +130,7 @@ def test_a_jump_of_text_is_two_evaluations_of_the_teacher(network, rows, monkeyp
 def test_text_jumps_where_blocks_get_fewer_steps_than_tokens(network):
     torch.nn.init.normal_(network.trunk.modulation.step_size.weight)
     sizes = {
-        how: Diffusing.sampled(network, 64, Sampling(block=how[0], steps=how[1])).step_size
+        how: BlockDiffusion.sampled(network, 64, Sampling(block=how[0], steps=how[1])).step_size
         for how in ((4, 4), (4, 2), (16, 4), (16, 8), (4, 8))
     }
     assert sizes == {(4, 4): 0.0, (4, 2): 0.5, (16, 4): 0.25, (16, 8): 0.0, (4, 8): 0.0}
@@ -147,4 +153,6 @@ def test_learning_to_jump_nears_the_teacher_and_leaves_many_steps_alone(network,
     assert losses[-1] < 0.97 * losses[0]
     x, t = torch.randn(2, 64, 64), torch.tensor([0.3, 0.9])
     with torch.no_grad():
-        assert torch.equal(painter(network, known, 2.0)(x, t), painter(teacher, known, 2.0)(x, t))
+        assert torch.equal(
+            image_denoiser(network, known, 2.0)(x, t), image_denoiser(teacher, known, 2.0)(x, t)
+        )

@@ -8,9 +8,9 @@ import torch
 
 from bowstring.face.animate import closures
 from bowstring.face.codec import FaceCodec
-from bowstring.nn.heads.speech import EXPECTED_FEATURES, VOICE
+from bowstring.nn.heads.speech import BASELINE_FEATURES, VOICE
 from bowstring.speech.alignment import ALPHABET, spans_of
-from bowstring.speech.baseline import Coder, features
+from bowstring.speech.baseline import ResidualCoder, features
 from bowstring.speech.codec import AUDIO_CHANNELS
 from bowstring.speech.source_filter import BANDS, FRAMES, HOP, NOISE_BANDS, RATE, Frames
 from bowstring.speech.voice import Warp, voice_of
@@ -64,7 +64,7 @@ def test_a_pseudo_speaker_is_as_much_slower_as_asked():
 
 def test_a_face_fits_into_its_tokens():
     faces = [moved(utterance(seed), seed) for seed in range(12)]
-    codec = FaceCodec.fit(faces)
+    codec = FaceCodec.fit_faces(faces)
     one = utterance(3)
     spans = spans_of(one.phonemes, one.durations * HOP / RATE)
     again = codec.decode(codec.encode(faces[3]))
@@ -104,7 +104,7 @@ def test_what_is_taken_off_comes_back():
 
 def test_a_token_that_is_a_sum_of_its_sounds_is_expected_exactly():
     rng = np.random.default_rng(0)
-    truth = rng.normal(size=(EXPECTED_FEATURES, AUDIO_CHANNELS)).astype(np.float32)
+    truth = rng.normal(size=(BASELINE_FEATURES, AUDIO_CHANNELS)).astype(np.float32)
 
     class Given:
         """A codec whose tokens are linear in the features, for which the regression has an exact answer."""
@@ -114,9 +114,9 @@ def test_a_token_that_is_a_sum_of_its_sounds_is_expected_exactly():
 
     cases = [(utterance(seed), rng.normal(size=VOICE).astype(np.float32)) for seed in range(12)]
     told = [(features(u.phonemes, u.durations, v) @ truth, u.phonemes, u.durations, v) for u, v in cases]
-    coder = Coder.fit(Given(), told)
+    coder = ResidualCoder.fit(Given(), told)
     for tokens, *known in told:
-        error = np.square(coder.expected(*known) - tokens).mean() / tokens.var()
+        error = np.square(coder.conditional_mean(*known) - tokens).mean() / tokens.var()
         assert error < 0.02  # the ridge's
 
 

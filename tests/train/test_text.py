@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from bowstring.nn.config import NetworkConfig
-from bowstring.text.tokenizer import MASK, NULL
+from bowstring.text.tokenizer import MASK, PAD
 from bowstring.train.data.corpora import snippet_documents, story_documents
 from bowstring.train.text.loop import Recipe, fit
 from bowstring.train.text.losses import blocks_of, draw_noise, joint_loss, recall_loss
@@ -125,7 +125,7 @@ def test_rows_hold_whole_documents_with_their_pads(corpus):
             assert (body == np.arange(len(body))).all()
             if len(body) and not gap[doc == d].any():
                 assert len(body) % 16 == 0
-        assert (tokens[doc == 0] == NULL).all()
+        assert (tokens[doc == 0] == PAD).all()
 
 
 def test_a_recipe_of_the_command_line_writes_a_model(tmp_path, monkeypatch):

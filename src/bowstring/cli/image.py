@@ -53,7 +53,7 @@ def show_painting(frames: Any, engine: Any) -> Any:
             if hasattr(frame, "image"):
                 result = frame
                 continue
-            live.update(half_blocks(engine.painter.picture(frame.expected)))
+            live.update(half_blocks(engine.image_pipeline.picture(frame.expected)))
     return result
 
 

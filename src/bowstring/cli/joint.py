@@ -27,14 +27,14 @@ def converse(
 ) -> None:
     """Answer with text, speech, a moving face and a picture, made together on one clock."""
     from ..engine import ArrowEngine
-    from ..joint.pipeline import Conversation
+    from ..joint.pipeline import JointResult
     from ..weights.shipped import MULTIMODAL
 
     engine = ArrowEngine.load(model or MULTIMODAL)
     frames = engine.converse_stream(
         prompt, text, picture=picture, style=style, voice=recording(voice), steps=steps, seed=seed
     )
-    result: Conversation = [*frames][-1] if as_json else show_answer(frames, engine)  # type: ignore[assignment]
+    result: JointResult = [*frames][-1] if as_json else show_answer(frames, engine)  # type: ignore[assignment]
     files = [str(file) for file in result.save(out)]
     facts = {"files": files, "text": result.text, "steps": result.steps, "forwards": result.forwards}
     facts |= {"seconds": result.seconds, **result.settings}
@@ -51,9 +51,9 @@ def show_answer(frames: Any, engine: Any) -> Any:
     with Live(refresh_per_second=12, transient=True) as live:
         for frame in frames:
             if hasattr(frame, "tokens") and hasattr(frame, "confidence"):
-                live.update("".join(engine.codec.pieces(frame.tokens)))
+                live.update("".join(engine.tokenizer.pieces(frame.tokens)))
             elif hasattr(frame, "expected"):
-                live.update(half_blocks(engine.painter.picture(frame.expected)))
+                live.update(half_blocks(engine.image_pipeline.picture(frame.expected)))
             elif hasattr(frame, "face"):
                 result = frame
     return result

@@ -91,7 +91,7 @@ def show_live(frames: Any, engine: Any) -> Any:
                 result = frame
                 continue
             text = Text()
-            for piece, sure in zip(engine.codec.pieces(frame.tokens), frame.confidence, strict=True):
+            for piece, sure in zip(engine.tokenizer.pieces(frame.tokens), frame.confidence, strict=True):
                 text.append(
                     piece,
                     "grey42"

@@ -19,8 +19,8 @@ from ..core.process import uniform
 from ..core.rng import Rng
 from ..core.samplers.masked import ORDERS
 from ..nn.network import UnifiedScoreNetwork
-from ..text.sampling import Diffusing, Sampling, admissible, padded, places
-from ..text.tokenizer import MASK, NULL, TextCodec
+from ..text.sampling import BlockDiffusion, Sampling, admissible, pad_left, reveal_places
+from ..text.tokenizer import MASK, PAD, TextTokenizer
 from ..train.data.corpora import Document
 from ..train.text.losses import blocks_of, draw_noise
 from ..train.text.packing import ALIGN, Corpus, Laid, Rows, pack, prompt_tokens
@@ -42,7 +42,7 @@ class Held:
     size: int
 
 
-def held_out(documents: Sequence[Document], codec: TextCodec, context: int, count: int) -> list[Held]:
+def held_out(documents: Sequence[Document], codec: TextTokenizer, context: int, count: int) -> list[Held]:
     """The first `count` documents of each source that are long enough."""
     out, taken = [], Counter[str]()
     for document in documents:
@@ -96,19 +96,19 @@ def sampler_nll(network: UnifiedScoreNetwork, held: Sequence[Held], how: Samplin
     The order is decided by the state and not by draws, so there is one path to each text, and the
     probabilities of what is revealed along it multiply.
     """
-    model, out = Diffusing.sampled(network, context, how), torch.zeros(len(held))
-    carry = model.begin(*padded([one.head for one in held]))
+    model, out = BlockDiffusion.sampled(network, context, how), torch.zeros(len(held))
+    carry = model.begin(*pad_left([one.head for one in held]))
     times, order = uniform(min(how.steps, how.block)), ORDERS[how.order]
     longest = max(len(one.body) for one in held)
-    truth = torch.tensor([one.body + [NULL] * (longest - len(one.body)) for one in held])
+    truth = torch.tensor([one.body + [PAD] * (longest - len(one.body)) for one in held])
     for start in range(0, longest, how.block):
         block = truth[:, start : start + how.block]
         x = torch.full_like(block, MASK)
         for k, (t, s) in enumerate(pairwise(times)):
             rng = Rng.of(how.seed, len(held)).at(torch.full((len(held),), k))
             log_p = admissible(model.score(carry, x), x, gap=False).log_softmax(-1)
-            here = places(order, log_p.exp(), x == MASK, t.expand(len(held)), s.expand(len(held)), rng)
-            here = here & (block != NULL)
+            here = reveal_places(order, log_p.exp(), x == MASK, t.expand(len(held)), s.expand(len(held)), rng)
+            here = here & (block != PAD)
             out -= log_p.gather(-1, block[..., None])[..., 0].where(here, 0).sum(1)
             x = torch.where(here, block, x)
         carry = model.commit(carry, block)
@@ -131,7 +131,7 @@ def by_length(score: Score, held: Sequence[Held], width: int = 16) -> dict[tuple
     return per_byte | {(name, "nats a token"): value / tokens[name] for name, value in nats.items()}
 
 
-def counting(train: Sequence[Document], held: Sequence[Held], codec: TextCodec) -> dict[str, float]:
+def counting(train: Sequence[Document], held: Sequence[Held], codec: TextTokenizer) -> dict[str, float]:
     """Bits per byte of unigram, bigram and 5-gram models of the training documents."""
     corpus = Corpus.of(train, codec)
     known = np.concatenate(

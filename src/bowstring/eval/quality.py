@@ -17,8 +17,8 @@ from torch import Tensor
 
 from ..energy.diagnostics import frechet
 from ..engine import ArrowEngine
-from ..image.autoencoder import INSIDE, ImageCodec
-from ..image.sampling import Painting, caption_tokens, paint
+from ..image.autoencoder import INSIDE, ImageAutoencoder
+from ..image.sampling import ImageSampling, caption_tokens, sample_images
 from ..nn.network import UnifiedScoreNetwork
 from ..text.sampling import Sampling
 from ..text.weights import load_model
@@ -41,20 +41,20 @@ AXES = 32  # principal axes of the features on which Frechet distances are taken
 
 
 def drawn_pictures(
-    engine: ArrowEngine, pictures: Sequence[Picture], how: Painting, width: int = 32
+    engine: ArrowEngine, pictures: Sequence[Picture], how: ImageSampling, width: int = 32
 ) -> Tensor:
     """Tokens of one picture for each, asked for by its first caption and its style, `(n, 64, 64)`."""
     out = []
     for i in range(0, len(pictures), width):
         some = pictures[i : i + width]
-        known = [caption_tokens(engine.codec, picture.captions[0], picture.style) for picture in some]
-        *_, state = paint(engine.network, known, how, first=i)
+        known = [caption_tokens(engine.tokenizer, picture.captions[0], picture.style) for picture in some]
+        *_, state = sample_images(engine.network, known, how, first=i)
         out.append(state.x)
     return torch.cat(out)  # type: ignore[arg-type]
 
 
 @torch.no_grad()
-def small(codec: ImageCodec, tokens: Tensor) -> Tensor:
+def small(codec: ImageAutoencoder, tokens: Tensor) -> Tensor:
     """Tokens as pictures of 256 pixels, `(n, 3, 256, 256)`."""
     return torch.cat([halved(codec.decode(part)) for part in tokens.split(16)])
 
@@ -93,7 +93,11 @@ def frechet_on(axes: Tensor, a: Tensor, b: Tensor, scale: Tensor) -> float:
 
 def measure_pictures(engine: ArrowEngine, source: Path, judge_path: Path, *, quick: bool) -> dict[str, Any]:
     """Everything about pictures. See the keys."""
-    judge, codec, sets = NameJudge.load(judge_path), engine.painter.codec, Pictures(source, quick=quick)
+    judge, codec, sets = (
+        NameJudge.load(judge_path),
+        engine.image_pipeline.autoencoder,
+        Pictures(source, quick=quick),
+    )
     truth = {name: real(getattr(sets, name), source) for name in ("known", "other", "recombined")}
     seen = {name: look(pixels) for name, pixels in truth.items()}
     whole = torch.cat([seen["known"], seen["other"]])
@@ -109,7 +113,7 @@ def measure_pictures(engine: ArrowEngine, source: Path, judge_path: Path, *, qui
     numbers["rprecision5_chance"] = 0.05
     curve: dict[int, dict[str, float]] = {}
     for steps in FEW:
-        how = Painting(steps=steps)
+        how = ImageSampling(steps=steps)
         made = {
             name: look(small(codec, drawn_pictures(engine, getattr(sets, name), how)))
             for name in ("known", "recombined")
@@ -136,12 +140,14 @@ def kept(few: dict[str, float], many: dict[str, float]) -> dict[str, float]:
     }
 
 
-def scene_numbers(engine: ArrowEngine, codec: ImageCodec, sets: Pictures, source: Path) -> dict[str, float]:
+def scene_numbers(
+    engine: ArrowEngine, codec: ImageAutoencoder, sets: Pictures, source: Path
+) -> dict[str, float]:
     """Held-out scenes, taken apart: all right, and each of objects, colours, relations; the same of real
     ones, and of real ones that were asked for otherwise.
     """
     asked = [picture.scene for picture in sets.scenes if picture.scene is not None]
-    made = small(codec, drawn_pictures(engine, sets.scenes, Painting(steps=50)))
+    made = small(codec, drawn_pictures(engine, sets.scenes, ImageSampling(steps=50)))
     icons, concepts = load_icons(source)
     known = curated(concepts, LEARNED)
     detectors = {style: Detector(icons, known, style) for style in {scene.style for scene in asked}}
@@ -199,7 +205,7 @@ def written(
         engine, prompts, "text", Sampling(block=16, steps=steps, order="confidence", max_tokens=128)
     )
     held = [
-        Held("text", "", prompt_tokens(engine.codec, "text", prompt), row, len(row))
+        Held("text", "", prompt_tokens(engine.tokenizer, "text", prompt), row, len(row))
         for prompt, row in zip(prompts, rows, strict=True)
         if row
     ]

@@ -18,7 +18,7 @@ import torch
 from .. import _native
 from ..engine import ArrowEngine
 from ..face.weights import FACE
-from ..image.autoencoder import ImageCodec
+from ..image.autoencoder import ImageAutoencoder
 from ..nn.config import CHANNELS, PRESETS, SHAPES, NetworkConfig
 from ..nn.network import UnifiedScoreNetwork
 from ..speech.g2p import SYMBOLS
@@ -43,7 +43,7 @@ def codecs(modalities: Iterable[str]) -> dict[str, int]:
     """Parameters of what stands between a modality's tokens and its files."""
     with torch.device("meta"):
         count = {
-            "image": sum(p.numel() for p in ImageCodec().parameters()),
+            "image": sum(p.numel() for p in ImageAutoencoder().parameters()),
             "audio": sum(math.prod(shape) for shape in SPEECH.values())
             + sum(p.numel() for net in (G2PNetwork(len(SYMBOLS)), Postfilter()) for p in net.parameters()),
             "avatar": sum(math.prod(shape) for shape in FACE.values()),

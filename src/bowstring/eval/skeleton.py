@@ -29,7 +29,7 @@ from ..core.samplers.masked import confidence, draw
 from ..nn.config import SHAPES
 from ..nn.network import UnifiedScoreNetwork
 from ..nn.trunk import Trunk
-from ..text.sampling import Sampling, places
+from ..text.sampling import Sampling, reveal_places
 from ..text.tokenizer import MASK
 from ..text.weights import load_model
 from ..weights.convert import to_safetensors
@@ -136,7 +136,9 @@ def few_steps(network: UnifiedScoreNetwork, length: int, steps: int = 4) -> None
         hidden, _ = network(network.embed("text", x), position)
         masked = x == MASK
         belief = network.heads["text"](hidden[masked])[None].softmax(-1)
-        here = places(confidence, belief, masked[masked][None], times[k : k + 1], times[k + 1 : k + 2], rng)
+        here = reveal_places(
+            confidence, belief, masked[masked][None], times[k : k + 1], times[k + 1 : k + 2], rng
+        )
         tokens = draw(belief, rng.at(torch.tensor([k])).uniform(belief.shape[1]))
         x[masked] = torch.where(here[0], tokens[0], MASK)
 

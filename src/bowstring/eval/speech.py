@@ -14,7 +14,7 @@ import numpy as np
 from ..engine import ArrowEngine
 from ..face.animate import animate, closures, lag, loudness
 from ..speech.analysis import analyse
-from ..speech.source_filter import calmed
+from ..speech.source_filter import noise_gated
 from ..speech.vocoder import limited
 from ..speech.voice import Warp
 from ..train.data.sentences import HARVARD
@@ -44,8 +44,8 @@ def measure_speech(engine: ArrowEngine, data: Path) -> dict[str, Any]:
     readings = [next(teacher.read(text)) for text in texts]
     theirs = judged(texts, [limited(reading.signal) for reading in readings])
     numbers |= {"wer_teacher": theirs["wer"], "dnsmos_teacher": theirs["dnsmos_ovrl"]}
-    coder, sound = engine.narrator.coder.codec, engine.narrator.vocoder.sound
-    coded = [sound(calmed(coder.decode(coder.encode(reading.taken_apart())))) for reading in readings]
+    coder, sound = engine.speech_pipeline.coder.codec, engine.speech_pipeline.vocoder.sound
+    coded = [sound(noise_gated(coder.decode(coder.encode(reading.taken_apart())))) for reading in readings]
     numbers |= {f"{name}_codec": value for name, value in judged(texts, coded).items()}
     curve = {}
     for steps in FEW:
@@ -66,9 +66,11 @@ def similarity(engine: ArrowEngine, teacher: Teacher) -> dict[str, float]:
     """Cosines of voices: the same pseudo-speaker saying other sentences, another one saying the same, and
     ours after hearing a few seconds; all of voices that were held out, and through one codec.
     """
-    warps, sound = (Warp(), *HELD_OUT_WARPS), engine.narrator.vocoder.sound
+    warps, sound = (Warp(), *HELD_OUT_WARPS), engine.speech_pipeline.vocoder.sound
     read = [[as_utterance(next(teacher.read(text))) for text in some] for some in (REFERENCES, OTHERS)]
-    said = [[[sound(calmed(as_warped(one, warp).frames)) for one in some] for some in read] for warp in warps]
+    said = [
+        [[sound(noise_gated(as_warped(one, warp).frames)) for one in some] for some in read] for warp in warps
+    ]
     told = [np.concatenate(references) for references, _ in said]
     vectors = [[voice_vector(np.concatenate(some)) for some in pair] for pair in said]
     cloned = [
@@ -89,7 +91,7 @@ def base_similarity(engine: ArrowEngine, path: Path) -> dict[str, float]:
     spoken = [one for one in load_utterances(path) if held_out(one)]
     half = len(spoken) // 2
     told, more = (
-        np.concatenate([engine.narrator.vocoder.sound(calmed(one.frames)) for one in some])
+        np.concatenate([engine.speech_pipeline.vocoder.sound(noise_gated(one.frames)) for one in some])
         for some in (spoken[:half], spoken[half:])
     )
     say = lambda voice: np.concatenate([engine.say(text, voice=voice).audio for text in OTHERS])  # noqa: E731

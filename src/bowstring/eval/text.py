@@ -25,8 +25,8 @@ import numpy as np
 import torch
 
 from ..engine import ArrowEngine
-from ..text.sampling import Sampling, write
-from ..text.tokenizer import END, MASK, NULL
+from ..text.sampling import Sampling, sample_text
+from ..text.tokenizer import EOS, MASK, PAD
 from ..text.weights import load_model
 from ..train.data.corpora import Document, build_corpus, corpora_in, tales_file
 from ..train.text.packing import prompt_tokens
@@ -46,15 +46,17 @@ def generated(
     """Tokens written for each prompt, in batches."""
     out = []
     for i in range(0, len(prompts), width):
-        known = [prompt_tokens(engine.codec, kind, prompt) for prompt in prompts[i : i + width]]
-        *_, state = write(engine.network, known, replace(how, seed=how.seed + i), engine.metadata.context)
+        known = [prompt_tokens(engine.tokenizer, kind, prompt) for prompt in prompts[i : i + width]]
+        *_, state = sample_text(
+            engine.network, known, replace(how, seed=how.seed + i), engine.metadata.context
+        )
         rows = state.x.tolist()  # type: ignore[union-attr]
-        out += [[token for token in _until_end(row) if token not in (NULL, MASK)] for row in rows]
+        out += [[token for token in _until_end(row) if token not in (PAD, MASK)] for row in rows]
     return out
 
 
 def _until_end(row: list[int]) -> list[int]:
-    return row[: row.index(END)] if END in row else row
+    return row[: row.index(EOS)] if EOS in row else row
 
 
 def content(prompt: str) -> set[str]:
@@ -110,10 +112,10 @@ def infills(engine: ArrowEngine, held: Sequence[Held], count: int) -> dict[str, 
         size = int(rng.integers(1, min(11, len(body) // 2)))
         start = int(rng.integers(1, len(body) - size))
         parts = (body[:start], body[start : start + size], body[start + size :])
-        before, middle, after = (engine.codec.decode(part) for part in parts)
-        prompt = engine.codec.decode(one.head)
-        if len(engine.codec.encode(before) + engine.codec.encode(after)) <= 160:
-            cases.append((before, middle, after, prompt, one.kind, len(engine.codec.encode(middle))))
+        before, middle, after = (engine.tokenizer.decode(part) for part in parts)
+        prompt = engine.tokenizer.decode(one.head)
+        if len(engine.tokenizer.encode(before) + engine.tokenizer.encode(after)) <= 160:
+            cases.append((before, middle, after, prompt, one.kind, len(engine.tokenizer.encode(middle))))
     out: dict[str, float] = {"cases": len(cases)}
     for name, options in (
         ("diffusion, known length", lambda n: {"length": n}),
@@ -133,12 +135,12 @@ def infills(engine: ArrowEngine, held: Sequence[Held], count: int) -> dict[str, 
 
 
 def seconds_of(engine: ArrowEngine, how: Sampling, runs: int) -> float:
-    """Median seconds to write `how.max_tokens` tokens; only runs whose canvas was filled count."""
-    known, taken = prompt_tokens(engine.codec, "text", "a story about a fox"), []
+    """Median seconds to sample_text `how.max_tokens` tokens; only runs whose canvas was filled count."""
+    known, taken = prompt_tokens(engine.tokenizer, "text", "a story about a fox"), []
     for seed in range(10 * runs):
         began = time.perf_counter()
-        *_, state = write(engine.network, [known], replace(how, seed=seed), engine.metadata.context)
-        if not bool((state.x == NULL).any()):  # type: ignore[union-attr]
+        *_, state = sample_text(engine.network, [known], replace(how, seed=seed), engine.metadata.context)
+        if not bool((state.x == PAD).any()):  # type: ignore[union-attr]
             taken.append(time.perf_counter() - began)
         if len(taken) == runs:
             break
@@ -192,7 +194,7 @@ def measure(
     """Everything the README says about text."""
     load_before = os.getloadavg()[0]
     engine = ArrowEngine.load(model)
-    network, codec, context = engine.network, engine.codec, engine.metadata.context
+    network, codec, context = engine.network, engine.tokenizer, engine.metadata.context
     rival, _, _ = load_model(baseline)
     documents, tales = corpora(data)
     tests = [document for document in documents if document.split == "test"]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..speech.pca import Principal
+from ..speech.pca import PCA
 
 TOKEN_FRAMES = 4  # frames of a token
 SHAPE_COUNT = 52
@@ -20,17 +20,17 @@ def in_blocks(face: np.ndarray) -> np.ndarray:
     return face.reshape(-1, TOKEN_FRAMES * SHAPE_COUNT)
 
 
-class FaceCodec(Principal):
+class FaceCodec(PCA):
     """Tokens on the principal components of what faces do while they speak."""
 
     @classmethod
-    def fit(cls, faces: list[np.ndarray]) -> FaceCodec:
-        return cls.of(np.concatenate([in_blocks(face) for face in faces]), AVATAR_CHANNELS)
+    def fit_faces(cls, faces: list[np.ndarray]) -> FaceCodec:
+        return cls.fit(np.concatenate([in_blocks(face) for face in faces]), AVATAR_CHANNELS)
 
     def encode(self, face: np.ndarray) -> np.ndarray:
         """`(f, 52) -> (n, c)`."""
-        return self.channels(in_blocks(face))
+        return self.transform(in_blocks(face))
 
     def decode(self, tokens: np.ndarray) -> np.ndarray:
         """`(n, c) -> (4 n, 52)`, within 0..1."""
-        return self.blocks(tokens).reshape(-1, SHAPE_COUNT).clip(0, 1)
+        return self.inverse_transform(tokens).reshape(-1, SHAPE_COUNT).clip(0, 1)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..nn.heads.speech import EXPECTED_FEATURES
+from ..nn.heads.speech import BASELINE_FEATURES
 from ..weights.arrays import load_arrays, save_arrays
 from .codec import AVATAR_CHANNELS, SHAPE_COUNT, TOKEN_FRAMES, FaceCodec
 
@@ -14,7 +14,7 @@ FACE = {
     "mean": (TOKEN_FRAMES * SHAPE_COUNT,),
     "basis": (AVATAR_CHANNELS, TOKEN_FRAMES * SHAPE_COUNT),
     "scale": (AVATAR_CHANNELS,),
-    "expected": (EXPECTED_FEATURES, AVATAR_CHANNELS),
+    "expected": (BASELINE_FEATURES, AVATAR_CHANNELS),
 }
 
 

@@ -44,7 +44,7 @@ class Residual(nn.Module):
         return x + self.two(F.silu(self.one(F.silu(x))))
 
 
-class ImageCodec(nn.Module):
+class ImageAutoencoder(nn.Module):
     """Encoder and decoder. `scale` and `shift` bring tokens to the size that the flow works with."""
 
     shift: Tensor
@@ -90,7 +90,7 @@ class ImageCodec(nn.Module):
 
     @torch.no_grad()
     def fit_basis(self, pixels: Tensor) -> None:
-        """Principal components of the patches of `(b, 3, 256, 256)`, the linear path's both directions."""
+        """PCA components of the patches of `(b, 3, 256, 256)`, the linear path's both directions."""
         self.mean.copy_(pixels.mean((0, 2, 3)))
         patches = F.unfold(pixels - self.mean[:, None, None], PATCH, stride=PATCH)
         patches = patches.transpose(1, 2).reshape(-1, 3 * PATCH**2)

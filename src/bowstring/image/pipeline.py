@@ -1,4 +1,4 @@
-"""Painter: prompts and pictures in, pictures out, with the codec at both ends.
+"""ImagePipeline: prompts and pictures in, pictures out, with the autoencoder at both ends.
 
 Pictures are `(512, 512, 3)` bytes.
 """
@@ -17,10 +17,10 @@ from torch import Tensor
 
 from ..core.loop import State
 from ..nn.network import UnifiedScoreNetwork
-from ..text.tokenizer import TextCodec
-from .autoencoder import GRID, INSIDE, OUTSIDE, ImageCodec
+from ..text.tokenizer import TextTokenizer
+from .autoencoder import GRID, INSIDE, OUTSIDE, ImageAutoencoder
 from .files import squared, to_png
-from .sampling import STYLES, Painting, caption_tokens, paint
+from .sampling import STYLES, ImageSampling, caption_tokens, sample_images
 
 CELL = OUTSIDE // GRID  # pixels of a token along a side
 
@@ -69,11 +69,13 @@ def as_bytes(pixels: Tensor) -> np.ndarray:
     return ((pixels + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
 
 
-class Painter:
+class ImagePipeline:
     """Paints with a network that has an image head."""
 
-    def __init__(self, network: UnifiedScoreNetwork, words: TextCodec, codec: ImageCodec) -> None:
-        self.network, self.words, self.codec = network, words, codec
+    def __init__(
+        self, network: UnifiedScoreNetwork, tokenizer: TextTokenizer, autoencoder: ImageAutoencoder
+    ) -> None:
+        self.network, self.tokenizer, self.autoencoder = network, tokenizer, autoencoder
 
     def stream(
         self,
@@ -91,17 +93,17 @@ class Painter:
             raise ValueError(f"strength is {strength}; expected above 0 (nothing changes) up to 1 (all new)")
         if mask is not None and start is None:
             raise ValueError("a mask says where a picture is painted anew; give the picture, too")
-        known = {field.name for field in fields(Painting)}
+        known = {field.name for field in fields(ImageSampling)}
         if unknown := set(how) - known:
             raise TypeError(f"unknown options {sorted(unknown)}; known are {sorted(known)}")
-        painting = Painting(**how)
+        painting = ImageSampling(**how)
         large = None if start is None else squared(start, OUTSIDE)
         fresh = None if mask is None else repainted(mask)
-        begin = None if large is None else self.codec.encode(as_tensor(squared(large, INSIDE)))
+        begin = None if large is None else self.autoencoder.encode(as_tensor(squared(large, INSIDE)))
         where = None if fresh is None else ~touched(fresh).flatten()[None]
         strength = 1.0 if start is None or mask is not None else strength
-        tokens = caption_tokens(self.words, prompt, style)
-        states = paint(self.network, [tokens], painting, begin, strength, where)
+        tokens = caption_tokens(self.tokenizer, prompt, style)
+        states = sample_images(self.network, [tokens], painting, begin, strength, where)
         settings = {"prompt": prompt, "style": style, **asdict(painting)}
         settings |= {} if start is None else {"strength": strength, "inpainting": mask is not None}
         yield from self._watch(states, settings, large, fresh)
@@ -130,7 +132,7 @@ class Painter:
     @torch.no_grad()
     def picture(self, tokens: Tensor) -> np.ndarray:
         """Tokens `(64, 64)` as a picture."""
-        return as_bytes(self.codec.decode(tokens[None])[0])
+        return as_bytes(self.autoencoder.decode(tokens[None])[0])
 
 
 def repainted(mask: np.ndarray) -> np.ndarray:

@@ -22,28 +22,29 @@ from ..nn.config import CHANNELS, PLACES
 from ..nn.heads.image import ImageHead
 from ..nn.network import UnifiedScoreNetwork
 from ..nn.trunk import Cache
-from ..text.sampling import padded
-from ..text.tokenizer import BODY, KINDS, TextCodec
+from ..text.sampling import pad_left
+from ..text.tokenizer import KINDS, SEP, TextTokenizer
 
 STYLES = ("noto", "flat", "fluent", "twemoji")
 PROCESS = Gaussian(linear, rectified)
-UNASKED = [KINDS["text"], BODY]
+NULL_PROMPT = [KINDS["text"], SEP]
 STEPS = {"auto": dpmpp_2m, "ddim": ddim, "dpmpp_2m": dpmpp_2m, "heun": heun}
-GUIDANCE = 3.0  # the cfg_scale that jumps have learned
+DEFAULT_GUIDANCE = 3.0  # the cfg_scale that jumps have learned
 TOKENS = PLACES["image"]
 
 
 @dataclass(frozen=True)
-class Painting:
-    """How to paint. `steps` counts steps of the flow; `shift` above 1 spends more of them on noise.
-    The sampler "auto" jumps when the steps are few and the network has learned it, else it is dpmpp_2m.
+class ImageSampling:
+    """How pictures are sampled: `steps` of the flow; `shift` above 1 spends more of them on noise. The
+    sampler "auto" takes shortcut steps when they are few and the network
+    has learned them, else it is dpmpp_2m.
 
     Raises:
         ValueError: a value out of its range.
     """
 
     steps: int = 16
-    cfg_scale: float = GUIDANCE
+    cfg_scale: float = DEFAULT_GUIDANCE
     sampler: str = "auto"
     shift: float = 1.0
     seed: int = 0
@@ -56,10 +57,10 @@ class Painting:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected {low} to {high}")
 
 
-def caption_tokens(codec: TextCodec, caption: str, style: str = "") -> list[int]:
+def caption_tokens(tokenizer: TextTokenizer, caption: str, style: str = "") -> list[int]:
     """The prompt of a picture, as the text stream reads it; without a style the network chooses one."""
     asked = f"{style}: {caption}" if style else caption
-    return [KINDS["text"], *codec.encode(asked), BODY]
+    return [KINDS["text"], *tokenizer.encode(asked), SEP]
 
 
 class Caption(NamedTuple):
@@ -83,34 +84,34 @@ class Caption(NamedTuple):
         return {"memory": self.memory, "memory_mask": self.cache.valid}
 
 
-def read_captions(network: UnifiedScoreNetwork, known: Sequence[list[int]]) -> Caption:
+def encode_captions(network: UnifiedScoreNetwork, known: Sequence[list[int]]) -> Caption:
     """Captions as all ways into the trunk know them: earlier tokens of the stream, the slot's memory, and
     one vector.
     """
     head = network.heads["image"]
     assert isinstance(head, ImageHead)
-    tokens, valid = padded(known)
+    tokens, valid = pad_left(known)
     position = (valid.cumsum(1) - 1).clamp(min=0).float()
     hidden, cache = network.prefill(tokens, position, valid)
     return Caption(cache, position[:, -1:] + 1, hidden, head.condition(hidden, valid))
 
 
-def places_after(after: Tensor) -> Tensor:
+def positions_after(after: Tensor) -> Tensor:
     """Positions of a picture's tokens on the clock of its caption, row by row: `(b, 1)` -> `(b, 64)`."""
     return after + torch.arange(TOKENS)[None]
 
 
-def painter(
+def image_denoiser(
     network: UnifiedScoreNetwork, known: Sequence[list[int]], cfg_scale: float, step_size: float = 0.0
 ) -> Denoise:
     """The denoiser of pictures with these captions, guided by w = `cfg_scale`; one pass per evaluation.
 
     Jumps of `step_size` were learned with guidance inside, so only what differs from it is added.
     """
-    cfg_scale = cfg_scale / GUIDANCE if step_size else cfg_scale
+    cfg_scale = cfg_scale / DEFAULT_GUIDANCE if step_size else cfg_scale
     guided = cfg_scale != 1
-    said = read_captions(network, [*known, *([UNASKED] * len(known) if guided else [])])
-    place = places_after(said.after)
+    said = encode_captions(network, [*known, *([NULL_PROMPT] * len(known) if guided else [])])
+    place = positions_after(said.after)
 
     def denoise(x: Tensor, t: Tensor) -> Tensor:
         twice = (torch.cat([x, x]), torch.cat([t, t])) if guided else (x, t)
@@ -125,10 +126,10 @@ def painter(
     return denoise
 
 
-def paint(
+def sample_images(
     network: UnifiedScoreNetwork,
     known: Sequence[list[int]],
-    how: Painting,
+    how: ImageSampling,
     start: Tensor | None = None,
     strength: float = 1.0,
     where: Tensor | None = None,
@@ -148,7 +149,7 @@ def paint(
     whole = start is None and how.shift == 1 and how.sampler == "auto"
     step_size = network.shortcut_step_size(how.steps) if whole else 0.0
     with torch.no_grad():
-        denoise = painter(network, known, how.cfg_scale, step_size)
+        denoise = image_denoiser(network, known, how.cfg_scale, step_size)
         if where is not None and start is not None:
             denoise = pinned(denoise, start, where[..., None])
         times = warped(how.steps, lambda u: strength * how.shift * u / (1 + (how.shift - 1) * u))

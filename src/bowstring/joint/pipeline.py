@@ -1,4 +1,4 @@
-"""Converser: a text becomes speech, a face and a picture; the result knows when everything happens.
+"""JointPipeline: a text becomes speech, a face and a picture; the result knows when everything happens.
 
 Sound is `(s,)` at 24 kHz, the face `(f, 52)` at 62.5 frames a second, pictures `(512, 512, 3)` bytes.
 """
@@ -24,18 +24,18 @@ from ..face.draw import PICTURE, moving, strip, to_gif
 from ..face.shapes import SHAPES, viseme_of
 from ..face.video import AVAILABLE, to_mp4
 from ..image.files import to_png
-from ..image.pipeline import ImageFrame, Painter, expected
+from ..image.pipeline import ImageFrame, ImagePipeline, expected
 from ..speech.alignment import SECONDS, Span
-from ..speech.baseline import Coder
+from ..speech.baseline import ResidualCoder
 from ..speech.files import to_wav
-from ..speech.pipeline import Narrator
-from ..speech.sampling import joined
+from ..speech.pipeline import SpeechPipeline
+from ..speech.sampling import concatenate
 from ..speech.source_filter import FRAMES, Frames
-from .sampling import Senses, made_together
+from .sampling import JointInputs, sample_joint
 
 
 @dataclass(frozen=True)
-class Conversation:
+class JointResult:
     """What was written, said and shown, and how.
 
     words, phonemes, visemes: when each is heard or seen, seconds. face: ARKit's 52 shapes, 16 ms a frame.
@@ -99,12 +99,14 @@ def visemes_of(phonemes: Sequence[Span]) -> list[Span]:
     return [Span(name, some[0].start, some[-1].end) for name, some in runs]
 
 
-class Converser:
+class JointPipeline:
     """Speaks with a face, and paints meanwhile."""
 
-    def __init__(self, narrator: Narrator, painter: Painter | None, face: Coder[np.ndarray] | None) -> None:
-        """Without a painter there are no pictures, without a coder no faces."""
-        self.narrator, self.painter, self.face = narrator, painter, face
+    def __init__(
+        self, speech: SpeechPipeline, image: ImagePipeline | None, face: ResidualCoder[np.ndarray] | None
+    ) -> None:
+        """Without `image` there are no pictures, without `face` no faces."""
+        self.speech, self.image, self.face = speech, image, face
 
     @torch.no_grad()
     def stream(
@@ -119,25 +121,25 @@ class Converser:
         *,
         closing: bool = True,
         asked: Mapping[str, Any] | None = None,
-    ) -> Iterator[ImageFrame | Conversation]:
+    ) -> Iterator[ImageFrame | JointResult]:
         """Yields the picture as it is expected to become, after each step; then the whole. `asked` is kept
         with the result's settings; `closing` shuts the lips exactly in p, b and m.
         """
-        network, before = self.narrator.network, self.narrator.network.forwards
-        own = torch.from_numpy(self.narrator.voice if voice is None else voice)[None]
+        network, before = self.speech.network, self.speech.network.forwards
+        own = torch.from_numpy(self.speech.voice if voice is None else voice)[None]
         frames: list[Frames] = []
         faces: list[np.ndarray] = []
         words: list[Span] = []
         phonemes: list[Span] = []
         picture: Tensor | None = None
         begin, clock, taken = 0.0, time.perf_counter(), 0
-        parts = self.narrator.planned(text, own, speed)
+        parts = self.speech.planned(text, own, speed)
         extra = 0 if caption is None else 2  # a caption and no caption are read once
         for number, utterance in enumerate(parts):
             wanted = caption if number == 0 else None
-            what = Senses(utterance, own, self.face is not None, wanted)
+            what = JointInputs(utterance, own, self.face is not None, wanted)
             last = None
-            for state in made_together(network, what, steps, cfg_scale, seed, number):
+            for state in sample_joint(network, what, steps, cfg_scale, seed, number):
                 if last is not None and wanted is not None:
                     yield expected(last, state, 1 - state.t.item())
                 last = state
@@ -145,7 +147,7 @@ class Converser:
             x, count = streams(last), round(utterance.durations.sum())
             known = (utterance.phonemes, utterance.durations, own[0].numpy())
             taken += int(last.nfe[0])
-            frames.append(self.narrator.frames(x["audio"][0], utterance, own))
+            frames.append(self.speech.frames(x["audio"][0], utterance, own))
             if self.face is not None:
                 face = self.face.decode(x["avatar"][0].numpy(), *known)[: -(-count * TOKEN_FRAMES // FRAMES)]
                 if closing:
@@ -157,16 +159,16 @@ class Converser:
             picture = x["image"][0] if wanted is not None else picture
         seconds = {"trunk": time.perf_counter() - clock}
         clock = time.perf_counter()
-        audio = self.narrator.vocoder.sound(joined(frames), seed)
+        audio = self.speech.vocoder.sound(concatenate(frames), seed)
         seconds["sound"] = time.perf_counter() - clock
         clock = time.perf_counter()
-        image = None if picture is None or self.painter is None else self.painter.picture(picture)
+        image = None if picture is None or self.image is None else self.image.picture(picture)
         seconds["picture"] = time.perf_counter() - clock
         settings = {"text": text, "steps": steps, "speed": speed, "cfg_scale": cfg_scale, "seed": seed}
         settings["closing"] = closing
         settings |= dict(asked or {})
         settings["voice"] = "own" if voice is None else "matched"
-        yield Conversation(
+        yield JointResult(
             text,
             audio,
             np.concatenate(faces) if faces else np.zeros((0, len(SHAPES)), np.float32),

@@ -18,17 +18,17 @@ from ..core.loop import Denoise, State, iterate
 from ..core.process import uniform
 from ..core.rng import Rng
 from ..core.samplers.continuous import ddim_update, dpmpp_2m_update, joint
-from ..image.sampling import GUIDANCE, TOKENS, UNASKED, Caption, places_after, read_captions
+from ..image.sampling import DEFAULT_GUIDANCE, NULL_PROMPT, TOKENS, Caption, encode_captions, positions_after
 from ..nn.config import CHANNELS
 from ..nn.network import UnifiedScoreNetwork
 from ..nn.trunk import Cache
 from ..speech.codec import AUDIO_CHANNELS
-from ..speech.sampling import PROCESS, TEMPERATURE, Utterance, told_of
+from ..speech.sampling import PROCESS, TEMPERATURE, Utterance, speech_condition
 
 
 @dataclass(frozen=True)
-class Senses:
-    """What is to be made together: an utterance in a voice, with a face, perhaps a picture with a caption.
+class JointInputs:
+    """What is to be made joint_denoiser: an utterance in a voice, with a face, perhaps a picture with a caption.
 
     caption: tokens of the picture's prompt; none makes no picture.
     """
@@ -43,7 +43,7 @@ def captions(network: UnifiedScoreNetwork, caption: Sequence[int]) -> tuple[Capt
     """One row that holds the caption and, after it, no caption, with both pooled embeddings
     `(2, 1, d)`; the tokens of each.
     """
-    asked, free = (read_captions(network, [tokens]) for tokens in ([*caption], UNASKED))
+    asked, free = (encode_captions(network, [tokens]) for tokens in ([*caption], NULL_PROMPT))
     layers = tuple(
         (torch.cat([k, k_free], 2), torch.cat([v, v_free], 2))
         for (k, v), (k_free, v_free) in zip(asked.cache.layers, free.cache.layers, strict=True)
@@ -54,7 +54,7 @@ def captions(network: UnifiedScoreNetwork, caption: Sequence[int]) -> tuple[Capt
     return said, asked.cache.length, free.cache.length
 
 
-def lookers(lengths: dict[str, int], asked: int = 0, free: int = 0) -> dict[str, Tensor]:
+def attention_masks(lengths: dict[str, int], asked: int = 0, free: int = 0) -> dict[str, Tensor]:
     """Who looks at what, by stream: `(asked + free + all tokens)`."""
     owner = ["asked"] * asked + ["free"] * free + [name for name, n in lengths.items() for _ in range(n)]
     may = {
@@ -66,16 +66,18 @@ def lookers(lengths: dict[str, int], asked: int = 0, free: int = 0) -> dict[str,
     return {name: torch.tensor([one in may[name] for one in owner]) for name in lengths}
 
 
-def together(network: UnifiedScoreNetwork, what: Senses, cfg_scale: float, step_size: float = 0.0) -> Denoise:
+def joint_denoiser(
+    network: UnifiedScoreNetwork, what: JointInputs, cfg_scale: float, step_size: float = 0.0
+) -> Denoise:
     """The denoiser of a dict of "audio" `(1, l, 96)`, "avatar" and "image", as far as they are there; for
-    `cfg_scale` and `step_size` see `painter`.
+    `cfg_scale` and `step_size` see `image_denoiser`.
     """
-    cfg_scale = cfg_scale / GUIDANCE if step_size else cfg_scale
+    cfg_scale = cfg_scale / DEFAULT_GUIDANCE if step_size else cfg_scale
     length = what.utterance.tokens
     lengths = {"audio": length} | ({"avatar": length} if what.face else {})
     clock = torch.arange(float(length))[None]
     with torch.no_grad():
-        known = told_of(network, what.utterance, what.voice)
+        known = speech_condition(network, what.utterance, what.voice)
         said, asked, free = None, 0, 0
         if what.caption is not None:
             said, asked, free = captions(network, what.caption)
@@ -85,9 +87,9 @@ def together(network: UnifiedScoreNetwork, what: Senses, cfg_scale: float, step_
     if said is not None:
         cond |= dict(zip(("image", "image/free"), said.pooled.split(1), strict=True))
     for name, after in (("image", asked), ("image/free", free)):
-        places[name] = places_after(torch.full((1, 1), float(after)))
+        places[name] = positions_after(torch.full((1, 1), float(after)))
     places = {name: places[name] for name in lengths}
-    sees = lookers(lengths, asked, free)
+    sees = attention_masks(lengths, asked, free)
     cache, slot = None, dict[str, Any]()
     if said is not None:
         may = torch.cat([sees[name][: asked + free].expand(n, -1) for name, n in lengths.items()])
@@ -106,8 +108,8 @@ def together(network: UnifiedScoreNetwork, what: Senses, cfg_scale: float, step_
     return denoise
 
 
-def made_together(
-    network: UnifiedScoreNetwork, what: Senses, steps: int, cfg_scale: float, seed: int, number: int = 0
+def sample_joint(
+    network: UnifiedScoreNetwork, what: JointInputs, steps: int, cfg_scale: float, seed: int, number: int = 0
 ) -> Iterator[State]:
     """States from noise to clean, the noise first; a stream's noise is what it would have alone."""
     length = what.utterance.tokens
@@ -122,5 +124,5 @@ def made_together(
     step_size = network.shortcut_step_size(steps)
     with torch.no_grad():
         update = ddim_update(PROCESS) if step_size else dpmpp_2m_update(PROCESS)
-        step = joint(together(network, what, cfg_scale, step_size), dict.fromkeys(shapes, update))
+        step = joint(joint_denoiser(network, what, cfg_scale, step_size), dict.fromkeys(shapes, update))
         yield from iterate(step, begin, uniform(steps), rng)

@@ -12,7 +12,7 @@ from typing import Generic, Protocol, Self, TypeVar
 
 import numpy as np
 
-from ..nn.heads.speech import EXPECTED_FEATURES, REACH, SLOTS, SOUNDS
+from ..nn.heads.speech import BASELINE_FEATURES, REACH, SLOTS, SOUNDS
 from .alignment import told
 
 RIDGE = 10.0
@@ -54,7 +54,7 @@ def edges(length: int) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Coder(Generic[Signal]):
+class ResidualCoder(Generic[Signal]):
     """Signals to tokens, the expected part taken off, and back. table: `(3309, c)`."""
 
     codec: Codec[Signal]
@@ -63,7 +63,7 @@ class Coder(Generic[Signal]):
     @classmethod
     def fit(cls, codec: Codec[Signal], examples: Iterable[Told[Signal]]) -> Self:
         """Ridge regression of tokens on `features`."""
-        gram = RIDGE * np.eye(EXPECTED_FEATURES)
+        gram = RIDGE * np.eye(BASELINE_FEATURES)
         cross: np.ndarray | float = 0.0
         for signal, phonemes, durations, voice in examples:
             seen, tokens = features(phonemes, durations, voice), codec.encode(signal)
@@ -72,7 +72,7 @@ class Coder(Generic[Signal]):
             cross = cross + seen[:count].T @ tokens[:count]
         return cls(codec, np.linalg.solve(gram, np.asarray(cross)).astype(np.float32))
 
-    def expected(self, phonemes: np.ndarray, durations: np.ndarray, voice: np.ndarray) -> np.ndarray:
+    def conditional_mean(self, phonemes: np.ndarray, durations: np.ndarray, voice: np.ndarray) -> np.ndarray:
         """`(l, c)`."""
         return features(phonemes, durations, voice) @ self.table
 
@@ -80,7 +80,7 @@ class Coder(Generic[Signal]):
         self, signal: Signal, phonemes: np.ndarray, durations: np.ndarray, voice: np.ndarray
     ) -> np.ndarray:
         """What is left of the tokens, `(l, c)`."""
-        tokens, mean = self.codec.encode(signal), self.expected(phonemes, durations, voice)
+        tokens, mean = self.codec.encode(signal), self.conditional_mean(phonemes, durations, voice)
         count = min(len(tokens), len(mean))
         return tokens[:count] - mean[:count]
 
@@ -88,4 +88,4 @@ class Coder(Generic[Signal]):
         self, left: np.ndarray, phonemes: np.ndarray, durations: np.ndarray, voice: np.ndarray
     ) -> Signal:
         """The way back."""
-        return self.codec.decode(left + self.expected(phonemes, durations, voice)[: len(left)])
+        return self.codec.decode(left + self.conditional_mean(phonemes, durations, voice)[: len(left)])

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .pca import Principal
+from .pca import PCA
 from .source_filter import BANDS, FLOOR, FRAMES, HIGHEST_PITCH, LOWEST_PITCH, NOISE_BANDS, Frames
 
 ROW = 2 + BANDS + NOISE_BANDS
@@ -35,19 +35,19 @@ def frames_of(rows: np.ndarray) -> Frames:
     return Frames(pitch, (plain[:, 1] > 0.5).astype(np.float32), np.maximum(envelope, FLOOR), noise)
 
 
-class SpeechCodec(Principal):
+class SpeechCodec(PCA):
     """Tokens on the principal components of eight frames."""
 
     @classmethod
-    def fit(cls, rows: np.ndarray, channels: int = AUDIO_CHANNELS) -> SpeechCodec:
+    def fit_frames(cls, rows: np.ndarray, channels: int = AUDIO_CHANNELS) -> SpeechCodec:
         """From blocks `(n, 8, 55)` of `rows_of`."""
-        return cls.of(rows.reshape(len(rows), -1), channels)
+        return cls.fit(rows.reshape(len(rows), -1), channels)
 
     def encode(self, frames: Frames) -> np.ndarray:
         """Tokens `(n, c)`; the last frame is repeated to fill the last token."""
         rows = rows_of(frames)
         rows = np.concatenate([rows, np.repeat(rows[-1:], -len(rows) % FRAMES, 0)])
-        return self.channels(rows.reshape(-1, FRAMES * ROW))
+        return self.transform(rows.reshape(-1, FRAMES * ROW))
 
     def decode(self, tokens: np.ndarray) -> Frames:
-        return frames_of(self.blocks(tokens).reshape(-1, ROW))
+        return frames_of(self.inverse_transform(tokens).reshape(-1, ROW))

@@ -12,7 +12,7 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class Principal:
+class PCA:
     """mean: `(m,)`. basis: `(c, m)`, orthonormal rows. scale: `(c,)`, what a channel is divided by."""
 
     mean: np.ndarray
@@ -20,7 +20,7 @@ class Principal:
     scale: np.ndarray
 
     @classmethod
-    def of(cls, blocks: np.ndarray, channels: int) -> Self:
+    def fit(cls, blocks: np.ndarray, channels: int) -> Self:
         """Fitted to `(n, m)`. Channels are scaled by the root of their spread, so that what varies most
         still weighs most.
         """
@@ -32,10 +32,10 @@ class Principal:
         parts = (mean, vectors[:, ::-1][:, :channels].T, scale)
         return cls(*(part.astype(np.float32) for part in parts))
 
-    def channels(self, blocks: np.ndarray) -> np.ndarray:
+    def transform(self, blocks: np.ndarray) -> np.ndarray:
         """`(n, m) -> (n, c)`."""
         return (blocks - self.mean) @ self.basis.T / self.scale
 
-    def blocks(self, channels: np.ndarray) -> np.ndarray:
+    def inverse_transform(self, channels: np.ndarray) -> np.ndarray:
         """`(n, c) -> (n, m)`, the nearest that the basis can say."""
         return (channels * self.scale) @ self.basis + self.mean

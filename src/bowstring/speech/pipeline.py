@@ -1,4 +1,4 @@
-"""Narrator: text in, sound out, with the times of words and phonemes; the codec stands at the far end.
+"""SpeechPipeline: text in, sound out, with the times of words and phonemes; the codec stands at the far end.
 
 Sound is `(s,)` samples in -1..1 at 24 kHz.
 """
@@ -18,11 +18,19 @@ from torch import Tensor
 from ..nn.network import UnifiedScoreNetwork
 from .alignment import SECONDS, Span
 from .analysis import analyse
-from .baseline import Coder
+from .baseline import ResidualCoder
 from .files import to_wav
 from .g2p import G2P
-from .sampling import LONGEST, Speaking, Utterance, clauses, joined, spoken, timed
-from .source_filter import RATE, Frames, calmed
+from .sampling import (
+    LONGEST,
+    SpeechSampling,
+    Utterance,
+    clauses,
+    concatenate,
+    predict_durations,
+    sample_speech,
+)
+from .source_filter import RATE, Frames, noise_gated
 from .vocoder import Vocoder
 from .voice import voice_of
 
@@ -57,18 +65,18 @@ class SpeechFrame:
     share: float
 
 
-class Narrator:
+class SpeechPipeline:
     """Speaks with a network that has an audio head."""
 
     def __init__(
         self,
         network: UnifiedScoreNetwork,
         g2p: G2P,
-        coder: Coder[Frames],
+        coder: ResidualCoder[Frames],
         voice: np.ndarray,
         vocoder: Vocoder,
     ) -> None:
-        """`voice` is the one that is spoken with when none is given."""
+        """`voice` is the one that speaks when none is given."""
         self.network, self.g2p, self.coder = network, g2p, coder
         self.voice, self.vocoder = voice, vocoder
 
@@ -79,18 +87,18 @@ class Narrator:
     def frames(self, tokens: Tensor, utterance: Utterance, voice: Tensor) -> Frames:
         """What the tokens `(l, 96)` of an utterance sound like; voice is `(1, 103)`."""
         known = (utterance.phonemes, utterance.durations, voice[0].numpy())
-        return calmed(self.coder.decode(tokens.numpy(), *known))[: round(utterance.durations.sum())]
+        return noise_gated(self.coder.decode(tokens.numpy(), *known))[: round(utterance.durations.sum())]
 
     def planned(self, text: str, voice: Tensor, speed: float) -> list[Utterance]:
         """Parts of a text with their durations, none longer than is spoken at once."""
         out = []
         for words in clauses(self.g2p.sentence(text)):
-            utterance = timed(self.network, words, voice, speed)
+            utterance = predict_durations(self.network, words, voice, speed)
             while utterance.tokens > LONGEST and len(words) > 1:
                 half = len(words) // 2
-                out.append(timed(self.network, words[:half], voice, speed))
+                out.append(predict_durations(self.network, words[:half], voice, speed))
                 words = words[half:]
-                utterance = timed(self.network, words, voice, speed)
+                utterance = predict_durations(self.network, words, voice, speed)
             out.append(utterance)
         return out
 
@@ -99,10 +107,10 @@ class Narrator:
         self, text: str, voice: np.ndarray | None = None, **how: Any
     ) -> Iterator[SpeechFrame | SpeechResult]:
         """Yields each part as it can be heard, then the result. See `ArrowEngine.say`."""
-        known = {field.name for field in fields(Speaking)}
+        known = {field.name for field in fields(SpeechSampling)}
         if unknown := set(how) - known:
             raise TypeError(f"unknown options {sorted(unknown)}; known are {sorted(known)} and voice")
-        speaking = Speaking(**how)
+        speaking = SpeechSampling(**how)
         own = torch.from_numpy(self.voice if voice is None else voice)[None]
         parts = self.planned(text, own, speaking.speed)
         frames: list[Frames] = []
@@ -112,7 +120,7 @@ class Narrator:
         begin, nfe = 0.0, 0
         for number, part in enumerate(parts):
             clock = time.perf_counter()
-            *_, state = spoken(self.network, part, own, speaking, number)
+            *_, state = sample_speech(self.network, part, own, speaking, number)
             made = self.frames(state.x[0], part, own)  # type: ignore[index]
             for target, spans in zip((words, phonemes), part.spans(begin), strict=True):
                 target += spans
@@ -122,7 +130,7 @@ class Narrator:
             seconds.append(time.perf_counter() - clock)
             yield SpeechFrame(self.vocoder.sound(made, speaking.seed), nfe, (number + 1) / len(parts))
         clock = time.perf_counter()
-        audio = self.vocoder.sound(joined(frames), speaking.seed)
+        audio = self.vocoder.sound(concatenate(frames), speaking.seed)
         seconds.append(time.perf_counter() - clock)
         settings = {"text": text, "voice": "own" if voice is None else "matched", **asdict(speaking)}
         yield SpeechResult(audio, tuple(words), tuple(phonemes), nfe, tuple(seconds), settings)

@@ -1,6 +1,6 @@
-"""How text is spoken: phonemes, their durations, noisy tokens that become clean, and a waveform.
+"""How text is sample_speech: phonemes, their durations, noisy tokens that become clean, and a waveform.
 
-Shapes: b = 1 utterance at a time, p phonemes, l tokens of 64 ms. Long texts are spoken sentence by sentence.
+Shapes: b = 1 utterance at a time, p phonemes, l tokens of 64 ms. Long texts are sample_speech sentence by sentence.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from .g2p import PAUSES, Word
 from .source_filter import Frames
 
 PROCESS = Gaussian(linear, rectified)
-LONGEST = 96  # tokens that are spoken at once
+LONGEST = 96  # tokens that are sample_speech at once
 SHORTEST = 0.5  # frames of a sound
 TEMPERATURE = 0.0  # what has the fewest words wrong so far
 MANY = 8  # steps from which the sampler of second order is the better one
 
 
 @dataclass(frozen=True)
-class Speaking:
+class SpeechSampling:
     """How to speak: steps of the flow, speed (2 is twice as fast), seed, and temperature, the share of the
     noise that speech starts from: less of it is closer to what is said on average, steady and dull.
 
@@ -81,7 +81,9 @@ def head_of(network: UnifiedScoreNetwork) -> SpeechHead:
 
 
 @torch.no_grad()
-def timed(network: UnifiedScoreNetwork, words: Sequence[Word], voice: Tensor, speed: float) -> Utterance:
+def predict_durations(
+    network: UnifiedScoreNetwork, words: Sequence[Word], voice: Tensor, speed: float
+) -> Utterance:
     """Words with the durations that the network gives their phonemes; voice is `(1, 103)`."""
     ids, owners = phoneme_ids([*words])
     log = head_of(network).duration(torch.tensor([ids]), voice)[0]
@@ -103,17 +105,17 @@ def clauses(words: Sequence[Word]) -> Iterator[list[Word]]:
 
 
 @torch.no_grad()
-def told_of(network: UnifiedScoreNetwork, utterance: Utterance, voice: Tensor) -> Tensor:
+def speech_condition(network: UnifiedScoreNetwork, utterance: Utterance, voice: Tensor) -> Tensor:
     """What the tokens of an utterance are told, `(1, l, d)`."""
     ids, progress = told(utterance.phonemes, utterance.durations)
     return head_of(network).condition(torch.from_numpy(ids)[None], torch.from_numpy(progress)[None], voice)
 
 
-def speaker(
+def speech_denoiser(
     network: UnifiedScoreNetwork, utterance: Utterance, voice: Tensor, step_size: float = 0.0
 ) -> Denoise:
     """The denoiser of the tokens of an utterance, x `(1, l, 96)`."""
-    cond = told_of(network, utterance, voice)
+    cond = speech_condition(network, utterance, voice)
     position = torch.arange(float(utterance.tokens))[None]
 
     def denoise(x: Tensor, t: Tensor) -> Tensor:
@@ -126,13 +128,13 @@ def speaker(
     return denoise
 
 
-def spoken(
-    network: UnifiedScoreNetwork, utterance: Utterance, voice: Tensor, how: Speaking, number: int = 0
+def sample_speech(
+    network: UnifiedScoreNetwork, utterance: Utterance, voice: Tensor, how: SpeechSampling, number: int = 0
 ) -> Iterator[State]:
     """States from noise to an utterance's tokens, the noise first; `number` tells parts of a text apart."""
     rng = Rng.of(how.seed, 1, number)
     with torch.no_grad():
-        denoise = speaker(network, utterance, voice, network.shortcut_step_size(how.steps))
+        denoise = speech_denoiser(network, utterance, voice, network.shortcut_step_size(how.steps))
         step = ddim(denoise, PROCESS) if how.steps < MANY else dpmpp_2m(denoise, PROCESS)
         noise = PROCESS.prior(rng.fork(2), utterance.tokens, AUDIO_CHANNELS)
         begin = State.begin(how.temperature * noise)
@@ -140,7 +142,7 @@ def spoken(
         yield from iterate(step, begin, uniform(how.steps), rng)
 
 
-def joined(parts: Sequence[Frames]) -> Frames:
+def concatenate(parts: Sequence[Frames]) -> Frames:
     """Frames one after the other."""
     return Frames(
         *(

@@ -124,7 +124,7 @@ def overlapped(parts: np.ndarray) -> np.ndarray:
     return total[inside] / np.maximum(weight[inside], 1e-3)
 
 
-def calmed(frames: Frames) -> Frames:
+def noise_gated(frames: Frames) -> Frames:
     """Frames that went through the codec, as they should sound: the noise that analysis finds where only the
     pitch moved is taken back, and pauses are quiet.
     """

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..nn.heads.speech import EXPECTED_FEATURES, VOICE
+from ..nn.heads.speech import BASELINE_FEATURES, VOICE
 from ..weights.arrays import load_arrays, save_arrays
 from .codec import AUDIO_CHANNELS, ROW, SpeechCodec
 from .source_filter import FRAMES
@@ -16,7 +16,7 @@ SPEECH = {
     "basis": (AUDIO_CHANNELS, FRAMES * ROW),
     "scale": (AUDIO_CHANNELS,),
     "voice": (VOICE,),
-    "expected": (EXPECTED_FEATURES, AUDIO_CHANNELS),
+    "expected": (BASELINE_FEATURES, AUDIO_CHANNELS),
 }
 
 

@@ -1,6 +1,6 @@
-"""Writer: prompts in, text out, a moment of writing at a time.
+"""TextPipeline: prompts in, text out, a moment of writing at a time.
 
-The canvas is what is written; token ids are those of the codec.
+The canvas is what is written; token ids are those of the tokenizer.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import numpy as np
 
 from ..core.loop import State
 from ..nn.network import UnifiedScoreNetwork
-from .sampling import Sampling, fill_gap, log_likelihood, write
-from .tokenizer import BODY, END, KINDS, MASK, MIDDLE, NULL, SUFFIX, TextCodec
+from .sampling import Sampling, fill_gap, log_likelihood, sample_text
+from .tokenizer import EOS, KINDS, MASK, MIDDLE, PAD, SEP, SUFFIX, TextTokenizer
 
 GAPS = (4, 8, 16, 32)  # lengths tried when that of an infill is not known
 LONGEST_GAP = 64
@@ -24,7 +24,7 @@ ABOUT = "a story about "
 
 
 def as_story(prompt: str) -> str:
-    """What to write when this is to be told of: "a fox" asks for "a story about a fox".
+    """What to write when this is named: "a fox" asks for "a story about a fox".
 
     >>> as_story("the brave cat"), as_story("tell me a story about a cat")
     ('a story about the brave cat', 'tell me a story about a cat')
@@ -36,7 +36,7 @@ def as_story(prompt: str) -> str:
 
 
 @dataclass(frozen=True)
-class Result:
+class TextResult:
     """What was made and how.
 
     trajectory: token ids of the canvas after each step, the fully masked one first. seconds: of each step.
@@ -68,7 +68,7 @@ class Result:
 
 
 @dataclass(frozen=True)
-class Frame:
+class TextFrame:
     """One moment of writing: the canvas's token ids and the probability each had when it was drawn."""
 
     tokens: tuple[int, ...]
@@ -77,18 +77,18 @@ class Frame:
     share: float  # of the walk that is done
 
 
-class Writer:
+class TextPipeline:
     """Writes with a network that has a text head."""
 
-    def __init__(self, network: UnifiedScoreNetwork, codec: TextCodec, context: int) -> None:
+    def __init__(self, network: UnifiedScoreNetwork, tokenizer: TextTokenizer, context: int) -> None:
         """`context` is how many tokens the network reads at most."""
-        self.network, self.codec, self.context = network, codec, context
+        self.network, self.tokenizer, self.context = network, tokenizer, context
 
-    def stream(self, prompt: str, mode: str, kind: str, **how: Any) -> Iterator[Frame | Result]:
+    def stream(self, prompt: str, mode: str, kind: str, **how: Any) -> Iterator[TextFrame | TextResult]:
         """See `ArrowEngine.stream`."""
         sampling = sampling_of(mode=mode, **how)
         known = self.prompt(prompt, kind)
-        states = write(self.network, [known], sampling, self.context)
+        states = sample_text(self.network, [known], sampling, self.context)
         return self._watch(states, {"prompt": prompt, "kind": kind, **asdict(sampling)})
 
     def infill(
@@ -100,41 +100,43 @@ class Writer:
         kind: str | None,
         prompt: str,
         **how: Any,
-    ) -> Result:
+    ) -> TextResult:
         """See `ArrowEngine.infill`."""
         sampling = sampling_of(mode=mode, **({"steps": 16, "temperature": 0.3} | how))
         if length is not None and not 1 <= length <= LONGEST_GAP:
             raise ValueError(
                 f"length is {length}; expected 1 to {LONGEST_GAP} tokens, or None to find it out"
             )
-        before, after = (self.codec.encode(string(side, "a side of the gap")) for side in (prefix, suffix))
+        before, after = (
+            self.tokenizer.encode(string(side, "a side of the gap")) for side in (prefix, suffix)
+        )
         kind = kind or ("code" if any(word in prefix for word in CODE_WORDS) else "text")
-        head = [KINDS[kind_of(kind)], *self.codec.encode(prompt or "function"), BODY]
+        head = [KINDS[kind_of(kind)], *self.tokenizer.encode(prompt or "function"), SEP]
         self.fits(len(head) + len(before) + len(after) + (length or max(GAPS)))
         settings = {"prefix": prefix, "suffix": suffix, "kind": kind, **asdict(sampling)}
         if mode == "ar":
             known = [*head, *before, SUFFIX, *after, MIDDLE]
             sampling = replace(sampling, max_tokens=length or LONGEST_GAP)
-            states = write(self.network, [known], sampling, self.context)
+            states = sample_text(self.network, [known], sampling, self.context)
             middle = whole(self._watch(states, settings))
         else:
             middle = self._likeliest_gap([*head, *before], after, length, sampling, settings)
-        return replace(middle, text=prefix + self.codec.decode(middle.tokens) + suffix)
+        return replace(middle, text=prefix + self.tokenizer.decode(middle.tokens) + suffix)
 
     def _likeliest_gap(
         self, known: list[int], after: list[int], length: int | None, how: Sampling, settings: dict[str, Any]
-    ) -> Result:
+    ) -> TextResult:
         made = []
         for gap in GAPS if length is None else (length,):
             states = fill_gap(self.network, known, gap, after, how, self.context)
             made.append(whole(self._watch(states, settings, gap)))
-        rows = [[*known, *one.tokens, *after, END] for one in made]
+        rows = [[*known, *one.tokens, *after, EOS] for one in made]
         best = int(log_likelihood(self.network, rows, len(known)).argmax())
         return replace(made[best], nfe=sum(one.nfe for one in made))
 
     def _watch(
         self, states: Iterator[State], settings: dict[str, Any], gap: int | None = None
-    ) -> Iterator[Frame | Result]:
+    ) -> Iterator[TextFrame | TextResult]:
         trajectory: list[tuple[int, ...]] = []
         seconds: list[float] = []
         confidence: dict[int, float] = {}
@@ -153,19 +155,19 @@ class Writer:
                     confidence[place] = note["confidence"][0, place - start].item()
                     entropy[place] = note["entropy"][0, place - start].item()
             done = (x != MASK).float().mean().item()
-            yield Frame(
+            yield TextFrame(
                 trajectory[-1], tuple(confidence.get(i, 0.0) for i in range(len(x))), int(state.nfe[0]), done
             )
             before, clock = x, time.perf_counter()
         assert state is not None
-        tokens = tuple(token for token in trajectory[-1] if token not in (NULL, MASK, END))
+        tokens = tuple(token for token in trajectory[-1] if token not in (PAD, MASK, EOS))
         used = [c for c in confidence.values() if c > 0]
         doubt = {
             "nll": float(-np.log(used).mean()) if used else 0.0,
             "entropy": float(np.mean(list(entropy.values()))) if entropy else 0.0,
         }
-        yield Result(
-            self.codec.decode(tokens),
+        yield TextResult(
+            self.tokenizer.decode(tokens),
             tokens,
             tuple(trajectory),
             int(state.nfe[0]),
@@ -177,12 +179,12 @@ class Writer:
     def tokens(self, text: str, what: str) -> list[int]:
         if not string(text, what).strip():
             raise ValueError(f"{what} is empty; say in a few words what it should be about")
-        return self.codec.encode(text)
+        return self.tokenizer.encode(text)
 
     def prompt(self, prompt: str, kind: str) -> list[int]:
         tokens = self.tokens(prompt, "the prompt")
         self.fits(len(tokens) + 2 + 32)
-        return [KINDS[kind_of(kind)], *tokens, BODY]
+        return [KINDS[kind_of(kind)], *tokens, SEP]
 
     def fits(self, size: int) -> None:
         if size > self.context:
@@ -197,9 +199,9 @@ def _block_start(place: int, width: int, settings: dict[str, Any]) -> int:
     return place // size * size
 
 
-def whole(frames: Iterator[Frame | Result]) -> Result:
+def whole(frames: Iterator[TextFrame | TextResult]) -> TextResult:
     *_, result = frames
-    assert isinstance(result, Result)
+    assert isinstance(result, TextResult)
     return result
 
 

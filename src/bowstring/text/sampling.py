@@ -21,15 +21,15 @@ from ..core.samplers.continuous import Update
 from ..core.samplers.masked import ORDERS, Order, blocks, chosen, draw, reveal_count, truncate
 from ..nn.network import UnifiedScoreNetwork
 from ..nn.trunk import Cache
-from .tokenizer import BODY, END, KINDS, MASK, MIDDLE, NULL, SUFFIX
+from .tokenizer import EOS, KINDS, MASK, MIDDLE, PAD, SEP, SUFFIX
 
-NEVER = torch.tensor([MASK, KINDS["text"], KINDS["code"], BODY, SUFFIX, MIDDLE])
+NEVER = torch.tensor([MASK, KINDS["text"], KINDS["code"], SEP, SUFFIX, MIDDLE])
 PROCESS = Masked(MASK)
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How to write. `steps` counts network evaluations per block; mode "ar" is one token per evaluation.
+    """How text is sampled: `steps` counts evaluations per block; mode "ar" is one token per evaluation.
 
     Raises:
         ValueError: a value out of its range.
@@ -55,16 +55,16 @@ class Sampling:
         truncate(torch.zeros(1), self.temperature, self.top_p)
 
 
-def padded(rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+def pad_left(rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
     """Rows of tokens flushed right, and which are real, `(b, n)` each."""
     longest = max(map(len, rows))
-    tokens = torch.tensor([[NULL] * (longest - len(row)) + list(row) for row in rows])
+    tokens = torch.tensor([[PAD] * (longest - len(row)) + list(row) for row in rows])
     valid = torch.tensor([[False] * (longest - len(row)) + [True] * len(row) for row in rows])
     return tokens, valid
 
 
 @dataclass(frozen=True)
-class Diffusing:
+class BlockDiffusion:
     """The network as a block model: a noisy block sees the cache and all of itself.
 
     When the context is full, the head (the prompt) and the last half of the rest are read anew.
@@ -129,10 +129,10 @@ class Diffusing:
             row[:head] + row[head:][-(self.context - head) // 2 :]
             for row, head in zip(rows, carry["head"].tolist(), strict=True)
         ]
-        return self.begin(*padded(kept), carry.get("memory")) | {"head": carry["head"]}
+        return self.begin(*pad_left(kept), carry.get("memory")) | {"head": carry["head"]}
 
 
-class Autoregressive(Diffusing):
+class Autoregressive(BlockDiffusion):
     """The same network read causally: the belief about the next token is there before it is asked for."""
 
     def score(self, carry: dict[str, Any], noisy: Tensor) -> Tensor:
@@ -147,25 +147,25 @@ def admissible(logits: Tensor, x: Tensor, gap: bool) -> Tensor:  # noqa: FBT001
     """
     logits = logits.index_fill(-1, NEVER, -torch.inf)
     if gap:
-        return logits.index_fill(-1, torch.tensor([END]), -torch.inf)
-    logits = logits.index_fill(-1, torch.tensor([NULL]), -torch.inf)
+        return logits.index_fill(-1, torch.tensor([EOS]), -torch.inf)
+    logits = logits.index_fill(-1, torch.tensor([PAD]), -torch.inf)
     waits = (x == MASK).cumsum(1) - (x == MASK).long() > 0
-    logits[..., END] = logits[..., END].masked_fill(waits, -torch.inf)
+    logits[..., EOS] = logits[..., EOS].masked_fill(waits, -torch.inf)
     return logits
 
 
 def finished(x: Tensor) -> Tensor:
     """Everything behind an [end] becomes null."""
-    behind = (x == END).cumsum(1) - (x == END).long() > 0
-    return torch.where(behind, NULL, x)
+    behind = (x == EOS).cumsum(1) - (x == EOS).long() > 0
+    return torch.where(behind, PAD, x)
 
 
-def places(order: Order, belief: Tensor, masked: Tensor, t: Tensor, s: Tensor, rng: Rng) -> Tensor:
+def reveal_places(order: Order, belief: Tensor, masked: Tensor, t: Tensor, s: Tensor, rng: Rng) -> Tensor:
     """Where tokens are revealed between t and s, `(b, l)`: decided by the state, never by what is drawn."""
     return chosen(order(belief, rng), masked, reveal_count(PROCESS, masked, t, s))
 
 
-def writing(order: Order, temperature: float, top_p: float, gap: bool = False) -> Update:  # noqa: FBT001
+def text_update(order: Order, temperature: float, top_p: float, gap: bool = False) -> Update:  # noqa: FBT001
     """The update of text: reveal the positions that `order` puts first, with admissible tokens.
 
     It remembers per position of the block {"confidence", "entropy"}: the probability of the drawn token and
@@ -176,7 +176,7 @@ def writing(order: Order, temperature: float, top_p: float, gap: bool = False) -
         masked = x == MASK
         allowed = admissible(logits, x, gap)
         belief = allowed.softmax(-1)
-        here = places(order, belief, masked, t, s, rng)
+        here = reveal_places(order, belief, masked, t, s, rng)
         tokens = draw(truncate(allowed, temperature, top_p).softmax(-1), rng.uniform(x.shape[1]))
         x_s = torch.where(here, tokens, x)
         before = carry or {"confidence": torch.zeros(x.shape), "entropy": torch.zeros(x.shape)}
@@ -194,13 +194,13 @@ def writing(order: Order, temperature: float, top_p: float, gap: bool = False) -
 def ended(state: State) -> Tensor:
     """A sample has ended when an [end] stands with nothing masked before it."""
     x = cast(Tensor, state.x)
-    end = x == END
+    end = x == EOS
     masked_before = ((x == MASK).cumsum(1) > 0) & end
     return end.any(1) & ~masked_before.any(1)
 
 
 @torch.no_grad()
-def write(
+def sample_text(
     network: UnifiedScoreNetwork,
     known: Sequence[Sequence[int]],
     how: Sampling,
@@ -211,9 +211,9 @@ def write(
     causal = how.mode == "ar"
     size = 1 if causal else min(how.block, how.max_tokens)
     edges = [(i, min(i + size, how.max_tokens)) for i in range(0, how.max_tokens, size)]
-    model = Autoregressive(network, context) if causal else Diffusing.sampled(network, context, how)
-    step = blocks(model, writing(ORDERS[how.order], how.temperature, how.top_p), edges)
-    carry = {"model": model.begin(*padded(known), memory), "update": None}
+    model = Autoregressive(network, context) if causal else BlockDiffusion.sampled(network, context, how)
+    step = blocks(model, text_update(ORDERS[how.order], how.temperature, how.top_p), edges)
+    carry = {"model": model.begin(*pad_left(known), memory), "update": None}
     rng = Rng.of(how.seed, len(known))
     start = State.begin(PROCESS.prior(rng, how.max_tokens), carry=carry)
     yield start
@@ -230,12 +230,12 @@ def fill_gap(
     context: int,
 ) -> Iterator[State]:
     """States of a gap of `gap` masks followed by the pinned suffix, written as one block."""
-    model = Diffusing(network, context)
+    model = BlockDiffusion(network, context)
     canvas = torch.tensor([[MASK] * gap + list(suffix)])
     step = blocks(
-        model, writing(ORDERS[how.order], how.temperature, how.top_p, gap=True), [(0, canvas.shape[1])]
+        model, text_update(ORDERS[how.order], how.temperature, how.top_p, gap=True), [(0, canvas.shape[1])]
     )
-    start = State.begin(canvas, carry={"model": model.begin(*padded([known])), "update": None})
+    start = State.begin(canvas, carry={"model": model.begin(*pad_left([known])), "update": None})
     yield start
     yield from iterate(step, start, uniform(min(how.steps, gap)), Rng.of(how.seed, 1))
 
@@ -244,7 +244,7 @@ def fill_gap(
 def log_likelihood(network: UnifiedScoreNetwork, rows: Sequence[Sequence[int]], given: int) -> Tensor:
     """Causal log-probability of each row's tokens after the first `given`, nats, `(b,)`."""
     longest = max(map(len, rows))
-    tokens = torch.tensor([list(row) + [NULL] * (longest - len(row)) for row in rows])
+    tokens = torch.tensor([list(row) + [PAD] * (longest - len(row)) for row in rows])
     doc = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in rows])
     logits = network.heads["text"](network.plain(tokens, doc))[:, :-1].log_softmax(-1)
     nll = logits.gather(-1, tokens[:, 1:, None])[..., 0]

@@ -11,32 +11,41 @@ from pathlib import Path
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-NULL, MASK, TEXT, CODE, BODY, END, SUFFIX, MIDDLE = range(8)
-RESERVED = ("<|null|>", "<|mask|>", "<|text|>", "<|code|>", "<|body|>", "<|end|>", "<|suffix|>", "<|middle|>")
+PAD, MASK, TEXT, CODE, SEP, EOS, SUFFIX, MIDDLE = range(8)
+SPECIAL_TOKENS = (
+    "<|null|>",
+    "<|mask|>",
+    "<|text|>",
+    "<|code|>",
+    "<|body|>",
+    "<|end|>",
+    "<|suffix|>",
+    "<|middle|>",
+)
 KINDS = {"text": TEXT, "code": CODE}
 
 
-class TextCodec:
+class TextTokenizer:
     """Byte-level BPE: `decode(encode(s)) == s` for every string that UTF-8 can hold."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
-        for i, name in enumerate(RESERVED):
+        for i, name in enumerate(SPECIAL_TOKENS):
             if tokenizer.id_to_token(i) != name:
                 raise ValueError(
                     f"tokenizer has {tokenizer.id_to_token(i)!r} as token {i}; expected {name!r}. Train "
-                    "it with TextCodec.train"
+                    "it with TextTokenizer.train"
                 )
 
     @classmethod
-    def train(cls, texts: Iterable[str], vocab: int = 4096) -> TextCodec:
+    def train(cls, texts: Iterable[str], vocab: int = 4096) -> TextTokenizer:
         """Learns the merges; the reserved ids come first."""
         tokenizer = Tokenizer(models.BPE())
         tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
         tokenizer.decoder = decoders.ByteLevel()
         trainer = trainers.BpeTrainer(
             vocab_size=vocab,
-            special_tokens=list(RESERVED),
+            special_tokens=list(SPECIAL_TOKENS),
             initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
             show_progress=False,
         )
@@ -44,14 +53,14 @@ class TextCodec:
         return cls.from_json(tokenizer.to_str())
 
     @classmethod
-    def from_json(cls, text: str) -> TextCodec:
+    def from_json(cls, text: str) -> TextTokenizer:
         """Reads a tokenizer; its reserved names are unhooked, so that "<|end|>" in a text is just text."""
         data = json.loads(text)
         data["added_tokens"] = []
         return cls(Tokenizer.from_str(json.dumps(data)))
 
     @classmethod
-    def load(cls, path: Path) -> TextCodec:
+    def load(cls, path: Path) -> TextTokenizer:
         return cls.from_json(path.read_text("utf-8"))
 
     def save(self, path: Path) -> None:
@@ -69,7 +78,7 @@ class TextCodec:
 
     def decode(self, tokens: Iterable[int]) -> str:
         """Reserved ids are left out; bytes that are no UTF-8 become U+FFFD."""
-        return self._tokenizer.decode([token for token in tokens if token >= len(RESERVED)])
+        return self._tokenizer.decode([token for token in tokens if token >= len(SPECIAL_TOKENS)])
 
     def pieces(self, tokens: Iterable[int]) -> list[str]:
         """Each token on its own, for display; a mask is a light block, other reserved ids are empty."""

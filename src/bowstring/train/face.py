@@ -19,11 +19,11 @@ from torch.nn import functional as F
 from ..face.animate import animate, loudness
 from ..face.codec import FaceCodec
 from ..face.weights import save_face
-from ..joint.sampling import lookers
+from ..joint.sampling import attention_masks
 from ..nn.heads.speech import SpeechHead
 from ..nn.network import UnifiedScoreNetwork
 from ..speech.alignment import spans_of
-from ..speech.baseline import Coder
+from ..speech.baseline import ResidualCoder
 from ..speech.source_filter import HOP, RATE, Frames
 from ..speech.voice import voice_of
 from ..speech.weights import load_speech
@@ -49,7 +49,7 @@ def face_loss(
     utterances: Sequence[Utterance],
     faces: Sequence[Tensor],
     voices: Sequence[np.ndarray],
-    coder: Coder[Frames],
+    coder: ResidualCoder[Frames],
     rng: torch.Generator,
 ) -> Tensor:
     """Error of the face's velocity, speech being as noisy as the face."""
@@ -72,7 +72,7 @@ def face_loss(
         step_size=dict.fromkeys(x_t, size),
         cond=dict.fromkeys(x_t, told_here),
         valid=batch.valid.repeat(1, 2),
-        sees=lookers(dict.fromkeys(x_t, length)),
+        sees=attention_masks(dict.fromkeys(x_t, length)),
     )["avatar"]
     return batch.error(velocity, eps - x_0["avatar"])
 
@@ -81,7 +81,7 @@ def face_source(
     utterances: Sequence[Utterance],
     faces: Sequence[Tensor],
     voices: Sequence[np.ndarray],
-    coder: Coder[Frames],
+    coder: ResidualCoder[Frames],
     seed: int = 3,
 ) -> Source:
     """Random utterances in the teacher's voice."""
@@ -107,15 +107,15 @@ def train_face(data: Path, out: Path, steps: int = 120) -> None:
         (face, one.phonemes, one.durations, voice)
         for face, one, voice in zip(motions, utterances, voices, strict=True)
     ]
-    codec = FaceCodec.fit(motions)
-    coder = Coder.fit(codec, told)
+    codec = FaceCodec.fit_faces(motions)
+    coder = ResidualCoder.fit(codec, told)
     faces = [torch.from_numpy(coder.encode(*one)) for one in told]
     torch.manual_seed(2)
     head = network.add_head("avatar")
     head.std.copy_(torch.cat(faces).std(0))
     network.requires_grad_(requires_grad=False)
     head.requires_grad_()
-    sources = {"face": face_source(utterances, faces, voices, Coder(speech, table))}
+    sources = {"face": face_source(utterances, faces, voices, ResidualCoder(speech, table))}
     if not run_turns(Turns(("face",), steps, rate=4e-3, warm_up=20), network, sources, out, console):
         raise ValueError(f"{out} holds a finished training; choose another --out to train anew")
     said = metadata.model_dump(include={"blocks", "context", "distilled"})

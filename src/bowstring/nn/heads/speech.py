@@ -17,7 +17,7 @@ VOICE = 103  # numbers of a voice
 SOUND_WIDTH = 48
 REACH = 8  # tokens to either side whose sounds still matter to what a token is expected to be
 EDGES = 5  # numbers that say where in the utterance a token lies
-EXPECTED_FEATURES = 3 * SLOTS * 3 * SOUNDS + 2 * (REACH - 1) * SOUNDS + EDGES + VOICE + 1
+BASELINE_FEATURES = 3 * SLOTS * 3 * SOUNDS + 2 * (REACH - 1) * SOUNDS + EDGES + VOICE + 1
 
 
 class DurationNetwork(nn.Module):

@@ -21,8 +21,8 @@ from rich.progress import Progress
 from torch import Tensor
 from torch.nn import functional as F
 
-from ...image.autoencoder import ImageCodec, decibels
-from ...image.weights import save_codec
+from ...image.autoencoder import ImageAutoencoder, decibels
+from ...image.weights import save_autoencoder
 from ..checkpoint import restore, save
 from ..data import gallery
 from ..optim import Muon, mixed
@@ -45,7 +45,7 @@ class CodecRecipe:
         return min(1.0, (step + 1) / self.warm_up, (self.steps - step) / (0.8 * self.steps))
 
 
-def codec_optimisers(codec: ImageCodec, recipe: CodecRecipe) -> tuple[torch.optim.Optimizer, ...]:
+def codec_optimisers(codec: ImageAutoencoder, recipe: CodecRecipe) -> tuple[torch.optim.Optimizer, ...]:
     """Muon for the kernels of residual layers, AdamW for the rest; every group knows its own full rate."""
     matrices = [p for n, p in codec.named_parameters() if n.endswith(("one.weight", "two.weight"))]
     taken = {id(p) for p in matrices} | {id(codec.basis)}
@@ -81,7 +81,7 @@ def halved(pixels: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def codec_decibels(codec: ImageCodec, pictures: Iterable[np.ndarray]) -> float:
+def codec_decibels(codec: ImageAutoencoder, pictures: Iterable[np.ndarray]) -> float:
     """PSNR of the pooled error over pictures `(512, 512, 3)`, encoded at 256, compared at 512."""
     total, count, left = torch.zeros(()), 0, iter(pictures)
     while some := list(itertools.islice(left, 16)):
@@ -94,10 +94,10 @@ def codec_decibels(codec: ImageCodec, pictures: Iterable[np.ndarray]) -> float:
 
 def fit_codec(
     recipe: CodecRecipe, pixels: np.ndarray, train: np.ndarray, folder: Path, every_seconds: float = 240.0
-) -> Iterator[tuple[int, float, ImageCodec]]:
+) -> Iterator[tuple[int, float, ImageAutoencoder]]:
     """Trains, yielding (step, decibels of the batch, codec); resumes from `folder`."""
     torch.manual_seed(recipe.seed)
-    codec = ImageCodec()
+    codec = ImageAutoencoder()
     some = np.random.default_rng(recipe.seed).choice(train, 768, replace=False)
     codec.fit_basis(halved(as_pixels(np.array(pixels[np.sort(some)]))))
     optimiser = codec_optimisers(codec, recipe)
@@ -123,7 +123,7 @@ def fit_codec(
 
 
 @torch.no_grad()
-def scale_tokens(codec: ImageCodec, pixels: np.ndarray, index: np.ndarray) -> None:
+def scale_tokens(codec: ImageAutoencoder, pixels: np.ndarray, index: np.ndarray) -> None:
     """Sets shift and scale from some pictures: mean zero, variance proportional to the spread, 1 on
     average.
     """
@@ -160,7 +160,7 @@ def train_codec(data: Path, out: Path) -> None:
     if codec is None:
         raise ValueError(f"{out} holds a finished training; choose another --out to train anew")
     scale_tokens(codec, pixels, train[::8])
-    save_codec(out / "model" / "image.parquet", codec)
+    save_autoencoder(out / "model" / "image.parquet", codec)
     console.print(
         f"{codec_decibels(codec, (pixels[i] for i in valid)):.2f} dB on {len(valid)} held-out pictures"
     )

@@ -15,10 +15,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from ...image.autoencoder import INSIDE, ImageCodec
-from ...image.sampling import UNASKED, caption_tokens, places_after, read_captions
+from ...image.autoencoder import INSIDE, ImageAutoencoder
+from ...image.sampling import NULL_PROMPT, caption_tokens, encode_captions, positions_after
 from ...nn.network import UnifiedScoreNetwork
-from ...text.tokenizer import TextCodec
+from ...text.tokenizer import TextTokenizer
 from ..data.gallery import LEARNED, Picture, painted, plan, views
 from ..data.pictures import load_icons
 from ..loop import Source, draw, logit_normal, noised
@@ -45,7 +45,7 @@ class ImageLearning:
 
 
 @torch.no_grad()
-def build_tokens(source: Path, out: Path, codec: ImageCodec | None) -> tuple[list[Picture], Tensor]:
+def build_tokens(source: Path, out: Path, codec: ImageAutoencoder | None) -> tuple[list[Picture], Tensor]:
     """Every picture of a large gallery, views of its icons, and the tokens of all of them `(n, 64, 64)`, from
     `out` if they lie there.
 
@@ -72,12 +72,12 @@ def build_tokens(source: Path, out: Path, codec: ImageCodec | None) -> tuple[lis
     return pictures, tokens
 
 
-def caption(picture: Picture, codec: TextCodec, learning: ImageLearning, rng: random.Random) -> list[int]:
+def caption(picture: Picture, codec: TextTokenizer, learning: ImageLearning, rng: random.Random) -> list[int]:
     """One way to ask for a picture, or not at all. Who does not ask for a turned one does not get it.
     Source: Karras et al. 2022 (arXiv 2206.00364), who tell the network how a picture was changed.
     """
     if rng.random() < learning.unasked:
-        return UNASKED
+        return NULL_PROMPT
     style = "" if rng.random() < learning.unstyled else picture.style
     style = f"{style} turned".strip() if picture.view else style
     asked = picture.captions[0] if rng.random() < learning.plain else rng.choice(picture.captions)
@@ -90,7 +90,7 @@ def kind(picture: Picture) -> int:
 
 
 def image_batches(
-    pictures: list[Picture], tokens: Tensor, codec: TextCodec, learning: ImageLearning
+    pictures: list[Picture], tokens: Tensor, codec: TextTokenizer, learning: ImageLearning
 ) -> Callable[[int], tuple[Tensor, list[list[int]], torch.Generator]]:
     """What a step learns from: tokens of pictures that are not held out, their captions, its randomness."""
     kinds = [
@@ -114,7 +114,7 @@ def image_batches(
 
 
 def image_source(
-    pictures: list[Picture], tokens: Tensor, codec: TextCodec, learning: ImageLearning
+    pictures: list[Picture], tokens: Tensor, codec: TextTokenizer, learning: ImageLearning
 ) -> Source:
     """The flow's loss."""
     batch = image_batches(pictures, tokens, codec, learning)
@@ -125,10 +125,10 @@ def flow_loss(
     network: UnifiedScoreNetwork, x_0: Tensor, known: list[list[int]], rng: torch.Generator
 ) -> Tensor:
     """Mean squared error of the velocity at times that are logit-normal."""
-    said = read_captions(network, known)
+    said = encode_captions(network, known)
     t = logit_normal(len(x_0), rng, *TIMES)
     x_t, eps = noised(x_0, t, rng)
-    place, cond = {"image": places_after(said.after)}, {"image": said.pooled}
+    place, cond = {"image": positions_after(said.after)}, {"image": said.pooled}
     velocity = network.flow({"image": x_t}, {"image": t}, place, said.cache, cond=cond, **said.slot)["image"]
     return (velocity.float() - (eps - x_0)).square().mean()
 

@@ -12,14 +12,14 @@ import numpy as np
 import torch
 from rich.console import Console
 
-from ...image.weights import load_codec
+from ...image.weights import load_autoencoder
 from ...nn.network import UnifiedScoreNetwork
-from ...speech.baseline import Coder
+from ...speech.baseline import ResidualCoder
 from ...speech.codec import SpeechCodec
 from ...speech.source_filter import Frames
 from ...speech.voice import FEWEST, voice_of
 from ...speech.weights import load_speech, save_speech
-from ...text.tokenizer import TextCodec
+from ...text.tokenizer import TextTokenizer
 from ...text.weights import load_model, save_model
 from ...weights.folder import Metadata
 from ...weights.quant.packed import unpacked
@@ -57,24 +57,24 @@ def own_voice(utterances: list[Utterance]) -> np.ndarray:
     return np.mean([voice_of(one.frames) for one in well_voiced(utterances)], 0)
 
 
-def speech_coder(utterances: list[Utterance], path: Path) -> Coder[Frames]:
+def speech_coder(utterances: list[Utterance], path: Path) -> ResidualCoder[Frames]:
     """The coder, fitted once with the teacher's own voice and then read from `path`."""
     if not path.exists():
         coder = fit_coder(utterances)
         assert isinstance(coder.codec, SpeechCodec)
         save_speech(path, coder.codec, coder.table, own_voice(utterances))
     codec, table, _ = load_speech(path)
-    return Coder(codec, table)
+    return ResidualCoder(codec, table)
 
 
-def left_over(utterances: list[Utterance], coder: Coder[Frames]) -> torch.Tensor:
+def left_over(utterances: list[Utterance], coder: ResidualCoder[Frames]) -> torch.Tensor:
     """Standard deviation of every channel of what the flow has to learn."""
     rows = [coder.encode(*one) for one in examples(utterances[:400], 5)]
     return torch.from_numpy(np.concatenate(rows)).std(0)
 
 
-def begun(start: Path) -> tuple[UnifiedScoreNetwork, TextCodec, Metadata]:
-    """The network to go on from. The times that a model of text has never seen are calmed; a head for faces
+def begun(start: Path) -> tuple[UnifiedScoreNetwork, TextTokenizer, Metadata]:
+    """The network to go on from. The times that a model of text has never seen are damped; a head for faces
     is left out, because it learns from a trunk that stays.
     """
     network, codec, metadata = load_model(start)
@@ -94,13 +94,13 @@ def course(steps: int, late: float = 0.4) -> tuple[str, ...]:
     return EARLY * early + LATE * (steps // len(LATE) + 1)
 
 
-def reread(data: Path, codec: TextCodec, measure: TextLoss, seed: int) -> Source:
+def reread(data: Path, codec: TextTokenizer, measure: TextLoss, seed: int) -> Source:
     """A loss of the text that was learned."""
     recipe = replace(text_more(), rows=4, seed=seed + 2)
     return text_source(Corpus.of(corpus_documents(data, "train"), codec), recipe, measure)
 
 
-def replay(data: Path, codec: TextCodec, seed: int = 0) -> Source:
+def replay(data: Path, codec: TextTokenizer, seed: int = 0) -> Source:
     """The text that was learned, so that it is not forgotten: what the model of text foretells of it."""
     teacher, _, _ = load_model(SHIPPED)
 
@@ -127,7 +127,7 @@ def train_senses(data: Path, out: Path, steps: int = 3300, start: Path = SHIPPED
         shutil.copy(start / "speech.parquet", out)
     coder = speech_coder(teachers, out / "speech.parquet")
     console.print("drawing pictures and encoding them; the first time takes some minutes")
-    pictures, tokens = build_tokens(data, out.parent / "image-tokens", load_codec(image_codec))
+    pictures, tokens = build_tokens(data, out.parent / "image-tokens", load_autoencoder(image_codec))
     torch.manual_seed(seed + 1)
     late, rate = (1.0, 6e-4) if "image" in network.heads else (0.4, 8e-4)
     if "image" not in network.heads:

@@ -17,9 +17,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...core.samplers.masked import truncate
-from ...image.sampling import GUIDANCE, painter, places_after, read_captions
+from ...image.sampling import DEFAULT_GUIDANCE, encode_captions, image_denoiser, positions_after
 from ...nn.network import UnifiedScoreNetwork
-from ...speech.baseline import Coder
+from ...speech.baseline import ResidualCoder
 from ...speech.weights import load_speech
 from ...text.sampling import Sampling
 from ...text.weights import load_model, save_model
@@ -72,10 +72,10 @@ def image_jump(
     t, size = leaps(len(x_0), rng)
     x_t, _ = noised(x_0, t, rng)
     with torch.no_grad():
-        denoise = painter(teacher, known, GUIDANCE)
+        denoise = image_denoiser(teacher, known, DEFAULT_GUIDANCE)
         target = walked(lambda x, at: (x - denoise(x, at)) / at[:, None, None], x_t, t, size)
-    said = read_captions(network, known)
-    places = {"image": places_after(said.after)}
+    said = encode_captions(network, known)
+    places = {"image": positions_after(said.after)}
     cond = {"image": said.pooled}
     made = network.flow({"image": x_t}, {"image": t}, places, said.cache, {"image": size}, cond, **said.slot)
     return (made["image"].float() - target).square().mean()
@@ -130,7 +130,7 @@ def train_shortcut(data: Path, out: Path, steps: int = 320) -> None:
     utterances = spoken(data)
     speech, table, _ = load_speech(before / "speech.parquet")
     pictures, tokens = build_tokens(data, out.parent / "image-tokens", None)
-    coder = Coder(speech, table)
+    coder = ResidualCoder(speech, table)
     drawn = image_batches(pictures, tokens, words, ImageLearning(rows=16, seed=1))
     read = speech_batches(utterances, coder, rows=16, seed=1)
     sources: dict[str, Source] = {

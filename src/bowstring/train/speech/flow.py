@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from ...nn.heads.speech import SpeechHead
 from ...nn.network import UnifiedScoreNetwork
 from ...speech.alignment import told
-from ...speech.baseline import Coder, Told
+from ...speech.baseline import ResidualCoder, Told
 from ...speech.codec import ROW, SpeechCodec, rows_of
 from ...speech.source_filter import FRAMES, Frames
 from ...speech.voice import FEWEST, Warp, draw_warp, voice_of, warped
@@ -117,7 +117,9 @@ class Batch:
         return (error * self.valid).sum() / self.valid.sum()
 
 
-def batch_of(utterances: Sequence[Utterance], voices: Sequence[np.ndarray], coder: Coder[Frames]) -> Batch:
+def batch_of(
+    utterances: Sequence[Utterance], voices: Sequence[np.ndarray], coder: ResidualCoder[Frames]
+) -> Batch:
     """Utterances side by side, padded with silence that does not count."""
     tokens = [
         torch.from_numpy(coder.encode(u.frames, u.phonemes, u.durations, voice))[:LONGEST]
@@ -171,7 +173,7 @@ def speech_loss(network: UnifiedScoreNetwork, batch: Batch, rng: torch.Generator
 
 
 def speech_batches(
-    utterances: Sequence[Utterance], coder: Coder[Frames], rows: int = 36, seed: int = 0
+    utterances: Sequence[Utterance], coder: ResidualCoder[Frames], rows: int = 36, seed: int = 0
 ) -> Callable[[int], Batch]:
     """Utterances of about one length by pseudo-speakers; half keep the voice that spoke them."""
     by_length = sorted(utterances, key=lambda one: len(one.frames))
@@ -200,7 +202,7 @@ def speech_batches(
     return batch
 
 
-def speech_source(utterances: Sequence[Utterance], coder: Coder[Frames], seed: int = 0) -> Source:
+def speech_source(utterances: Sequence[Utterance], coder: ResidualCoder[Frames], seed: int = 0) -> Source:
     """The losses of a step's utterances."""
     batch = speech_batches(utterances, coder, seed=seed)
     return lambda network, step: speech_loss(network, batch(step), draw(seed + 31, step))
@@ -216,11 +218,11 @@ def examples(utterances: Sequence[Utterance], seed: int = 0) -> Iterator[Told[Fr
             yield one.frames, one.phonemes, one.durations, voice_of(one.frames)
 
 
-def fit_coder(utterances: Sequence[Utterance], seed: int = 0) -> Coder[Frames]:
-    """Principal components of utterances and pseudo-speakers, and what their tokens are expected to be."""
+def fit_coder(utterances: Sequence[Utterance], seed: int = 0) -> ResidualCoder[Frames]:
+    """PCA components of utterances and pseudo-speakers, and what their tokens are expected to be."""
     blocks = []
     for frames, *_ in examples(utterances[:600], seed):
         rows = rows_of(frames)
         blocks.append(rows[: len(rows) // FRAMES * FRAMES].reshape(-1, FRAMES, ROW))
-    codec = SpeechCodec.fit(np.concatenate(blocks))
-    return Coder.fit(codec, examples(utterances, seed + 1))
+    codec = SpeechCodec.fit_frames(np.concatenate(blocks))
+    return ResidualCoder.fit(codec, examples(utterances, seed + 1))

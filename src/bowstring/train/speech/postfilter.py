@@ -21,11 +21,11 @@ from torch import Tensor
 
 from ...nn.network import UnifiedScoreNetwork
 from ...speech.analysis import analyse
-from ...speech.baseline import Coder
+from ...speech.baseline import ResidualCoder
 from ...speech.files import resampled
 from ...speech.postfilter import Postfilter
-from ...speech.sampling import Speaking, Utterance, spoken
-from ...speech.source_filter import HOP, RATE, Frames, calmed, synthesise
+from ...speech.sampling import SpeechSampling, Utterance, sample_speech
+from ...speech.source_filter import HOP, RATE, Frames, noise_gated, synthesise
 from ...speech.vocoder import asked
 from ...speech.weights import load_speech
 from ...text.weights import load_model
@@ -61,7 +61,7 @@ class Pair:
 def pair(made: Frames, truth: Frames, signal: np.ndarray, seed: int) -> Pair:
     """Frames as they will be heard, with the true pitch, so that harmonics fall on harmonics."""
     count = min(len(made), len(truth), len(signal) // HOP)
-    made = calmed(replace(made[:count], pitch=truth.pitch[:count], voiced=truth.voiced[:count]))
+    made = noise_gated(replace(made[:count], pitch=truth.pitch[:count], voiced=truth.voiced[:count]))
     return Pair(synthesise(made, seed), asked(made), signal[: count * HOP].astype(np.float32))
 
 
@@ -72,7 +72,7 @@ def faster(reading: Reading, by: float) -> np.ndarray:
 
 @torch.no_grad()
 def pairs(
-    readings: Sequence[Reading], network: UnifiedScoreNetwork, coder: Coder[Frames], voice: np.ndarray
+    readings: Sequence[Reading], network: UnifiedScoreNetwork, coder: ResidualCoder[Frames], voice: np.ndarray
 ) -> tuple[list[Pair], list[Pair]]:
     """Every reading as the network says it, given its durations; and through the codec alone, half of them
     faster or slower.
@@ -81,9 +81,9 @@ def pairs(
     own, rng = torch.from_numpy(voice)[None], np.random.default_rng(0)
     for number, reading in enumerate(track(readings, "saying it ourselves")):
         said = as_utterance(reading)
-        how = Speaking(steps=int(rng.choice(STEPS)), seed=number)
+        how = SpeechSampling(steps=int(rng.choice(STEPS)), seed=number)
         utterance = Utterance((), said.phonemes, np.zeros_like(said.phonemes), said.durations)
-        *_, state = spoken(network, utterance, own, how)
+        *_, state = sample_speech(network, utterance, own, how)
         assert isinstance(state.x, Tensor)
         made = coder.decode(state.x[0].numpy(), said.phonemes, said.durations, voice)
         ours.append(pair(made, said.frames, reading.signal, number))
@@ -176,7 +176,7 @@ def train_postfilter(data: Path, out: Path, steps: int = 3000) -> None:
     texts = sentences(corpus_documents(data, "train"), SENTENCES)
     read = [one for text in track(texts, "reading aloud") for one in teacher.read(text)]
     read = [one for one in read if one.is_short and len(one.signal) > PIECE * HOP]
-    ours, coded = pairs(read, network, Coder(codec, table), voice)
+    ours, coded = pairs(read, network, ResidualCoder(codec, table), voice)
     torch.manual_seed(4)
     postfilter, last = Postfilter(), -1
     kept = ours[:HELD_OUT]

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...text.tokenizer import BODY, END, KINDS, MIDDLE, NULL, SUFFIX, TextCodec
+from ...text.tokenizer import EOS, KINDS, MIDDLE, PAD, SEP, SUFFIX, TextTokenizer
 from ..data.corpora import Document
 
 ALIGN = 16
@@ -35,16 +35,16 @@ class Laid:
     gap: np.ndarray
 
 
-def prompt_tokens(codec: TextCodec, kind: str, prompt: str) -> list[int]:
+def prompt_tokens(codec: TextTokenizer, kind: str, prompt: str) -> list[int]:
     """What comes before a body; generation starts from the same."""
-    return [KINDS[kind], *codec.encode(prompt), BODY]
+    return [KINDS[kind], *codec.encode(prompt), SEP]
 
 
 def lay(head: Sequence[int], body: Sequence[int], complete: bool, longest: int) -> Laid:  # noqa: FBT001
     """The plain layout, cut to `longest` tokens."""
-    text = [*body, END] if complete else list(body)
+    text = [*body, EOS] if complete else list(body)
     text = text[: (longest - len(head)) // ALIGN * ALIGN]
-    padded = text + [NULL] * (-len(text) % ALIGN)
+    padded = text + [PAD] * (-len(text) % ALIGN)
     tokens = np.array([*head, *padded], np.int64)
     offset = np.concatenate([np.full(len(head), -1), np.arange(len(padded))])
     predict = np.zeros(len(tokens), bool)
@@ -64,7 +64,7 @@ def lay_in_order(head: Sequence[int], body: Sequence[int], rng: np.random.Genera
     body = list(body)[: longest - len(head) - 3]
     start, stop = cut_points(len(body), rng)
     known = [*head, *body[:start], SUFFIX, *body[stop:], MIDDLE]
-    tokens = np.array([*known, *body[start:stop], END], np.int64)
+    tokens = np.array([*known, *body[start:stop], EOS], np.int64)
     predict = np.arange(len(tokens)) >= len(known)
     return Laid(tokens, np.full(len(tokens), -1), predict, np.zeros(len(tokens), np.int8))
 
@@ -78,10 +78,10 @@ def lay_in_place(
 ) -> Laid:
     """prefix, a gap of the middle and up to `GAPS` nulls, suffix [end]; the gap is what diffusion learns."""
     slack = int(rng.integers(0, GAPS + 1))
-    body = [*body, END] if complete else list(body)
+    body = [*body, EOS] if complete else list(body)
     body = body[: longest - len(head) - slack]
     start, stop = cut_points(len(body), rng)
-    tokens = np.array([*head, *body[:stop], *[NULL] * slack, *body[stop:]], np.int64)
+    tokens = np.array([*head, *body[:stop], *[PAD] * slack, *body[stop:]], np.int64)
     gap = np.zeros(len(tokens), np.int8)
     gap[len(head) + start : len(head) + stop + slack] = 1
     offset = np.concatenate([np.full(len(head), -1), np.arange(len(tokens) - len(head))])
@@ -154,11 +154,11 @@ class Corpus:
     characters: list[int]  # of the body, in UTF-8 bytes
 
     @classmethod
-    def of(cls, documents: Sequence[Document], codec: TextCodec) -> Corpus:
+    def of(cls, documents: Sequence[Document], codec: TextTokenizer) -> Corpus:
         flat = codec.encode_batch([prompt for d in documents for prompt in d.prompts])
         prompts, at = [], 0
         for d in documents:
-            prompts.append([[KINDS[d.kind], *ids, BODY] for ids in flat[at : at + len(d.prompts)]])
+            prompts.append([[KINDS[d.kind], *ids, SEP] for ids in flat[at : at + len(d.prompts)]])
             at += len(d.prompts)
         return cls(
             codec.encode_batch([d.body for d in documents]),

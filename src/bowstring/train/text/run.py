@@ -10,8 +10,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress
 
-from ...text.sampling import Sampling, write
-from ...text.tokenizer import TextCodec
+from ...text.sampling import Sampling, sample_text
+from ...text.tokenizer import TextTokenizer
 from ...text.weights import load_model, save_model
 from ...weights.folder import carry_over
 from ..data.corpora import Document, corpus_documents
@@ -24,14 +24,14 @@ from .recipes import RECIPES
 TOKENIZER_MIX = {"tale": 1.0, "story": 0.25, "function": 3.0, "snippet": 3.0}
 
 
-def tokenizer(documents: list[Document], path: Path, vocab: int) -> TextCodec:
+def tokenizer(documents: list[Document], path: Path, vocab: int) -> TextTokenizer:
     """The tokenizer at `path`, trained on a fixed mix of the documents if it is not there yet."""
     if not path.exists():
         rng = random.Random(0)
         bodies = [d.body for d in documents for _ in range(int(TOKENIZER_MIX[d.source] + rng.random()))]
         prompts = [prompt for d in documents if rng.random() < 0.1 for prompt in d.prompts[:2]]
-        TextCodec.train(bodies + prompts, vocab).save(path)
-    return TextCodec.load(path)
+        TextTokenizer.train(bodies + prompts, vocab).save(path)
+    return TextTokenizer.load(path)
 
 
 def train(name: str, data: Path, out: Path) -> None:
@@ -60,7 +60,9 @@ def train(name: str, data: Path, out: Path) -> None:
             said = f"{losses}  {progress.tokens_per_second:,.0f} tokens/s"
             bar.update(task, completed=progress.step + 1, phase=progress.phase, said=said)
             if (progress.step + 1) % 200 == 0:
-                *_, sample = write(network.eval(), [known], Sampling(mode="ar", max_tokens=60), recipe.length)
+                *_, sample = sample_text(
+                    network.eval(), [known], Sampling(mode="ar", max_tokens=60), recipe.length
+                )
                 network.train()
                 console.print(f"[dim]{progress.step + 1}: {codec.decode(sample.x[0].tolist())}[/dim]")  # type: ignore[index]
     if network is None:
