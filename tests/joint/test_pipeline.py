@@ -1,4 +1,4 @@
-"""Speech, face and picture made joint_denoiser: one pass a step, and every stream as it would be alone."""
+"""Speech, face and picture made together: one pass a step, and every stream as it would be alone."""
 
 import copy
 import json

@@ -28,7 +28,7 @@ from ..speech.sampling import PROCESS, TEMPERATURE, Utterance, speech_condition
 
 @dataclass(frozen=True)
 class JointInputs:
-    """What is to be made joint_denoiser: an utterance in a voice, with a face, perhaps a picture with a caption.
+    """What is to be made together: an utterance in a voice, with a face, perhaps a picture with a caption.
 
     caption: tokens of the picture's prompt; none makes no picture.
     """

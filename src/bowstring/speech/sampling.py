@@ -1,6 +1,6 @@
-"""How text is sample_speech: phonemes, their durations, noisy tokens that become clean, and a waveform.
+"""How text is spoken: phonemes, their durations, noisy tokens that become clean, and a waveform.
 
-Shapes: b = 1 utterance at a time, p phonemes, l tokens of 64 ms. Long texts are sample_speech sentence by sentence.
+Shapes: b = 1 utterance at a time, p phonemes, l tokens of 64 ms. Long texts are spoken sentence by sentence.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from .g2p import PAUSES, Word
 from .source_filter import Frames
 
 PROCESS = Gaussian(linear, rectified)
-LONGEST = 96  # tokens that are sample_speech at once
+LONGEST = 96  # tokens that are spoken at once
 SHORTEST = 0.5  # frames of a sound
 TEMPERATURE = 0.0  # what has the fewest words wrong so far
 MANY = 8  # steps from which the sampler of second order is the better one
