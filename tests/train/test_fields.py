@@ -12,33 +12,33 @@ from bowstring.fields.model import FAMILIES, PROCESS
 from bowstring.train.fields import (
     MIX,
     FieldRecipe,
+    denoising_errors,
     draw_times,
-    equilibrium,
-    errors,
+    equilibrium_fields,
     fit_fields,
-    mixtures,
-    split,
-    turned,
-    warm,
+    heat_fields,
+    mixture_fields,
+    split_fields,
+    symmetric_copies,
 )
 
 
 def test_equilibrium_fields_pass_the_virial_at_their_own_coupling():
-    x, beta, _ = equilibrium("phi4", 64, 16, seed=1, settle=200)["phi4"]
+    x, beta, _ = equilibrium_fields("phi4", 64, 16, seed=1, settle=200)["phi4"]
     works = [
         -(one * phi4(b / 2, 0.5).score(one[None])[0]).mean() for one, b in zip(x, beta.tolist(), strict=True)
     ]
     works = torch.stack(works)
     assert abs(works.mean().item() - 1) < 4 * works.std().item() / math.sqrt(64)
-    spins, _, _ = equilibrium("ising", 8, 16, seed=1, settle=100)["ising"]
+    spins, _, _ = equilibrium_fields("ising", 8, 16, seed=1, settle=100)["ising"]
     assert (spins.abs() == 1).all()
 
 
 def test_mixtures_keep_their_composition_and_hot_plates_their_mean():
-    x, log, mean = mixtures(16, 16, seed=0)["cahn-hilliard"]
+    x, log, mean = mixture_fields(16, 16, seed=0)["cahn-hilliard"]
     torch.testing.assert_close(x.mean((1, 2)), mean, atol=1e-5, rtol=0)
     assert ((log >= FAMILIES["cahn-hilliard"].low) & (log <= FAMILIES["cahn-hilliard"].high)).all()
-    x, _, _ = warm(6, 16, seed=0)["heat"]
+    x, _, _ = heat_fields(6, 16, seed=0)["heat"]
     torch.testing.assert_close(x.mean((1, 2)), torch.ones(6), atol=1e-4, rtol=0)
     assert (x > -1e-4).all()
 
@@ -48,16 +48,16 @@ def test_a_chain_is_never_cut_by_the_split():
         f"phi4/16/{what}": torch.arange(80.0).view(80, *[1] * n)
         for what, n in (("x", 2), ("u", 0), ("second", 0))
     }
-    train, test = (split(data, "phi4", 16, held_out=h)[1] for h in (False, True))
+    train, test = (split_fields(data, "phi4", 16, held_out=h)[1] for h in (False, True))
     assert len(train) + len(test) == 80 and not set((train // 8).tolist()) & set((test // 8).tolist())
 
 
 def test_turned_copies_are_as_likely():
     x, energy = torch.randn(20, 12, 12), phi4(0.3, 0.5)
-    y = turned(x, "phi4", torch.Generator().manual_seed(0))
+    y = symmetric_copies(x, "phi4", torch.Generator().manual_seed(0))
     torch.testing.assert_close(energy(y), energy(x), atol=1e-3, rtol=1e-5)
     assert not torch.equal(x, y)
-    plate = turned(x, "heat", torch.Generator().manual_seed(0))
+    plate = symmetric_copies(x, "heat", torch.Generator().manual_seed(0))
     torch.testing.assert_close(plate[:, 0].abs().sum() + plate[:, -1].abs().sum() + plate[:, 1:-1,
     0].abs().sum()
         + plate[:, 1:-1, -1].abs().sum(), x[:, 0].abs().sum() + x[:, -1].abs().sum() + x[:, 1:-1,
@@ -110,7 +110,7 @@ def test_white_noise_leaves_nothing_to_learn_beyond_the_linear_estimate(data, tm
     for parameter in model.network.heads["8"].leave.parameters():
         parameter.data.zero_()
     batch = (torch.randn(16, 64, 64), torch.rand(16), torch.zeros(16))
-    mse, vlb = errors(model, "phi4", batch, torch.Generator().manual_seed(0))
+    mse, vlb = denoising_errors(model, "phi4", batch, torch.Generator().manual_seed(0))
     assert abs(mse.mean().item() - 1) < 0.03
     # its integrand is the share of signal, whose mean over log ratios from -9 to 8.5 is 8.5 / 17.5
     assert abs(vlb.mean().item() - 8.5 / 17.5) < 0.05

@@ -6,8 +6,8 @@ import torch
 from bowstring.nn.config import NetworkConfig
 from bowstring.nn.network import UnifiedScoreNetwork
 from bowstring.text.weights import save_model
-from bowstring.train.joint.multimodal import begun, course
-from bowstring.train.loop import Turns, fit_turns, logit_normal, scale_gradients
+from bowstring.train.joint.multimodal import curriculum, starting_network
+from bowstring.train.loop import TaskSchedule, fit_tasks, logit_normal, scale_gradients
 from tests.conftest import build_network
 
 
@@ -31,15 +31,15 @@ def sources(seen):
 
 
 def test_each_source_counts_its_own_turns_and_stopping_changes_nothing(tmp_path):
-    turns = Turns(("a", "b", "a"), steps=8, warm_up=2)
+    turns = TaskSchedule(("a", "b", "a"), steps=8, warm_up=2)
     seen, whole = [], small()
-    losses = [loss for _, _, loss in fit_turns(turns, whole, sources(seen), tmp_path / "whole")]
+    losses = [loss for _, _, loss in fit_tasks(turns, whole, sources(seen), tmp_path / "whole")]
     assert seen == [(n, i) for n, i in zip("abaabaab", (0, 0, 1, 2, 1, 3, 4, 2), strict=True)]
     part, again = small(), small()
-    stream = fit_turns(turns, part, sources([]), tmp_path / "part", every_seconds=0.0)
+    stream = fit_tasks(turns, part, sources([]), tmp_path / "part", every_seconds=0.0)
     first = [next(stream)[2] for _ in range(5)]  # the fifth is not yet saved
     stream.close()
-    rest = [loss for _, _, loss in fit_turns(turns, again, sources([]), tmp_path / "part")]
+    rest = [loss for _, _, loss in fit_tasks(turns, again, sources([]), tmp_path / "part")]
     assert first[:4] + rest == losses
     for name, value in whole.state_dict().items():
         assert (value == again.state_dict()[name]).all()
@@ -47,13 +47,13 @@ def test_each_source_counts_its_own_turns_and_stopping_changes_nothing(tmp_path)
 
 
 def test_a_course_is_mostly_pictures_first_and_everybodys_in_the_end():
-    turns = course(1000)[:1000]
+    turns = curriculum(1000)[:1000]
     assert len(turns) == 1000
     early, late = turns[:600], turns[600:]
     assert [early.count(name) for name in ("image", "audio", "text")] == [400, 100, 100]
     shares = {"image": 2 / 9, "audio": 3 / 9, "text": 4 / 9}
     assert all(abs(late.count(name) - 400 * share) <= 1 for name, share in shares.items())
-    assert course(90, late=1.0)[:90].count("image") == 20
+    assert curriculum(90, late=1.0)[:90].count("image") == 20
 
 
 def test_a_loud_head_takes_nothing_from_the_trunk():
@@ -68,7 +68,7 @@ def test_a_loud_head_takes_nothing_from_the_trunk():
 
 
 def test_the_rate_warms_up_stays_and_falls_to_zero():
-    turns = Turns(("a",), steps=100, rate=1.0, warm_up=10, constant=0.5)
+    turns = TaskSchedule(("a",), steps=100, rate=1.0, warm_up=10, constant=0.5)
     assert turns.rate_at(0) == pytest.approx(0.1)
     assert turns.rate_at(40) == 1.0
     assert turns.rate_at(75) == pytest.approx(0.5)
@@ -85,7 +85,7 @@ def test_times_are_logit_normal_and_stratified():
 def test_going_on_keeps_what_was_learned_but_the_face(tmp_path, codec):
     network = build_network(modalities=["text", "image", "audio", "avatar"])
     save_model(tmp_path, network, codec, blocks=[4], context=128)
-    begun_again, _, metadata = begun(tmp_path)
+    begun_again, _, metadata = starting_network(tmp_path)
     assert [*begun_again.heads] == ["text", "image", "audio"]
     assert metadata.blocks == [4]
     assert all(parameter.requires_grad for parameter in begun_again.parameters())

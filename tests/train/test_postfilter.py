@@ -8,7 +8,15 @@ from bowstring.speech.postfilter import ASKED, Postfilter
 from bowstring.speech.postfilter import HOP as STEP
 from bowstring.speech.source_filter import HOP, Frames, synthesise
 from bowstring.speech.vocoder import KNEE, LOUDEST, Vocoder, asked
-from bowstring.train.speech.postfilter import PIECE, Pair, distance, fit_postfilter, judged, pair, spectra
+from bowstring.train.speech.postfilter import (
+    PIECE_FRAMES,
+    Pair,
+    aligned_pair,
+    fit_postfilter,
+    mean_distance,
+    spectral_distance,
+    window_spectra,
+)
 from bowstring.weights.folder import named_tensors
 from bowstring.weights.format.parquet import write
 
@@ -57,30 +65,30 @@ def test_a_click_is_weighed_by_the_frames_around_it_only():
 def test_spectra_of_white_noise_are_of_size_one():
     white = torch.randn(1, 48_000, generator=torch.Generator().manual_seed(2))
     for size in (256, 2048):
-        power = spectra(white, size)[..., 1:-1, 8:-8].square()
+        power = window_spectra(white, size)[..., 1:-1, 8:-8].square()
         assert abs(power.mean() - 1) < 0.05
 
 
 def test_the_distance_of_a_gain():
     white = torch.randn(1, 24_000, generator=torch.Generator().manual_seed(3))
-    assert distance(white, white) == 0
-    roots = sum(3 * spectra(white, n).sqrt().mean() * (2**0.5 - 1) for n in (256, 512, 1024, 2048)) / 4
-    assert distance(2 * white, white) == pytest.approx(np.log(2) + float(roots), rel=0.01)
+    assert spectral_distance(white, white) == 0
+    roots = sum(3 * window_spectra(white, n).sqrt().mean() * (2**0.5 - 1) for n in (256, 512, 1024, 2048)) / 4
+    assert spectral_distance(2 * white, white) == pytest.approx(np.log(2) + float(roots), rel=0.01)
 
 
 def test_it_learns_what_was_asked_wrongly(tmp_path):
     torch.manual_seed(0)
     loud, quiet = frames(), frames(level=-6.0)
     signal = synthesise(quiet, 5)
-    told = [pair(loud, quiet, signal, seed) for seed in range(4)]
-    assert all(len(one.asked) == 200 and one.made.shape == one.meant.shape for one in told)
+    told = [aligned_pair(loud, quiet, signal, seed) for seed in range(4)]
+    assert all(len(one.conditions) == 200 and one.made.shape == one.meant.shape for one in told)
     network = Postfilter(16, 1)
-    first = judged(network, told[:1])
+    first = mean_distance(network, told[:1])
     steps = [*fit_postfilter(network, told, told, 60, tmp_path)]
     assert [step for step, _ in steps] == [*range(60)]
-    assert judged(network.eval(), told[:1]) < 0.6 * first
+    assert mean_distance(network.eval(), told[:1]) < 0.6 * first
     assert [*fit_postfilter(network, told, told, 60, tmp_path)] == []  # finished; nothing is trained twice
-    assert PIECE <= 200
+    assert PIECE_FRAMES <= 200
 
 
 def test_frames_are_heard_with_and_without_one(tmp_path):
@@ -106,6 +114,6 @@ def test_a_file_that_holds_something_else_is_refused(tmp_path):
 
 def test_pairs_are_as_long_as_the_shortest():
     long = frames(220)
-    one = pair(frames(200), long, np.zeros(210 * HOP, np.float32), 0)
-    assert isinstance(one, Pair) and len(one.asked) == 200 and len(one.meant) == 200 * HOP
-    np.testing.assert_allclose(one.asked[:, 0], np.log(long.pitch[:200]) - 5, rtol=1e-6)
+    one = aligned_pair(frames(200), long, np.zeros(210 * HOP, np.float32), 0)
+    assert isinstance(one, Pair) and len(one.conditions) == 200 and len(one.meant) == 200 * HOP
+    np.testing.assert_allclose(one.conditions[:, 0], np.log(long.pitch[:200]) - 5, rtol=1e-6)

@@ -10,14 +10,14 @@ from bowstring.train.data.corpora import snippet_documents, story_documents
 from bowstring.train.text.loop import Recipe
 from bowstring.train.text.packing import Corpus
 from bowstring.train.text.qat import (
-    Finishing,
-    Rounding,
-    divergence,
-    finish,
-    importance,
-    packed_student,
-    rounded,
-    student_of,
+    FakeQuantisation,
+    QATRecipe,
+    activation_second_moments,
+    fit_qat,
+    pack_student,
+    qat_student,
+    quantise_at_once,
+    weighted_kl,
 )
 from bowstring.weights.quant.arrowquant import ArrowQuant
 from bowstring.weights.quant.packed import linears, matrices
@@ -48,7 +48,7 @@ def first_rows(corpus):
 @pytest.mark.parametrize("bits", [2, 4])
 def test_what_training_rounds_is_what_is_packed(bits):
     weight = torch.randn(24, 128, generator=torch.Generator().manual_seed(0))
-    rounding = Rounding(weight, bits)
+    rounding = FakeQuantisation(weight, bits)
     exact = ArrowQuant.with_scales(weight.numpy(), rounding.scale.detach().numpy(), bits)
     trained = rounding(weight).detach().numpy()
     # scales are integers of one 255th of the row's largest, and a code at a border may fall to the other side
@@ -57,7 +57,7 @@ def test_what_training_rounds_is_what_is_packed(bits):
 
 def test_gradients_reach_weights_inside_the_range_and_scales():
     weight = torch.tensor([[0.4, 9.0] + [0.1] * 62], requires_grad=True)
-    rounding = Rounding(weight, 2)
+    rounding = FakeQuantisation(weight, 2)
     with torch.no_grad():
         rounding.scale.fill_(1.0)
     rounding(weight).sum().backward()
@@ -70,28 +70,28 @@ def test_gradients_reach_weights_inside_the_range_and_scales():
 def test_a_divergence_is_zero_only_between_equals():
     a, b = torch.randn(2, 5, 7).unbind(0)
     one = torch.ones(5)
-    assert divergence(a, a + 3, one).item() == pytest.approx(0, abs=1e-6)
+    assert weighted_kl(a, a + 3, one).item() == pytest.approx(0, abs=1e-6)
     expected = (a.softmax(-1) * (a.log_softmax(-1) - b.log_softmax(-1))).sum(-1).mean()
-    torch.testing.assert_close(divergence(a, b, one), expected)
+    torch.testing.assert_close(weighted_kl(a, b, one), expected)
 
 
 def test_importance_is_measured_at_every_matrix_in_use(teacher, corpus):
-    found = importance(teacher, first_rows(corpus))
+    found = activation_second_moments(teacher, first_rows(corpus))
     names = {name for name, *_ in linears(teacher.trunk) if ".cross." not in name}
     assert set(found) == names and all(value.min() >= 0 for value in found.values())
-    assert {m.bits for m in matrices(rounded(teacher, 4, first_rows(corpus))).values()} == {4}
+    assert {m.bits for m in matrices(quantise_at_once(teacher, 4, first_rows(corpus))).values()} == {4}
 
 
 def test_finishing_brings_the_student_nearer_and_can_be_resumed(teacher, corpus, tmp_path):
-    plan = Finishing(2, 30, rate=2e-3, recipe=RECIPE)
-    losses = [loss for _, loss, _ in finish(teacher, corpus, plan, tmp_path)]
+    plan = QATRecipe(2, 30, rate=2e-3, recipe=RECIPE)
+    losses = [loss for _, loss, _ in fit_qat(teacher, corpus, plan, tmp_path)]
     assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
-    assert [*finish(teacher, corpus, plan, tmp_path)] == []
+    assert [*fit_qat(teacher, corpus, plan, tmp_path)] == []
 
 
 def test_a_packed_student_says_what_the_student_says(teacher, corpus):
-    student, rows = student_of(teacher, 4).eval(), first_rows(corpus)
-    packed = packed_student(student, 4)
+    student, rows = qat_student(teacher, 4).eval(), first_rows(corpus)
+    packed = pack_student(student, 4)
     clean, doc = torch.from_numpy(rows.tokens), torch.from_numpy(rows.doc)
     with torch.no_grad():
         ours, theirs = packed.plain(clean, doc), student.plain(clean, doc)

@@ -16,8 +16,13 @@ from bowstring.image.sampling import (
 )
 from bowstring.text.sampling import BlockDiffusion, Sampling
 from bowstring.train.data.corpora import story_documents
-from bowstring.train.joint.shortcut import image_jump, leaps, text_jump, walked
-from bowstring.train.text.losses import blocks_of, covered, draw_noise
+from bowstring.train.joint.shortcut import (
+    draw_shortcuts,
+    image_shortcut_loss,
+    teacher_rollout,
+    text_shortcut_loss,
+)
+from bowstring.train.text.losses import blocks_of, draw_noise, masked_tokens
 from bowstring.train.text.packing import Corpus
 from tests.conftest import build_network
 
@@ -31,13 +36,13 @@ def test_a_walk_is_the_mean_velocity_of_the_path_to_second_order():
     t, size = torch.tensor([1.0, 1.0, 0.5], dtype=torch.float64), torch.tensor([1.0, 0.5, 0.25]).double()
     end = x * torch.exp(((t - size).square() - t.square()) / 2)[:, None, None]
     exact = (x - end) / size[:, None, None]
-    errors = [(walked(growth, x, t, size, n) - exact).abs().max().item() for n in (4, 8, 16)]
+    errors = [(teacher_rollout(growth, x, t, size, n) - exact).abs().max().item() for n in (4, 8, 16)]
     orders = [math.log2(a / b) for a, b in pairwise(errors)]
     assert min(orders) > 1.8 and errors[-1] < 1e-3
 
 
 def test_jumps_tile_the_time():
-    t, size = leaps(4000, torch.Generator().manual_seed(1))
+    t, size = draw_shortcuts(4000, torch.Generator().manual_seed(1))
     steps = t / size
     assert torch.equal(steps, steps.round()) and (steps >= 1).all() and (t <= 1).all()
     quarter = t[size == 0.25]
@@ -81,14 +86,14 @@ def rows(codec):
 
 
 def jumped(network, teacher, rows, monkeypatch, size, width=8):
-    monkeypatch.setattr("bowstring.train.joint.shortcut.BLOCKS", (width,))
+    monkeypatch.setattr("bowstring.train.joint.shortcut.BLOCK_SIZES", (width,))
     whole = lambda count, rng: (torch.ones(count), torch.full((count,), size))
-    monkeypatch.setattr("bowstring.train.joint.shortcut.leaps", whole)
+    monkeypatch.setattr("bowstring.train.joint.shortcut.draw_shortcuts", whole)
     monkeypatch.setattr(
         "bowstring.train.joint.shortcut.truncate", lambda logits, *_: logits * 1e6
     )  # the likeliest
     with torch.no_grad():
-        return text_jump(network, teacher, rows, torch.Generator().manual_seed(4)).item()
+        return text_shortcut_loss(network, teacher, rows, torch.Generator().manual_seed(4)).item()
 
 
 def test_a_jump_of_one_token_is_what_the_teacher_believes_at_once(network, rows, monkeypatch):
@@ -105,7 +110,7 @@ def test_a_jump_of_text_is_two_evaluations_of_the_teacher(network, rows, monkeyp
     torch.randint(1, (), generator=rng)
     block, doc = blocks_of(rows, 8), torch.from_numpy(rows.doc)
     noise = draw_noise(rows, block, rng, leftmost=0.0)
-    noisy, clean = covered(rows, noise), torch.from_numpy(rows.tokens)
+    noisy, clean = masked_tokens(rows, noise), torch.from_numpy(rows.tokens)
 
     def believed(seen, sizes=None):
         with torch.no_grad():
@@ -145,7 +150,7 @@ def test_learning_to_jump_nears_the_teacher_and_leaves_many_steps_alone(network,
     learned.requires_grad_()
     optimiser, losses = torch.optim.Adam([learned], 1e-2), []
     for _ in range(12):
-        loss = image_jump(network, teacher, x_0, known, torch.Generator().manual_seed(3))
+        loss = image_shortcut_loss(network, teacher, x_0, known, torch.Generator().manual_seed(3))
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()

@@ -14,19 +14,25 @@ from bowstring.speech.baseline import ResidualCoder, features
 from bowstring.speech.codec import AUDIO_CHANNELS
 from bowstring.speech.source_filter import BANDS, FRAMES, HOP, NOISE_BANDS, RATE, Frames
 from bowstring.speech.voice import Warp, voice_of
-from bowstring.train.face import face_loss, moved
+from bowstring.train.face import face_loss, face_motion
 from bowstring.train.speech.flow import (
-    Utterance,
-    as_warped,
+    TrainingUtterance,
     batch_of,
     fit_coder,
     load_utterances,
     save_utterances,
     speech_batches,
     speech_loss,
+    warped_utterance,
 )
-from bowstring.train.speech.teacher import aligned
-from bowstring.train.speech.voices import EACH, HELD_OUT_VOICE, VOICES, held_out, texts_of
+from bowstring.train.speech.teacher import alphabet_durations
+from bowstring.train.speech.voices import (
+    HELD_OUT_VOICE,
+    SENTENCES_PER_VOICE,
+    VOICES,
+    is_held_out_voice,
+    texts_of,
+)
 from tests.conftest import build_network
 
 
@@ -42,11 +48,11 @@ def utterance(seed=0, symbols="mˈɑmɑ bˈi."):
         slow(BANDS) - 4,
         np.full((count, NOISE_BANDS), 0.3),
     )
-    return Utterance(ids, durations * count / durations.sum(), frames)
+    return TrainingUtterance(ids, durations * count / durations.sum(), frames)
 
 
 def test_times_of_what_is_not_written_go_to_the_sound_before():
-    ids, durations = aligned(
+    ids, durations = alphabet_durations(
         "hˈI ðˈɛɹ.", np.array([0.2, 0.05, 0.01, 0.15, 0.03, 0.06, 0.01, 0.1, 0.1, 0.2, 0.1])
     )
     assert [ALPHABET[i - 1] for i in ids[1:-1]] == list("hˈIðˈɛɹ.")
@@ -57,13 +63,13 @@ def test_times_of_what_is_not_written_go_to_the_sound_before():
 
 def test_a_pseudo_speaker_is_as_much_slower_as_asked():
     one = utterance()
-    slow = as_warped(one, Warp(speed=0.8))
+    slow = warped_utterance(one, Warp(speed=0.8))
     assert len(slow.frames) == round(len(one.frames) / 0.8)
     assert slow.durations.sum() == pytest.approx(len(slow.frames))
 
 
 def test_a_face_fits_into_its_tokens():
-    faces = [moved(utterance(seed), seed) for seed in range(12)]
+    faces = [face_motion(utterance(seed), seed) for seed in range(12)]
     codec = FaceCodec.fit_faces(faces)
     one = utterance(3)
     spans = spans_of(one.phonemes, one.durations * HOP / RATE)
@@ -121,15 +127,15 @@ def test_a_token_that_is_a_sum_of_its_sounds_is_expected_exactly():
 
 
 def test_no_two_voices_read_the_same_and_the_held_out_one_reads_what_nobody_learns():
-    texts = [f"sentence {i}" for i in range(EACH * len(VOICES))]
+    texts = [f"sentence {i}" for i in range(SENTENCES_PER_VOICE * len(VOICES))]
     read = [texts_of(number, texts) for number in range(len(VOICES))]
     learned = [
         text for name, some in zip(VOICES, read, strict=True) if name != HELD_OUT_VOICE for text in some
     ]
-    assert len(VOICES) == 28 and len(learned) == len(set(learned)) == EACH * 27
+    assert len(VOICES) == 28 and len(learned) == len(set(learned)) == SENTENCES_PER_VOICE * 27
     hidden = VOICES.index(HELD_OUT_VOICE)
     assert not set(read[hidden]) & set(texts)
-    assert held_out(replace(utterance(), speaker=hidden + 1)) and not held_out(utterance())
+    assert is_held_out_voice(replace(utterance(), speaker=hidden + 1)) and not is_held_out_voice(utterance())
 
 
 def test_who_spoke_is_kept_and_voices_are_told_by_themselves(tmp_path):
@@ -137,7 +143,7 @@ def test_who_spoke_is_kept_and_voices_are_told_by_themselves(tmp_path):
     save_utterances(tmp_path / "speech.safetensors", spoken)
     again = load_utterances(tmp_path / "speech.safetensors")
     assert [one.speaker for one in again] == [one.speaker for one in spoken]
-    assert as_warped(again[1], Warp(pitch=1.2)).speaker == 1
+    assert warped_utterance(again[1], Warp(pitch=1.2)).speaker == 1
     high = [
         replace(one, frames=replace(one.frames, pitch=one.frames.pitch * (1 + one.speaker))) for one in again
     ]

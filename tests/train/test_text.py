@@ -15,7 +15,7 @@ from bowstring.train.text.loop import Recipe, fit
 from bowstring.train.text.losses import blocks_of, draw_noise, joint_loss, recall_loss
 from bowstring.train.text.packing import Corpus
 from bowstring.train.text.recipes import RECIPES
-from bowstring.train.text.run import train
+from bowstring.train.text.run import train_text
 
 SMALL = NetworkConfig(width=64, depth=1, ffn_hidden=64, vocab=512, rank=16)
 RECIPE = Recipe("test", SMALL, tokens=10 * 512, rows=4, length=128, warm_up=2, ar=0.4, joint=0.4)
@@ -140,13 +140,13 @@ def test_a_recipe_of_the_command_line_writes_a_model(tmp_path, monkeypatch):
     for kind in ("text", "code"):
         build_corpus(kind, tmp_path / "data")
     monkeypatch.setitem(RECIPES, "test", lambda: RECIPE)
-    train("test", tmp_path / "data", tmp_path / "out")
+    train_text("test", tmp_path / "data", tmp_path / "out")
     engine = ArrowEngine.load(tmp_path / "out" / "model")
     assert engine.generate("a fox", max_tokens=8).nfe > 0
     with pytest.raises(ValueError, match="finished training"):
-        train("test", tmp_path / "data", tmp_path / "out")
+        train_text("test", tmp_path / "data", tmp_path / "out")
 
 
 def test_training_without_data_says_how_to_get_it(tmp_path):
     with pytest.raises(FileNotFoundError, match="bowstring data text"):
-        train("tiny", tmp_path, tmp_path)
+        train_text("tiny", tmp_path, tmp_path)

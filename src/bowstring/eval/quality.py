@@ -25,7 +25,7 @@ from ..text.weights import load_model
 from ..train.data.corpora import corpus_documents
 from ..train.data.gallery import LEARNED, SIDE, Picture, curated, painted, plan
 from ..train.data.pictures import load_icons
-from ..train.image.autoencoder import as_pixels, codec_decibels, halved
+from ..train.image.autoencoder import as_pixels, halved, reconstruction_psnr
 from ..train.text.packing import prompt_tokens
 from ..weights.shipped import MULTIMODAL, model_folder
 from .judges.features import POOLED
@@ -104,7 +104,7 @@ def measure_pictures(engine: ArrowEngine, source: Path, judge_path: Path, *, qui
     _, _, axes = torch.linalg.svd((whole - whole.mean(0))[:, :POOLED], full_matrices=False)
     axes = axes[:AXES].T
     numbers: dict[str, Any] = {
-        "codec_db": codec_decibels(codec, painted(sets.unseen, source, SIDE)),
+        "codec_db": reconstruction_psnr(codec, painted(sets.unseen, source, SIDE)),
         "fd_floor": frechet_on(axes, seen["known"], seen["other"], whole),
     }
     for name in ("known", "recombined"):

@@ -18,9 +18,9 @@ from ..speech.source_filter import noise_gated
 from ..speech.vocoder import limited
 from ..speech.voice import Warp
 from ..train.data.sentences import HARVARD
-from ..train.speech.flow import HELD_OUT_WARPS, as_warped, load_utterances
+from ..train.speech.flow import HELD_OUT_WARPS, load_utterances, warped_utterance
 from ..train.speech.teacher import Teacher, as_utterance
-from ..train.speech.voices import held_out
+from ..train.speech.voices import is_held_out_voice
 from .judges.speech import alike, heard, opinion, voice_vector, word_errors
 
 FEW = (1, 2, 4, 8, 50)
@@ -69,7 +69,8 @@ def similarity(engine: ArrowEngine, teacher: Teacher) -> dict[str, float]:
     warps, sound = (Warp(), *HELD_OUT_WARPS), engine.speech_pipeline.vocoder.sound
     read = [[as_utterance(next(teacher.read(text))) for text in some] for some in (REFERENCES, OTHERS)]
     said = [
-        [[sound(noise_gated(as_warped(one, warp).frames)) for one in some] for some in read] for warp in warps
+        [[sound(noise_gated(warped_utterance(one, warp).frames)) for one in some] for some in read]
+        for warp in warps
     ]
     told = [np.concatenate(references) for references, _ in said]
     vectors = [[voice_vector(np.concatenate(some)) for some in pair] for pair in said]
@@ -88,7 +89,7 @@ def similarity(engine: ArrowEngine, teacher: Teacher) -> dict[str, float]:
 
 def base_similarity(engine: ArrowEngine, path: Path) -> dict[str, float]:
     """The same of a base voice that nothing learned from; the other one is our own."""
-    spoken = [one for one in load_utterances(path) if held_out(one)]
+    spoken = [one for one in load_utterances(path) if is_held_out_voice(one)]
     half = len(spoken) // 2
     told, more = (
         np.concatenate([engine.speech_pipeline.vocoder.sound(noise_gated(one.frames)) for one in some])

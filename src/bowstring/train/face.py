@@ -1,4 +1,4 @@
-"""The avatar head: a new modality learned with the trunk frozen, from what is said and when.
+"""The avatar head: a new modality learned with the trunk frozen, from phonemes and their times.
 
 Its targets are the motions that `face.animate` makes of the teacher's exact times. The tokens of the face lie
 on the clock of speech and look at its noisy tokens; speech does not look at the face, so nothing that was
@@ -29,16 +29,18 @@ from ..speech.voice import voice_of
 from ..speech.weights import load_speech
 from ..text.weights import load_model, save_model
 from ..weights.folder import carry_over
-from .joint.multimodal import spoken, well_voiced
-from .joint.shortcut import leaps
-from .loop import Source, Turns, draw, logit_normal, noised, run_turns
-from .speech.flow import TIMES, Utterance, batch_of
+from .joint.multimodal import training_utterances, well_voiced
+from .joint.shortcut import draw_shortcuts
+from .loop import Source, TaskSchedule, add_noise, logit_normal, run_tasks, step_generator
+from .speech.flow import SPEECH_TIMES, TrainingUtterance, batch_of
 
-ROWS = 16
-JUMPING = 0.3  # share of utterances whose speech jumps; the face takes ordinary steps beside it
+FACE_ROWS = 16
+SHORTCUT_SHARE = (
+    0.3  # share of utterances whose speech takes shortcut steps; the face takes ordinary steps beside it
+)
 
 
-def moved(utterance: Utterance, seed: int) -> np.ndarray:
+def face_motion(utterance: TrainingUtterance, seed: int) -> np.ndarray:
     """The face that says an utterance, `(f, 52)`."""
     seconds = np.asarray(utterance.durations) * HOP / RATE
     return animate(spans_of(utterance.phonemes, seconds), loudness(utterance.frames.envelope), seed)
@@ -46,7 +48,7 @@ def moved(utterance: Utterance, seed: int) -> np.ndarray:
 
 def face_loss(
     network: UnifiedScoreNetwork,
-    utterances: Sequence[Utterance],
+    utterances: Sequence[TrainingUtterance],
     faces: Sequence[Tensor],
     voices: Sequence[np.ndarray],
     coder: ResidualCoder[Frames],
@@ -59,18 +61,18 @@ def face_loss(
     b, length, _ = batch.x_0.shape
     fit = lambda x: F.pad(x[:length], (0, 0, 0, max(0, length - len(x))))  # noqa: E731
     x_0 = {"audio": batch.x_0, "avatar": torch.stack([fit(face) for face in faces])}
-    t = logit_normal(b, rng, *TIMES)
-    size = leaps(b, rng)[1] * (torch.rand(b, generator=rng) < JUMPING)
-    pairs = {name: noised(x, t, rng) for name, x in x_0.items()}
+    t = logit_normal(b, rng, *SPEECH_TIMES)
+    size = draw_shortcuts(b, rng)[1] * (torch.rand(b, generator=rng) < SHORTCUT_SHARE)
+    pairs = {name: add_noise(x, t, rng) for name, x in x_0.items()}
     x_t, eps = {name: x for name, (x, _) in pairs.items()}, pairs["avatar"][1]
     position = torch.arange(float(length))[None]
-    told_here = head.condition(batch.slots, batch.progress, batch.voice)
+    condition = head.condition(batch.slots, batch.progress, batch.voice)
     velocity = network.flow(
         x_t,
         dict.fromkeys(x_t, t),
         dict.fromkeys(x_t, position),
         step_size=dict.fromkeys(x_t, size),
-        cond=dict.fromkeys(x_t, told_here),
+        cond=dict.fromkeys(x_t, condition),
         valid=batch.valid.repeat(1, 2),
         sees=attention_masks(dict.fromkeys(x_t, length)),
     )["avatar"]
@@ -78,7 +80,7 @@ def face_loss(
 
 
 def face_source(
-    utterances: Sequence[Utterance],
+    utterances: Sequence[TrainingUtterance],
     faces: Sequence[Tensor],
     voices: Sequence[np.ndarray],
     coder: ResidualCoder[Frames],
@@ -87,39 +89,41 @@ def face_source(
     """Random utterances in the teacher's voice."""
 
     def loss(network: UnifiedScoreNetwork, step: int) -> Tensor:
-        index = np.random.default_rng([seed, step]).integers(len(utterances), size=ROWS)
-        said, seen = [utterances[i] for i in index], [faces[i] for i in index]
-        return face_loss(network, said, seen, [voices[i] for i in index], coder, draw(seed + 5, step))
+        index = np.random.default_rng([seed, step]).integers(len(utterances), size=FACE_ROWS)
+        spoken, seen = [utterances[i] for i in index], [faces[i] for i in index]
+        return face_loss(
+            network, spoken, seen, [voices[i] for i in index], coder, step_generator(seed + 5, step)
+        )
 
     return loss
 
 
 def train_face(data: Path, out: Path, steps: int = 120) -> None:
-    """`bowstring train face`: goes on from the result of `bowstring train shortcut`, or else of `senses`."""
-    made = [out.parent / name / "model" for name in ("shortcut", "senses")]
+    """`bowstring train face`: goes on from the result of `train shortcut`, or else of `train multimodal`."""
+    made = [out.parent / name / "model" for name in ("shortcut", "multimodal")]
     console, before = Console(), next((folder for folder in made if folder.exists()), made[-1])
     network, words, metadata = load_model(before)
     speech, table, _ = load_speech(before / "speech.parquet")
-    utterances = well_voiced(spoken(data))
-    motions = [moved(one, seed) for seed, one in enumerate(utterances)]
+    utterances = well_voiced(training_utterances(data))
+    motions = [face_motion(one, seed) for seed, one in enumerate(utterances)]
     voices = [voice_of(one.frames) for one in utterances]
-    told = [
+    examples = [
         (face, one.phonemes, one.durations, voice)
         for face, one, voice in zip(motions, utterances, voices, strict=True)
     ]
     codec = FaceCodec.fit_faces(motions)
-    coder = ResidualCoder.fit(codec, told)
-    faces = [torch.from_numpy(coder.encode(*one)) for one in told]
+    coder = ResidualCoder.fit(codec, examples)
+    faces = [torch.from_numpy(coder.encode(*one)) for one in examples]
     torch.manual_seed(2)
     head = network.add_head("avatar")
     head.std.copy_(torch.cat(faces).std(0))
     network.requires_grad_(requires_grad=False)
     head.requires_grad_()
     sources = {"face": face_source(utterances, faces, voices, ResidualCoder(speech, table))}
-    if not run_turns(Turns(("face",), steps, rate=4e-3, warm_up=20), network, sources, out, console):
+    if not run_tasks(TaskSchedule(("face",), steps, rate=4e-3, warm_up=20), network, sources, out, console):
         raise ValueError(f"{out} holds a finished training; choose another --out to train anew")
-    said = metadata.model_dump(include={"blocks", "context", "distilled"})
-    save_model(out / "model", network.eval(), words, **said)
+    metadata_fields = metadata.model_dump(include={"blocks", "context", "distilled"})
+    save_model(out / "model", network.eval(), words, **metadata_fields)
     carry_over(before, out / "model")
     save_face(out / "model" / "face.parquet", codec, coder.table)
     console.print(f"model written to {out / 'model'}")

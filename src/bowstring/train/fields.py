@@ -29,10 +29,10 @@ from ..fields.solvers import cahn_hilliard, heat
 from ..fields.weights import save_fields
 from .checkpoint import restore, save
 from .optim import mixed, optimisers
-from .progress import COLUMNS
+from .progress import PROGRESS_COLUMNS
 
 Fields = dict[str, tuple[Tensor, Tensor, Tensor]]  # name -> fields, parameter, second condition
-HELD_OUT = 0.1
+HELD_OUT_SHARE = 0.1
 MIX = {  # (family, side of the grid): share of the training's steps and fields in one
     ("phi4", 64): (0.30, 32),
     ("phi4", 128): (0.06, 8),
@@ -45,19 +45,21 @@ MIX = {  # (family, side of the grid): share of the training's steps and fields 
     ("phi4-quarter-details", 64): (0.05, 32),
     ("phi4-half-details", 128): (0.05, 8),
 }
-FINE = {("phi4-quarter-details", 64): ("phi4-half", 128), ("phi4-half-details", 128): ("phi4", 256)}
+FINE_FIELDS = {("phi4-quarter-details", 64): ("phi4-half", 128), ("phi4-half-details", 128): ("phi4", 256)}
 
 
-def spread(name: str, count: int, seed: int) -> Tensor:
+def stratified_parameters(name: str, count: int, seed: int) -> Tensor:
     """`count` parameters of a family, evenly spread, in an order that depends on the seed."""
     family, rng = FAMILIES[name], torch.Generator().manual_seed(seed)
     place = (torch.arange(count) + torch.rand(count, generator=rng)) / count
     return family.low + (family.high - family.low) * place[torch.randperm(count, generator=rng)]
 
 
-def equilibrium(name: str, count: int, side: int, seed: int, each: int = 8, settle: int = 400) -> Fields:
+def equilibrium_fields(
+    name: str, count: int, side: int, seed: int, each: int = 8, settle: int = 400
+) -> Fields:
     """Independent chains, one for each parameter, settled from noise; `each` fields of every chain."""
-    betas, out, chains = spread(name, -(-count // each), seed), [], []
+    betas, out, chains = stratified_parameters(name, -(-count // each), seed), [], []
     for i, beta in enumerate(betas.tolist()):
         spins = name == "ising"
         energy = EnergyPotential(0.0, beta, 1.0, 1.0) if spins else phi4(beta / 2, LAM)
@@ -71,7 +73,7 @@ def equilibrium(name: str, count: int, side: int, seed: int, each: int = 8, sett
     return {name: (torch.stack(out)[:count], torch.tensor(chains)[:count], torch.zeros(count))}
 
 
-def mixtures(count: int, side: int, seed: int, each: int = 8) -> Fields:
+def mixture_fields(count: int, side: int, seed: int, each: int = 8) -> Fields:
     """Cahn and Hilliard's equation from noise about a mean, seen at several times."""
     family, rng = FAMILIES["cahn-hilliard"], torch.Generator().manual_seed(seed)
     runs, dt = -(-count // each), 0.2
@@ -88,9 +90,9 @@ def mixtures(count: int, side: int, seed: int, each: int = 8) -> Fields:
     return {"cahn-hilliard": (out.flatten(0, 1)[:count], log.flatten()[:count], seconds[:count])}
 
 
-def warm(count: int, side: int, seed: int) -> Fields:
+def heat_fields(count: int, side: int, seed: int) -> Fields:
     """Three to twelve hot points on an insulated plate, after a while; the mean is 1."""
-    rng, log = torch.Generator().manual_seed(seed), spread("heat", count, seed)
+    rng, log = torch.Generator().manual_seed(seed), stratified_parameters("heat", count, seed)
     x = torch.zeros(count, side * side)
     for i in range(count):
         points = int(torch.randint(3, 13, (1,), generator=rng))
@@ -100,7 +102,7 @@ def warm(count: int, side: int, seed: int) -> Fields:
     return {"heat": (heat(x.view(-1, side, side), 10**log), log, torch.zeros(count))}
 
 
-def build(folder: Path, scale: float = 1.0) -> dict[str, Tensor]:
+def build_fields(folder: Path, scale: float = 1.0) -> dict[str, Tensor]:
     """All fields, from `folder/fields.safetensors` if they lie there. Keys are `name/side/what`; the last
     tenth of each is held out.
     """
@@ -109,12 +111,12 @@ def build(folder: Path, scale: float = 1.0) -> dict[str, Tensor]:
         return load_file(path)
     n, out = lambda count: max(16, int(count * scale)), {}
     made = [
-        (64, equilibrium("phi4", n(6000), 64, 1)),
-        (128, equilibrium("phi4", n(800), 128, 2)),
-        (256, equilibrium("phi4", n(800), 256, 3)),
-        (64, equilibrium("ising", n(3000), 64, 4)),
-        (64, mixtures(n(3000), 64, 5)),
-        (64, warm(n(1500), 64, 6)),
+        (64, equilibrium_fields("phi4", n(6000), 64, 1)),
+        (128, equilibrium_fields("phi4", n(800), 128, 2)),
+        (256, equilibrium_fields("phi4", n(800), 256, 3)),
+        (64, equilibrium_fields("ising", n(3000), 64, 4)),
+        (64, mixture_fields(n(3000), 64, 5)),
+        (64, heat_fields(n(1500), 64, 6)),
     ]
     x, beta, none = made[2][1]["phi4"]
     half = haar(x)[0]
@@ -128,25 +130,27 @@ def build(folder: Path, scale: float = 1.0) -> dict[str, Tensor]:
     return out
 
 
-def split(data: dict[str, Tensor], name: str, side: int, *, held_out: bool) -> tuple[Tensor, Tensor, Tensor]:
+def split_fields(
+    data: dict[str, Tensor], name: str, side: int, *, held_out: bool
+) -> tuple[Tensor, Tensor, Tensor]:
     """Fields, parameters on [0, 1] and second conditions of one half of the split."""
     x, u, second = (data[f"{name}/{side}/{what}"] for what in ("x", "u", "second"))
-    at = int(len(x) * (1 - HELD_OUT)) // 8 * 8  # a chain or trajectory of 8 fields is never cut
+    at = int(len(x) * (1 - HELD_OUT_SHARE)) // 8 * 8  # a chain or trajectory of 8 fields is never cut
     here = slice(at, None) if held_out else slice(0, at)
     return x[here].float(), u[here], second[here]
 
 
-def spectra(model: FieldModel, data: dict[str, Tensor]) -> None:
+def fit_spectra(model: FieldModel, data: dict[str, Tensor]) -> None:
     """Fits the model's tables to the training half."""
     tables = []
     for name in FAMILIES:
         sides = sorted({int(key.split("/")[1]) for key in data if key.startswith(f"{name}/")})
-        sets = [split(data, name, side, held_out=False) for side in sides]
+        sets = [split_fields(data, name, side, held_out=False) for side in sides]
         tables.append(fitted_power([(x - FAMILIES[name].offset(second), u) for x, u, second in sets]))
     model.log_power.copy_(torch.stack(tables).flatten())
 
 
-def turned(x: Tensor, name: str, rng: torch.Generator) -> Tensor:
+def symmetric_copies(x: Tensor, name: str, rng: torch.Generator) -> Tensor:
     """A copy of `(b, h, w)` that is as likely: shifted, turned, mirrored; symmetric families change sign."""
     b, h, w = x.shape
     down, across, kind, sign = torch.randint(0, 1 << 30, (4, b), generator=rng)
@@ -178,8 +182,8 @@ class FieldRecipe:
         return self.rate * min(1.0, (step + 1) / self.warm_up, fall)
 
 
-LOWEST, HIGHEST = -9.0, 8.5  # log signal-to-noise ratios between which the bound is taken
-CENTRE, WIDTH = 1.0, 2.2  # where the network can know more than the linear estimate
+LOWEST_LOG_SNR, HIGHEST_LOG_SNR = -9.0, 8.5  # log signal-to-noise ratios between which the bound is taken
+LOG_SNR_CENTRE, LOG_SNR_WIDTH = 1.0, 2.2  # where the network can know more than the linear estimate
 
 
 def draw_times(count: int, rng: torch.Generator, *, centred: bool) -> Tensor:
@@ -188,13 +192,15 @@ def draw_times(count: int, rng: torch.Generator, *, centred: bool) -> Tensor:
     """
     place = (torch.arange(count) + torch.rand(count, generator=rng)) / count
     if centred:
-        log = (CENTRE + WIDTH * torch.special.ndtri(place)).clamp(LOWEST, HIGHEST)
+        log = (LOG_SNR_CENTRE + LOG_SNR_WIDTH * torch.special.ndtri(place)).clamp(
+            LOWEST_LOG_SNR, HIGHEST_LOG_SNR
+        )
     else:
-        log = LOWEST + (HIGHEST - LOWEST) * place
+        log = LOWEST_LOG_SNR + (HIGHEST_LOG_SNR - LOWEST_LOG_SNR) * place
     return 2 / math.pi * torch.acos(torch.sigmoid(log).sqrt())  # keep = cos^2(pi t / 2) = snr / (1 + snr)
 
 
-def errors(
+def denoising_errors(
     model: FieldModel,
     name: str,
     batch: tuple[Tensor, Tensor, Tensor],
@@ -209,14 +215,14 @@ def errors(
     t = draw_times(len(x), rng, centred=centred)
     if name.endswith("-details"):
         family = name.removesuffix("-details")
-        mean, wanted = haar(turned(x, DETAILS[family], rng))
+        mean, wanted = haar(symmetric_copies(x, DETAILS[family], rng))
         noise = 0.3 * torch.rand(len(x), generator=rng)
         scale = model.power(family, u, *mean.shape[1:]).mean((1, 2)).sqrt()
         blurred = mean + (noise * scale)[:, None, None] * torch.randn(mean.shape, generator=rng)
         guess = model.details(family, u, blurred, noise)
     else:
         guess = model.whole(name, u, second, *x.shape[1:])
-        wanted = turned(x, name, rng)[:, None]
+        wanted = symmetric_copies(x, name, rng)[:, None]
     x_0 = (wanted - guess.offset) / guess.scale
     alpha, sigma = PROCESS.at(t, x_0)
     x_t = alpha * x_0 + sigma * torch.randn(x_0.shape, generator=rng)
@@ -236,7 +242,7 @@ def training_step(
                 group["lr"] = recipe.rate_at(step)
         rng = torch.Generator().manual_seed(recipe.seed * 1_000_003 + step)
         with mixed():
-            mse, vlb = errors(model, name, batch, rng, centred=recipe.objective == "mse")
+            mse, vlb = denoising_errors(model, name, batch, rng, centred=recipe.objective == "mse")
         loss = (mse if recipe.objective == "mse" else vlb).mean()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.network.parameters(), 1.0)
@@ -254,10 +260,10 @@ def fit_fields(
     """Trains, yielding (step, family, loss, samples per second, model); resumes from `folder`."""
     torch.manual_seed(recipe.seed)
     model = FieldModel()
-    spectra(model, data)
+    fit_spectra(model, data)
     optimiser = optimisers(model.network, recipe.rate)
     start = restore(folder, model.network, optimiser) if (folder / "checkpoint.json").exists() else 0
-    sets = {key: split(data, *FINE.get(key, key), held_out=False) for key in MIX}
+    sets = {key: split_fields(data, *FINE_FIELDS.get(key, key), held_out=False) for key in MIX}
     keys, shares, saved = [*MIX], torch.tensor([share for share, _ in MIX.values()]), time.monotonic()
     improve = training_step(model, optimiser, recipe)
     for step in range(start, recipe.steps):
@@ -276,16 +282,16 @@ def train_fields(data: Path, out: Path) -> None:
     """`bowstring train fields`: builds what is missing in `data`, trains in `out`, writes `out/model`."""
     console, model = Console(), None
     console.print("building fields; the first time takes some minutes")
-    recipe, made = FieldRecipe(), build(data)
+    recipe, made = FieldRecipe(), build_fields(data)
     out.mkdir(parents=True, exist_ok=True)
-    with Progress(*COLUMNS, console=console) as bar, (out / "log.jsonl").open("a") as log:
-        task = bar.add_task("train", total=recipe.steps, phase="fields", said="")
+    with Progress(*PROGRESS_COLUMNS, console=console) as bar, (out / "log.jsonl").open("a") as log:
+        task = bar.add_task("train", total=recipe.steps, phase="fields", note="")
         for step, key, loss, speed, model in fit_fields(recipe, made, out):  # noqa: B007
             row = {"step": step, "fields": key, "loss": loss, "samples_per_second": speed}
             log.write(json.dumps(row) + "\n")
             log.flush()
-            said = f"{key}: error {loss:.3f} of the linear estimate's  {speed:,.0f} fields/s"
-            bar.update(task, completed=step + 1, said=said)
+            note = f"{key}: error {loss:.3f} of the linear estimate's  {speed:,.0f} fields/s"
+            bar.update(task, completed=step + 1, note=note)
     if model is None:
         raise ValueError(f"{out} holds a finished training; choose another --out to train anew")
     save_fields(out / "model", model)

@@ -1,4 +1,4 @@
-"""Trains several modalities on one trunk by turns: each step improves one of them, text among them as replay.
+"""Trains several modalities on one trunk each step improving one of them, text among them as replay.
 
 A modality is a `Source`: a loss that depends on (network, step) alone, so that a training can stop and go on.
 Shapes: b rows, l tokens.
@@ -20,15 +20,15 @@ from torch import Tensor, nn
 from ..nn.network import UnifiedScoreNetwork
 from .checkpoint import restore, save
 from .optim import mixed, optimisers
-from .progress import COLUMNS
+from .progress import PROGRESS_COLUMNS
 
 Source = Callable[[UnifiedScoreNetwork, int], Tensor]
 
 
 @dataclass(frozen=True)
-class Turns:
+class TaskSchedule:
     """Which source each step improves: the cycle over and over; how fast; and how much a source's gradient
-    counts: before momentum mixes them, each is brought to this norm in the trunk (1 where nothing is said).
+    counts: before momentum mixes them, each is brought to this norm in the trunk (1 by default).
     """
 
     cycle: tuple[str, ...]
@@ -45,7 +45,7 @@ class Turns:
         return self.rate * min(1.0, (step + 1) / self.warm_up, fall)
 
 
-def draw(seed: int, step: int) -> torch.Generator:
+def step_generator(seed: int, step: int) -> torch.Generator:
     """The randomness of one step."""
     return torch.Generator().manual_seed(seed * 1_000_003 + step)
 
@@ -57,7 +57,7 @@ def logit_normal(count: int, rng: torch.Generator, centre: float = 0.0, width: f
     return t[torch.randperm(count, generator=rng)]
 
 
-def noised(x_0: Tensor, t: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+def add_noise(x_0: Tensor, t: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
     """x_t at times `(b,)` on the straight line to fresh noise, and that noise, `(b, l, c)` both."""
     eps = torch.randn(x_0.shape, generator=rng)
     return (1 - t[:, None, None]) * x_0 + t[:, None, None] * eps, eps
@@ -73,50 +73,54 @@ def scale_gradients(trunk: nn.Module, norm: float) -> None:
         gradient.mul_(scale)
 
 
-def fit_turns(
-    turns: Turns,
+def fit_tasks(
+    schedule: TaskSchedule,
     network: UnifiedScoreNetwork,
     sources: Mapping[str, Source],
     folder: Path,
     every_seconds: float = 240.0,
 ) -> Iterator[tuple[int, str, float]]:
     """Trains `network` in place, yielding (step, source, loss); resumes from `folder`."""
-    optimiser = optimisers(network, turns.rate, turns.modulation)
+    optimiser = optimisers(network, schedule.rate, schedule.modulation)
     start = restore(folder, network, optimiser) if (folder / "checkpoint.json").exists() else 0
     saved = time.monotonic()
-    for step in range(start, turns.steps):
-        name = turns.cycle[step % len(turns.cycle)]
-        turn = step // len(turns.cycle) * turns.cycle.count(name) + turns.cycle[
-            : step % len(turns.cycle)
+    for step in range(start, schedule.steps):
+        name = schedule.cycle[step % len(schedule.cycle)]
+        occurrence = step // len(schedule.cycle) * schedule.cycle.count(name) + schedule.cycle[
+            : step % len(schedule.cycle)
         ].count(name)
         for one in optimiser:
             for group in one.param_groups:
-                group["lr"] = turns.rate_at(step) * group.get("share", 1.0)
+                group["lr"] = schedule.rate_at(step) * group.get("share", 1.0)
         with mixed():
-            loss = sources[name](network, turn)
+            loss = sources[name](network, occurrence)
         loss.backward()
-        scale_gradients(network.trunk, dict(turns.weights).get(name, 1.0))
+        scale_gradients(network.trunk, dict(schedule.weights).get(name, 1.0))
         for one in optimiser:
             one.step()
             one.zero_grad(set_to_none=True)
         yield step, name, loss.item()
-        if step + 1 == turns.steps or time.monotonic() - saved > every_seconds:
+        if step + 1 == schedule.steps or time.monotonic() - saved > every_seconds:
             save(folder, network, optimiser, step + 1)
             saved = time.monotonic()
 
 
-def run_turns(
-    turns: Turns, network: UnifiedScoreNetwork, sources: Mapping[str, Source], out: Path, console: Console
+def run_tasks(
+    schedule: TaskSchedule,
+    network: UnifiedScoreNetwork,
+    sources: Mapping[str, Source],
+    out: Path,
+    console: Console,
 ) -> bool:
-    """`fit_turns` with progress on screen and a log; False when the training had ended before."""
+    """`fit_tasks` with progress on screen and a log; False when the training had ended before."""
     out.mkdir(parents=True, exist_ok=True)
     recent: dict[str, float] = {}
-    with Progress(*COLUMNS, console=console) as bar, (out / "log.jsonl").open("a") as log:
-        task = bar.add_task("train", total=turns.steps, phase="", said="")
-        for step, name, loss in fit_turns(turns, network, sources, out):
+    with Progress(*PROGRESS_COLUMNS, console=console) as bar, (out / "log.jsonl").open("a") as log:
+        task = bar.add_task("train", total=schedule.steps, phase="", note="")
+        for step, name, loss in fit_tasks(schedule, network, sources, out):
             recent[name] = loss if name not in recent else 0.98 * recent[name] + 0.02 * loss
             log.write(json.dumps({"step": step, "source": name, "loss": loss}) + "\n")
             log.flush()
-            said = "  ".join(f"{key} {value:.3f}" for key, value in sorted(recent.items()))
-            bar.update(task, completed=step + 1, phase=name, said=said)
+            note = "  ".join(f"{key} {value:.3f}" for key, value in sorted(recent.items()))
+            bar.update(task, completed=step + 1, phase=name, note=note)
     return bool(recent)

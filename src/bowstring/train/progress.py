@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 
-COLUMNS = (
+PROGRESS_COLUMNS = (
     TextColumn("{task.fields[phase]}"),
     BarColumn(),
-    TextColumn("{task.completed}/{task.total}  {task.fields[said]}"),
+    TextColumn("{task.completed}/{task.total}  {task.fields[note]}"),
     TimeRemainingColumn(),
 )

@@ -17,7 +17,7 @@ import numpy as np
 from ...speech.files import resampled
 from ...speech.normalisation import read_out
 from ...speech.source_filter import RATE
-from ...train.speech.g2p import distance
+from ...train.speech.g2p import edit_distance
 
 JUDGED_RATE = 16_000
 
@@ -56,7 +56,7 @@ def word_errors(said: Sequence[str], understood: Sequence[str]) -> float:
     wrong = total = 0
     for one, other in zip(said, understood, strict=True):
         a, b = plain_words(one), plain_words(other)
-        wrong += distance(a, b)
+        wrong += edit_distance(a, b)
         total += len(a)
     return wrong / total
 

@@ -1,4 +1,4 @@
-"""Trains the picture codec on the gallery, to the mean squared error of 512 x 512 pixels.
+"""Trains the image autoencoder on the gallery, to the mean squared error of 512 x 512 pixels.
 
 Pictures are mirrored and their colours exchanged at random, so that drawings and not these colours are
 learned. The tokens' size is set at the end: the square root of each channel's own spread, so that what is
@@ -26,13 +26,13 @@ from ...image.weights import save_autoencoder
 from ..checkpoint import restore, save
 from ..data import gallery
 from ..optim import Muon, mixed
-from ..progress import COLUMNS
+from ..progress import PROGRESS_COLUMNS
 
 PERMUTATIONS = torch.tensor([*itertools.permutations(range(3))])
 
 
 @dataclass(frozen=True)
-class CodecRecipe:
+class AutoencoderRecipe:
     steps: int = 700
     rows: int = 8
     rate: float = 1.5e-3
@@ -45,7 +45,9 @@ class CodecRecipe:
         return min(1.0, (step + 1) / self.warm_up, (self.steps - step) / (0.8 * self.steps))
 
 
-def codec_optimisers(codec: ImageAutoencoder, recipe: CodecRecipe) -> tuple[torch.optim.Optimizer, ...]:
+def autoencoder_optimisers(
+    codec: ImageAutoencoder, recipe: AutoencoderRecipe
+) -> tuple[torch.optim.Optimizer, ...]:
     """Muon for the kernels of residual layers, AdamW for the rest; every group knows its own full rate."""
     matrices = [p for n, p in codec.named_parameters() if n.endswith(("one.weight", "two.weight"))]
     taken = {id(p) for p in matrices} | {id(codec.basis)}
@@ -64,7 +66,7 @@ def as_pixels(images: np.ndarray) -> Tensor:
     return torch.from_numpy(images).permute(0, 3, 1, 2).float().contiguous() / 127.5 - 1
 
 
-def varied(pixels: Tensor, rng: torch.Generator) -> Tensor:
+def augmented(pixels: Tensor, rng: torch.Generator) -> Tensor:
     """Mirrored, turned, colours exchanged; one choice for a whole batch of mirrors, one each of colours."""
     flips = torch.rand(3, generator=rng) < 0.5
     for axis, flip in zip((2, 3), flips[:2].tolist(), strict=True):
@@ -81,7 +83,7 @@ def halved(pixels: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def codec_decibels(codec: ImageAutoencoder, pictures: Iterable[np.ndarray]) -> float:
+def reconstruction_psnr(codec: ImageAutoencoder, pictures: Iterable[np.ndarray]) -> float:
     """PSNR of the pooled error over pictures `(512, 512, 3)`, encoded at 256, compared at 512."""
     total, count, left = torch.zeros(()), 0, iter(pictures)
     while some := list(itertools.islice(left, 16)):
@@ -92,21 +94,25 @@ def codec_decibels(codec: ImageAutoencoder, pictures: Iterable[np.ndarray]) -> f
     return decibels(total / count)
 
 
-def fit_codec(
-    recipe: CodecRecipe, pixels: np.ndarray, train: np.ndarray, folder: Path, every_seconds: float = 240.0
+def fit_autoencoder(
+    recipe: AutoencoderRecipe,
+    pixels: np.ndarray,
+    train: np.ndarray,
+    folder: Path,
+    every_seconds: float = 240.0,
 ) -> Iterator[tuple[int, float, ImageAutoencoder]]:
-    """Trains, yielding (step, decibels of the batch, codec); resumes from `folder`."""
+    """Trains, yielding (step, decibels of the batch, autoencoder); resumes from `folder`."""
     torch.manual_seed(recipe.seed)
     codec = ImageAutoencoder()
     some = np.random.default_rng(recipe.seed).choice(train, 768, replace=False)
     codec.fit_basis(halved(as_pixels(np.array(pixels[np.sort(some)]))))
-    optimiser = codec_optimisers(codec, recipe)
+    optimiser = autoencoder_optimisers(codec, recipe)
     start = restore(folder, codec, optimiser) if (folder / "checkpoint.json").exists() else 0
     saved = time.monotonic()
     for step in range(start, recipe.steps):
         rng = torch.Generator().manual_seed(recipe.seed * 1_000_003 + step)
         chosen = train[torch.randint(len(train), (recipe.rows,), generator=rng).numpy()]
-        target = varied(as_pixels(np.array(pixels[np.sort(chosen)])), rng)
+        target = augmented(as_pixels(np.array(pixels[np.sort(chosen)])), rng)
         for group in itertools.chain(*(one.param_groups for one in optimiser)):
             group["lr"] = group["full"] * recipe.share_at(step)
         with mixed():
@@ -140,28 +146,28 @@ def scale_tokens(codec: ImageAutoencoder, pixels: np.ndarray, index: np.ndarray)
     codec.scale.copy_(spread.sqrt() * spread.mean().sqrt())
 
 
-def train_codec(data: Path, out: Path) -> None:
-    """`bowstring train image-codec`: draws the gallery if need be, trains, writes `out/model`."""
-    console, codec, recipe = Console(), None, CodecRecipe()
+def train_autoencoder(data: Path, out: Path) -> None:
+    """`bowstring train autoencoder`: draws the gallery if need be, trains, writes `out/model`."""
+    console, codec, recipe = Console(), None, AutoencoderRecipe()
     pictures = gallery.build_gallery(data, data.parent / "gallery")
     pixels = gallery.pixels_of(data.parent / "gallery")
     held_out = np.array([picture.held_out for picture in pictures])
     (train,), (valid,) = np.nonzero(~held_out), np.nonzero(held_out)
     out.mkdir(parents=True, exist_ok=True)
-    with Progress(*COLUMNS, console=console) as bar, (out / "log.jsonl").open("a") as log:
-        task = bar.add_task("train", total=recipe.steps, phase="codec", said="")
-        for step, quality, codec in fit_codec(recipe, pixels, train, out):
+    with Progress(*PROGRESS_COLUMNS, console=console) as bar, (out / "log.jsonl").open("a") as log:
+        task = bar.add_task("train", total=recipe.steps, phase="autoencoder", note="")
+        for step, quality, codec in fit_autoencoder(recipe, pixels, train, out):
             row = {"step": step, "db": quality}
             if step == 0 or (step + 1) % 200 == 0:
-                row["held_out_db"] = codec_decibels(codec, (pixels[i] for i in valid[::20]))
+                row["held_out_db"] = reconstruction_psnr(codec, (pixels[i] for i in valid[::20]))
             log.write(json.dumps(row) + "\n")
             log.flush()
-            bar.update(task, completed=step + 1, said=f"{quality:.2f} dB")
+            bar.update(task, completed=step + 1, note=f"{quality:.2f} dB")
     if codec is None:
         raise ValueError(f"{out} holds a finished training; choose another --out to train anew")
     scale_tokens(codec, pixels, train[::8])
     save_autoencoder(out / "model" / "image.parquet", codec)
     console.print(
-        f"{codec_decibels(codec, (pixels[i] for i in valid)):.2f} dB on {len(valid)} held-out pictures"
+        f"{reconstruction_psnr(codec, (pixels[i] for i in valid)):.2f} dB on {len(valid)} held-out pictures"
     )
-    console.print(f"codec written to {out / 'model' / 'image.parquet'}")
+    console.print(f"autoencoder written to {out / 'model' / 'image.parquet'}")

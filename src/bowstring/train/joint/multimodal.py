@@ -1,5 +1,5 @@
-"""Pictures and speech on one trunk, by turns, text being replayed: goes on from the text model, or from one
-that has these heads already.
+"""Pictures and speech on one trunk, step by step, text being replayed: goes on from the text model, or from
+one that has these heads already.
 """
 
 from __future__ import annotations
@@ -25,55 +25,57 @@ from ...weights.folder import Metadata
 from ...weights.quant.packed import unpacked
 from ...weights.shipped import MULTIMODAL, SHIPPED
 from ..data.corpora import corpus_documents
-from ..image.flow import ImageLearning, build_tokens, image_source, picture_spread
-from ..loop import Source, Turns, run_turns
-from ..speech.flow import Utterance, examples, fit_coder, load_utterances, speech_source
-from ..speech.voices import held_out
+from ..image.flow import ImageRecipe, build_latents, image_source, latent_std
+from ..loop import Source, TaskSchedule, run_tasks
+from ..speech.flow import TrainingUtterance, coder_examples, fit_coder, load_utterances, speech_source
+from ..speech.voices import is_held_out_voice
 from ..text.losses import recall_loss
 from ..text.packing import Corpus, Rows
-from ..text.recipes import text_more
+from ..text.recipes import text_more_recipe
 from ..text.replay import TextLoss, text_source
 
-EARLY = ("image", "image", "audio", "image", "image", "text")
+EARLY_STAGE = ("image", "image", "audio", "image", "image", "text")
 # what was learned first is remembered best at low rates
-LATE = ("audio", "text", "image", "text", "audio", "text", "audio", "image", "text")
-MUTE = 40  # the last utterances of the teacher are not learned from
+LATE_STAGE = ("audio", "text", "image", "text", "audio", "text", "audio", "image", "text")
+HELD_OUT_UTTERANCES = 40  # the last utterances of the teacher are not learned from
 
 
-def spoken(data: Path) -> list[Utterance]:
+def training_utterances(data: Path) -> list[TrainingUtterance]:
     """What is learned of speech: the teacher's, and other voices' if `bowstring data voices` made them."""
     more = data / "voices.safetensors"
     others = load_utterances(more) if more.exists() else []
-    return load_utterances(data / "speech.safetensors")[:-MUTE] + [o for o in others if not held_out(o)]
+    return load_utterances(data / "speech.safetensors")[:-HELD_OUT_UTTERANCES] + [
+        o for o in others if not is_held_out_voice(o)
+    ]
 
 
-def well_voiced(utterances: list[Utterance]) -> list[Utterance]:
-    """Those from which a voice can be told with room to spare."""
+def well_voiced(utterances: list[TrainingUtterance]) -> list[TrainingUtterance]:
+    """Those from which a voice can be estimated with room to spare."""
     return [one for one in utterances if (one.frames.voiced > 0.5).sum() > 2 * FEWEST]
 
 
-def own_voice(utterances: list[Utterance]) -> np.ndarray:
+def mean_voice(utterances: list[TrainingUtterance]) -> np.ndarray:
     """What the teacher's voice is on average, `(103,)`."""
     return np.mean([voice_of(one.frames) for one in well_voiced(utterances)], 0)
 
 
-def speech_coder(utterances: list[Utterance], path: Path) -> ResidualCoder[Frames]:
+def fitted_coder(utterances: list[TrainingUtterance], path: Path) -> ResidualCoder[Frames]:
     """The coder, fitted once with the teacher's own voice and then read from `path`."""
     if not path.exists():
         coder = fit_coder(utterances)
         assert isinstance(coder.codec, SpeechCodec)
-        save_speech(path, coder.codec, coder.table, own_voice(utterances))
+        save_speech(path, coder.codec, coder.table, mean_voice(utterances))
     codec, table, _ = load_speech(path)
     return ResidualCoder(codec, table)
 
 
-def left_over(utterances: list[Utterance], coder: ResidualCoder[Frames]) -> torch.Tensor:
+def residual_std(utterances: list[TrainingUtterance], coder: ResidualCoder[Frames]) -> torch.Tensor:
     """Standard deviation of every channel of what the flow has to learn."""
-    rows = [coder.encode(*one) for one in examples(utterances[:400], 5)]
+    rows = [coder.encode(*one) for one in coder_examples(utterances[:400], 5)]
     return torch.from_numpy(np.concatenate(rows)).std(0)
 
 
-def begun(start: Path) -> tuple[UnifiedScoreNetwork, TextTokenizer, Metadata]:
+def starting_network(start: Path) -> tuple[UnifiedScoreNetwork, TextTokenizer, Metadata]:
     """The network to go on from. The times that a model of text has never seen are damped; a head for faces
     is left out, because it learns from a trunk that stays.
     """
@@ -86,21 +88,21 @@ def begun(start: Path) -> tuple[UnifiedScoreNetwork, TextTokenizer, Metadata]:
     return network.train().requires_grad_(), codec, metadata
 
 
-def course(steps: int, late: float = 0.4) -> tuple[str, ...]:
-    """Whose turn each step is: mostly pictures', and in the last share of the steps everybody's,
-    four of nine text's.
+def curriculum(steps: int, late: float = 0.4) -> tuple[str, ...]:
+    """Which modality each step improves: mostly pictures, and in the last share of the steps all of them,
+    four of nine steps being text.
     """
-    early = round((1 - late) * steps / len(EARLY))
-    return EARLY * early + LATE * (steps // len(LATE) + 1)
+    early = round((1 - late) * steps / len(EARLY_STAGE))
+    return EARLY_STAGE * early + LATE_STAGE * (steps // len(LATE_STAGE) + 1)
 
 
-def reread(data: Path, codec: TextTokenizer, measure: TextLoss, seed: int) -> Source:
+def replay_source(data: Path, codec: TextTokenizer, measure: TextLoss, seed: int) -> Source:
     """A loss of the text that was learned."""
-    recipe = replace(text_more(), rows=4, seed=seed + 2)
+    recipe = replace(text_more_recipe(), rows=4, seed=seed + 2)
     return text_source(Corpus.of(corpus_documents(data, "train"), codec), recipe, measure)
 
 
-def replay(data: Path, codec: TextTokenizer, seed: int = 0) -> Source:
+def recall_source(data: Path, codec: TextTokenizer, seed: int = 0) -> Source:
     """The text that was learned, so that it is not forgotten: what the model of text foretells of it."""
     teacher, _, _ = load_model(SHIPPED)
 
@@ -108,39 +110,41 @@ def replay(data: Path, codec: TextTokenizer, seed: int = 0) -> Source:
         following, masked = recall_loss(network, teacher, rows, size, rng)
         return following + masked
 
-    return reread(data, codec, forgotten, seed)
+    return replay_source(data, codec, forgotten, seed)
 
 
-def train_senses(data: Path, out: Path, steps: int = 3300, start: Path = SHIPPED, seed: int = 0) -> None:
-    """`bowstring train senses`: after `bowstring data speech`; with the picture codec that the beginning has,
-    or else your own, or else the shipped one. `seed` chooses the batches; who goes on takes another.
+def train_multimodal(data: Path, out: Path, steps: int = 3300, start: Path = SHIPPED, seed: int = 0) -> None:
+    """`bowstring train multimodal`: after `bowstring data speech`; with the autoencoder that the beginning
+    has, or else your own, or else the shipped one. `seed` chooses the batches; who goes on takes another.
     """
-    network, codec, metadata = begun(start)
-    console, own = Console(), out.parent / "image-codec" / "model" / "image.parquet"
+    network, codec, metadata = starting_network(start)
+    console, own = Console(), out.parent / "autoencoder" / "model" / "image.parquet"
     image_codec = own if own.exists() else MULTIMODAL / "image.parquet"
     if "image" in network.heads:
         image_codec = start / "image.parquet"
-    utterances = spoken(data)
+    utterances = training_utterances(data)
     teachers = [one for one in utterances if one.speaker == 0]
     out.mkdir(parents=True, exist_ok=True)
     if "audio" in network.heads:
         shutil.copy(start / "speech.parquet", out)
-    coder = speech_coder(teachers, out / "speech.parquet")
+    coder = fitted_coder(teachers, out / "speech.parquet")
     console.print("drawing pictures and encoding them; the first time takes some minutes")
-    pictures, tokens = build_tokens(data, out.parent / "image-tokens", load_autoencoder(image_codec))
+    pictures, tokens = build_latents(data, out.parent / "image-tokens", load_autoencoder(image_codec))
     torch.manual_seed(seed + 1)
     late, rate = (1.0, 6e-4) if "image" in network.heads else (0.4, 8e-4)
     if "image" not in network.heads:
-        network.add_head("image").std.copy_(picture_spread(pictures, tokens))
+        network.add_head("image").std.copy_(latent_std(pictures, tokens))
     if "audio" not in network.heads:
-        network.add_head("audio").std.copy_(left_over(teachers, coder))
-    turns = Turns(course(steps, late), steps, rate, constant=0.1, weights=(("text", 2.0),), modulation=0.2)
+        network.add_head("audio").std.copy_(residual_std(teachers, coder))
+    schedule = TaskSchedule(
+        curriculum(steps, late), steps, rate, constant=0.1, weights=(("text", 2.0),), modulation=0.2
+    )
     sources = {
         "audio": speech_source(utterances, coder, seed),
-        "image": image_source(pictures, tokens, codec, ImageLearning(seed=seed)),
-        "text": replay(data, codec, seed),
+        "image": image_source(pictures, tokens, codec, ImageRecipe(seed=seed)),
+        "text": recall_source(data, codec, seed),
     }
-    if not run_turns(turns, network, sources, out, console):
+    if not run_tasks(schedule, network, sources, out, console):
         raise ValueError(f"{out} holds a finished training; choose another --out to train anew")
     save_model(out / "model", network.eval(), codec, blocks=metadata.blocks, context=metadata.context)
     for path in (image_codec, out / "speech.parquet"):

@@ -1,7 +1,9 @@
-"""Few steps: the network learns to jump where its frozen self walks; without a step size it stays as it was.
+"""Few steps: the network learns steps of a given size from many small ones of its frozen self; without a step
+size it stays as it was.
 
-A jump of size d from time t is the mean velocity of the teacher's path from t to t - d. Pictures are walked
-with guidance, so a jump needs one evaluation and no unguided twin. A jump of text is a share d of a block.
+A shortcut step of size d from time t is the mean velocity of the teacher's path from t to t - d. The
+rollout of pictures is guided, so a shortcut needs one evaluation and no unguided twin. A shortcut of text
+is a share d of a block.
 Sources: shortcut models (Frans et al. 2024, arXiv 2410.12557), the target coming from a teacher that stays;
 self-distillation through time (Deschenaux and Gulcehre 2024, arXiv 2410.21035).
 """
@@ -24,33 +26,35 @@ from ...speech.weights import load_speech
 from ...text.sampling import Sampling
 from ...text.weights import load_model, save_model
 from ...weights.folder import carry_over
-from ..image.flow import ImageLearning, build_tokens, image_batches, image_source
-from ..loop import Source, Turns, draw, noised, run_turns
-from ..speech.flow import Batch, Velocity, say, speech_batches, speech_source
-from ..text.losses import blocks_of, covered, draw_noise, rank_within, read_twice
+from ..image.flow import ImageRecipe, build_latents, image_batches, image_source
+from ..loop import Source, TaskSchedule, add_noise, run_tasks, step_generator
+from ..speech.flow import Batch, Velocity, speech_batches, speech_source, speech_velocity
+from ..text.losses import blocks_of, draw_noise, masked_tokens, paired_hidden, rank_within
 from ..text.packing import Rows
-from .multimodal import replay, reread, spoken
+from .multimodal import recall_source, replay_source, training_utterances
 
-CYCLE = (
-    *("image jump", "audio jump", "text", "text jump", "image jump", "text"),
-    *("image", "audio jump", "text", "text jump", "audio"),
+SHORTCUT_CYCLE = (
+    *("image shortcut", "audio shortcut", "text", "text shortcut", "image shortcut", "text"),
+    *("image", "audio shortcut", "text", "text shortcut", "audio"),
 )
-BLOCKS = (4, 8, 16)  # tokens of a block of text
-SIZES = (0.25, 0.5, 1.0)  # of jumps, and how often each is learned
-SHARES = (0.6, 0.25, 0.15)
-WALK = 3  # steps of second order that the teacher takes for a jump
+BLOCK_SIZES = (4, 8, 16)  # tokens of a block of text
+STEP_SIZES = (0.25, 0.5, 1.0)  # of shortcuts, and how often each is learned
+STEP_SIZE_SHARES = (0.6, 0.25, 0.15)
+ROLLOUT_STEPS = 3  # steps of second order that the teacher takes for a shortcut
 
 
-def leaps(count: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Times that jumps start at, and their sizes, `(count,)` each: every jump of a size is as likely."""
-    which = torch.multinomial(torch.tensor(SHARES), count, replacement=True, generator=rng)
-    size = torch.tensor(SIZES)[which]
+def draw_shortcuts(count: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Start times and step sizes of shortcuts, `(count,)` each: every shortcut of a size is as likely."""
+    which = torch.multinomial(torch.tensor(STEP_SIZE_SHARES), count, replacement=True, generator=rng)
+    size = torch.tensor(STEP_SIZES)[which]
     number = (torch.rand(count, generator=rng) / size).floor()
     return 1 - number * size, size
 
 
 @torch.no_grad()
-def walked(velocity: Velocity, x: Tensor, t: Tensor, size: Tensor, steps: int = WALK) -> Tensor:
+def teacher_rollout(
+    velocity: Velocity, x: Tensor, t: Tensor, size: Tensor, steps: int = ROLLOUT_STEPS
+) -> Tensor:
     """The mean velocity of the path from t to t - size by the midpoint rule, `(b, l, c)`."""
     wide = lambda value: value[:, None, None]  # noqa: E731
     begin, h = x, size / steps
@@ -61,51 +65,53 @@ def walked(velocity: Velocity, x: Tensor, t: Tensor, size: Tensor, steps: int = 
     return (begin - x) / wide(size)
 
 
-def image_jump(
+def image_shortcut_loss(
     network: UnifiedScoreNetwork,
     teacher: UnifiedScoreNetwork,
     x_0: Tensor,
-    known: list[list[int]],
+    prompts: list[list[int]],
     rng: torch.Generator,
 ) -> Tensor:
-    """Mean squared error of jumps."""
-    t, size = leaps(len(x_0), rng)
-    x_t, _ = noised(x_0, t, rng)
+    """Mean squared error of shortcuts."""
+    t, size = draw_shortcuts(len(x_0), rng)
+    x_t, _ = add_noise(x_0, t, rng)
     with torch.no_grad():
-        denoise = image_denoiser(teacher, known, DEFAULT_GUIDANCE)
-        target = walked(lambda x, at: (x - denoise(x, at)) / at[:, None, None], x_t, t, size)
-    said = encode_captions(network, known)
-    places = {"image": positions_after(said.after)}
-    cond = {"image": said.pooled}
-    made = network.flow({"image": x_t}, {"image": t}, places, said.cache, {"image": size}, cond, **said.slot)
+        denoise = image_denoiser(teacher, prompts, DEFAULT_GUIDANCE)
+        target = teacher_rollout(lambda x, at: (x - denoise(x, at)) / at[:, None, None], x_t, t, size)
+    caption = encode_captions(network, prompts)
+    places = {"image": positions_after(caption.after)}
+    cond = {"image": caption.pooled}
+    made = network.flow(
+        {"image": x_t}, {"image": t}, places, caption.cache, {"image": size}, cond, **caption.slot
+    )
     return (made["image"].float() - target).square().mean()
 
 
-def audio_jump(
+def audio_shortcut_loss(
     network: UnifiedScoreNetwork, teacher: UnifiedScoreNetwork, batch: Batch, rng: torch.Generator
 ) -> Tensor:
-    """Mean squared error of jumps where something is said."""
-    t, size = leaps(len(batch.x_0), rng)
-    x_t, _ = noised(batch.x_0, t, rng)
-    target = walked(say(teacher, batch, batch.voice), x_t, t, size)
-    return batch.error(say(network, batch, batch.voice, size)(x_t, t), target)
+    """Mean squared error of shortcuts where there is speech."""
+    t, size = draw_shortcuts(len(batch.x_0), rng)
+    x_t, _ = add_noise(batch.x_0, t, rng)
+    target = teacher_rollout(speech_velocity(teacher, batch, batch.voice), x_t, t, size)
+    return batch.error(speech_velocity(network, batch, batch.voice, size)(x_t, t), target)
 
 
-def text_jump(
+def text_shortcut_loss(
     network: UnifiedScoreNetwork, teacher: UnifiedScoreNetwork, rows: Rows, rng: torch.Generator
 ) -> Tensor:
     """Kullback-Leibler divergence, nats per masked token: from what the teacher believes after two
-    evaluations, half of a jump's tokens drawn in between (the surest of each block), to what the network
+    evaluations, half of a shortcut's tokens drawn in between (the surest of each block), to what the network
     believes after one.
     """
-    width = BLOCKS[int(torch.randint(len(BLOCKS), (), generator=rng))]
+    width = BLOCK_SIZES[int(torch.randint(len(BLOCK_SIZES), (), generator=rng))]
     block = blocks_of(rows, width)
     noise = draw_noise(rows, block, rng, leftmost=0.0)
-    masked, noisy = noise.masked, covered(rows, noise)
-    _, size = leaps(len(rows), rng)
+    masked, noisy = noise.masked, masked_tokens(rows, noise)
+    _, size = draw_shortcuts(len(rows), rng)
 
     def believed(one: UnifiedScoreNetwork, seen: Tensor, **sizes: Tensor) -> Tensor:
-        hidden, _ = read_twice(one, rows, block, seen, **sizes)
+        hidden, _ = paired_hidden(one, rows, block, seen, **sizes)
         return one.heads["text"](hidden[masked]).float()
 
     with torch.no_grad():
@@ -122,29 +128,35 @@ def text_jump(
 
 
 def train_shortcut(data: Path, out: Path, steps: int = 320) -> None:
-    """`bowstring train shortcut`: goes on from the result of `bowstring train senses`."""
-    console, before = Console(), out.parent / "senses" / "model"
+    """`bowstring train shortcut`: goes on from the result of `bowstring train multimodal`."""
+    console, before = Console(), out.parent / "multimodal" / "model"
     network, words, metadata = load_model(before)
     teacher = copy.deepcopy(network).eval().requires_grad_(requires_grad=False)
     network.train().requires_grad_()
-    utterances = spoken(data)
+    utterances = training_utterances(data)
     speech, table, _ = load_speech(before / "speech.parquet")
-    pictures, tokens = build_tokens(data, out.parent / "image-tokens", None)
+    pictures, tokens = build_latents(data, out.parent / "image-tokens", None)
     coder = ResidualCoder(speech, table)
-    drawn = image_batches(pictures, tokens, words, ImageLearning(rows=16, seed=1))
+    drawn = image_batches(pictures, tokens, words, ImageRecipe(rows=16, seed=1))
     read = speech_batches(utterances, coder, rows=16, seed=1)
     sources: dict[str, Source] = {
-        "image jump": lambda one, step: image_jump(one, teacher, *drawn(step)),
-        "audio jump": lambda one, step: audio_jump(one, teacher, read(step), draw(71, step)),
-        "image": image_source(pictures, tokens, words, ImageLearning(seed=2)),
+        "image shortcut": lambda one, step: image_shortcut_loss(one, teacher, *drawn(step)),
+        "audio shortcut": lambda one, step: audio_shortcut_loss(
+            one, teacher, read(step), step_generator(71, step)
+        ),
+        "image": image_source(pictures, tokens, words, ImageRecipe(seed=2)),
         "audio": speech_source(utterances, coder, seed=2),
-        "text": replay(data, words, seed=3),
-        "text jump": reread(data, words, lambda one, rows, _, rng: text_jump(one, teacher, rows, rng), 4),
+        "text": recall_source(data, words, seed=3),
+        "text shortcut": replay_source(
+            data, words, lambda one, rows, _, rng: text_shortcut_loss(one, teacher, rows, rng), 4
+        ),
     }
-    turns = Turns(CYCLE, steps, rate=4e-4, warm_up=20, constant=0.3, weights=(("text", 2.0),))
-    if not run_turns(turns, network, sources, out, console):
+    schedule = TaskSchedule(
+        SHORTCUT_CYCLE, steps, rate=4e-4, warm_up=20, constant=0.3, weights=(("text", 2.0),)
+    )
+    if not run_tasks(schedule, network, sources, out, console):
         raise ValueError(f"{out} holds a finished training; choose another --out to train anew")
-    said = metadata.model_dump(include={"blocks", "context"}) | {"distilled": True}
-    save_model(out / "model", network.eval(), words, **said)
+    metadata_fields = metadata.model_dump(include={"blocks", "context"}) | {"distilled": True}
+    save_model(out / "model", network.eval(), words, **metadata_fields)
     carry_over(before, out / "model")
     console.print(f"model written to {out / 'model'}")

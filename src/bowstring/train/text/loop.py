@@ -22,7 +22,7 @@ from ..optim import mixed, optimisers
 from .losses import ar_loss, joint_loss
 from .packing import Corpus, Rows
 
-CANVAS = 1 << 20  # a block size that takes a whole body
+WHOLE_BODY = 1 << 20  # a block size that takes a whole body
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Recipe:
 
 
 @dataclass(frozen=True)
-class Progress:
+class StepReport:
     """One step: losses in nats per token, speed in tokens per second."""
 
     step: int
@@ -106,7 +106,7 @@ def batches(corpus: Corpus, recipe: Recipe, start: int) -> Iterator[Rows]:
         epoch += 1
 
 
-def losses(
+def step_losses(
     network: UnifiedScoreNetwork, recipe: Recipe, rows: Rows, step: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """(total, next token, diffusion) of one step, nats per token."""
@@ -115,7 +115,7 @@ def losses(
         return loss, loss, loss.new_tensor(float("nan"))
     rng = torch.Generator().manual_seed(recipe.seed * 1_000_003 + step)
     whole = torch.rand(1, generator=rng).item() < recipe.canvas
-    size = CANVAS if whole else recipe.blocks[int(torch.randint(len(recipe.blocks), (1,), generator=rng))]
+    size = WHOLE_BODY if whole else recipe.blocks[int(torch.randint(len(recipe.blocks), (1,), generator=rng))]
     ar, diffusion = joint_loss(network, rows, size, rng)
     return recipe.ar_weight[recipe.phase(step) == "cool"] * ar + diffusion, ar, diffusion
 
@@ -127,7 +127,7 @@ def fit(
     every_seconds: float = 240.0,
     keep: tuple[int, ...] = (),
     start_from: UnifiedScoreNetwork | None = None,
-) -> Iterator[tuple[Progress, UnifiedScoreNetwork]]:
+) -> Iterator[tuple[StepReport, UnifiedScoreNetwork]]:
     """Trains and yields after each step; resumes from `folder` when a checkpoint lies there.
 
     Args:
@@ -149,7 +149,7 @@ def fit(
             for group in one.param_groups:
                 group["lr"] = recipe.rate_at(step)
         with mixed():
-            total, ar, diffusion = losses(network, recipe, rows, step)
+            total, ar, diffusion = step_losses(network, recipe, rows, step)
         total.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         for one in optimiser:
@@ -158,7 +158,7 @@ def fit(
         seconds = time.monotonic() - began
         speed = recipe.rows * recipe.length / seconds
         yield (
-            Progress(
+            StepReport(
                 step,
                 recipe.phase(step),
                 ar.item(),

@@ -15,7 +15,7 @@ from ...nn.network import UnifiedScoreNetwork
 from ...text.tokenizer import MASK
 from .packing import Rows
 
-HEAVIEST = (
+MAX_TOKEN_WEIGHT = (
     4.0  # a block with one masked token would weigh its whole size; training clips, evaluation does not
 )
 
@@ -43,7 +43,11 @@ def blocks_of(rows: Rows, size: int) -> Tensor:
 
 
 def draw_noise(
-    rows: Rows, block: Tensor, rng: torch.Generator, leftmost: float = 0.25, heaviest: float = HEAVIEST
+    rows: Rows,
+    block: Tensor,
+    rng: torch.Generator,
+    leftmost: float = 0.25,
+    heaviest: float = MAX_TOKEN_WEIGHT,
 ) -> Noise:
     """Masks k of a block's n tokens, k uniform in 1..n, weight n / k; some blocks as a left-to-right order
     would.
@@ -99,12 +103,12 @@ def ar_loss(network: UnifiedScoreNetwork, rows: Rows) -> Tensor:
     return next_token(network, rows, network.plain(torch.from_numpy(rows.tokens), doc))
 
 
-def covered(rows: Rows, noise: Noise) -> Tensor:
+def masked_tokens(rows: Rows, noise: Noise) -> Tensor:
     """The tokens with masks where the noise is, `(b, l)`."""
     return torch.where(noise.masked, MASK, torch.from_numpy(rows.tokens))
 
 
-def read_twice(
+def paired_hidden(
     network: UnifiedScoreNetwork, rows: Rows, block: Tensor, noisy: Tensor, **sizes: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Hidden states of the noisy and of the clean stream, `(b, l, d)` each, from one pass."""
@@ -117,7 +121,7 @@ def joint_loss(
     """(next-token loss, any-order bound per token) from one pass over [noisy ; clean], nats."""
     clean, block = torch.from_numpy(rows.tokens), blocks_of(rows, size)
     noise = draw_noise(rows, block, rng)
-    noisy_hidden, clean_hidden = read_twice(network, rows, block, covered(rows, noise))
+    noisy_hidden, clean_hidden = paired_hidden(network, rows, block, masked_tokens(rows, noise))
     logits = network.heads["text"](noisy_hidden[noise.masked]).float()
     weight = noise.weight[noise.masked]
     nll = F.cross_entropy(logits, clean[noise.masked], reduction="none")
@@ -133,10 +137,10 @@ def recall_loss(
     """
     block = blocks_of(rows, size)
     noise = draw_noise(rows, block, rng)
-    seen, chosen = covered(rows, noise), torch.from_numpy(rows.predict)[:, 1:]
+    seen, chosen = masked_tokens(rows, noise), torch.from_numpy(rows.predict)[:, 1:]
 
     def foretold(one: UnifiedScoreNetwork) -> tuple[Tensor, Tensor]:
-        noisy, clean = read_twice(one, rows, block, seen)
+        noisy, clean = paired_hidden(one, rows, block, seen)
         kept = noisy[noise.masked], clean[:, :-1][chosen]
         return tuple(one.heads["text"](hidden).float().log_softmax(-1) for hidden in kept)
 

@@ -1,10 +1,10 @@
 """Documents to rows of tokens: layout, fill-in-the-middle, packing; a pure function of (documents, seed,
 epoch).
 
-A document is laid out as [kind] prompt [body] text [end] and padded with nulls to a multiple of `ALIGN`, so
-that a block never tells where its document ends. Two other layouts teach infilling: in order ([suffix] and
-[middle] announce the parts; for the autoregressive mode) and in place (a gap with nulls in it, before the
-suffix; for diffusion, which thereby learns how long the middle is).
+A document is laid out as [kind] prompt [body] text [end] and padded with nulls to a multiple of
+`BODY_ALIGNMENT`, so that a block never tells where its document ends. Two other layouts teach infilling: in
+order ([suffix] and [middle] announce the parts; for the autoregressive mode) and in place (a gap with nulls
+in it, before the suffix; for diffusion, which thereby learns how long the middle is).
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ import numpy as np
 from ...text.tokenizer import EOS, KINDS, MIDDLE, PAD, SEP, SUFFIX, TextTokenizer
 from ..data.corpora import Document
 
-ALIGN = 16
-GAPS = 16  # at most so many nulls are left in a gap
+BODY_ALIGNMENT = 16
+MAX_GAP_PADDING = 16  # at most so many nulls are left in a gap
 
 
 @dataclass(frozen=True)
-class Laid:
+class Layout:
     """One document as tokens. All arrays are `(l,)`.
 
     offset: place in the body, -1 in the prompt. predict: the autoregressive loss counts this token.
@@ -40,16 +40,16 @@ def prompt_tokens(codec: TextTokenizer, kind: str, prompt: str) -> list[int]:
     return [KINDS[kind], *codec.encode(prompt), SEP]
 
 
-def lay(head: Sequence[int], body: Sequence[int], complete: bool, longest: int) -> Laid:  # noqa: FBT001
+def plain_layout(head: Sequence[int], body: Sequence[int], complete: bool, longest: int) -> Layout:  # noqa: FBT001
     """The plain layout, cut to `longest` tokens."""
     text = [*body, EOS] if complete else list(body)
-    text = text[: (longest - len(head)) // ALIGN * ALIGN]
-    padded = text + [PAD] * (-len(text) % ALIGN)
+    text = text[: (longest - len(head)) // BODY_ALIGNMENT * BODY_ALIGNMENT]
+    padded = text + [PAD] * (-len(text) % BODY_ALIGNMENT)
     tokens = np.array([*head, *padded], np.int64)
     offset = np.concatenate([np.full(len(head), -1), np.arange(len(padded))])
     predict = np.zeros(len(tokens), bool)
     predict[len(head) : len(head) + len(text)] = True
-    return Laid(tokens, offset, predict, np.zeros(len(tokens), np.int8))
+    return Layout(tokens, offset, predict, np.zeros(len(tokens), np.int8))
 
 
 def cut_points(length: int, rng: np.random.Generator) -> tuple[int, int]:
@@ -59,25 +59,27 @@ def cut_points(length: int, rng: np.random.Generator) -> tuple[int, int]:
     return start, start + size
 
 
-def lay_in_order(head: Sequence[int], body: Sequence[int], rng: np.random.Generator, longest: int) -> Laid:
+def in_order_layout(
+    head: Sequence[int], body: Sequence[int], rng: np.random.Generator, longest: int
+) -> Layout:
     """prefix [suffix] suffix [middle] middle [end]; only the middle is predicted."""
     body = list(body)[: longest - len(head) - 3]
     start, stop = cut_points(len(body), rng)
-    known = [*head, *body[:start], SUFFIX, *body[stop:], MIDDLE]
-    tokens = np.array([*known, *body[start:stop], EOS], np.int64)
-    predict = np.arange(len(tokens)) >= len(known)
-    return Laid(tokens, np.full(len(tokens), -1), predict, np.zeros(len(tokens), np.int8))
+    before = [*head, *body[:start], SUFFIX, *body[stop:], MIDDLE]
+    tokens = np.array([*before, *body[start:stop], EOS], np.int64)
+    predict = np.arange(len(tokens)) >= len(before)
+    return Layout(tokens, np.full(len(tokens), -1), predict, np.zeros(len(tokens), np.int8))
 
 
-def lay_in_place(
+def in_place_layout(
     head: Sequence[int],
     body: Sequence[int],
     complete: bool,  # noqa: FBT001
     rng: np.random.Generator,
     longest: int,
-) -> Laid:
-    """prefix, a gap of the middle and up to `GAPS` nulls, suffix [end]; the gap is what diffusion learns."""
-    slack = int(rng.integers(0, GAPS + 1))
+) -> Layout:
+    """prefix, a gap of the middle and up to `MAX_GAP_PADDING` nulls, suffix [end]; diffusion learns it."""
+    slack = int(rng.integers(0, MAX_GAP_PADDING + 1))
     body = [*body, EOS] if complete else list(body)
     body = body[: longest - len(head) - slack]
     start, stop = cut_points(len(body), rng)
@@ -86,7 +88,7 @@ def lay_in_place(
     gap[len(head) + start : len(head) + stop + slack] = 1
     offset = np.concatenate([np.full(len(head), -1), np.arange(len(tokens) - len(head))])
     predict = (offset >= 0) & (np.arange(len(tokens)) < len(head) + stop)
-    return Laid(tokens, offset, predict, gap)
+    return Layout(tokens, offset, predict, gap)
 
 
 @dataclass(frozen=True)
@@ -106,10 +108,10 @@ class Rows:
         return len(self.tokens)
 
 
-def pack(laid: Iterator[Laid], length: int, open_rows: int = 32) -> Rows:
+def pack(laid: Iterator[Layout], length: int, open_rows: int = 32) -> Rows:
     """First-fit into rows of `length`; a row that nothing fits any more is closed, in order of age."""
-    closed: list[list[Laid]] = []
-    bins: list[tuple[int, list[Laid]]] = []
+    closed: list[list[Layout]] = []
+    bins: list[tuple[int, list[Layout]]] = []
     for one in laid:
         size = len(one.tokens)
         for i, (used, items) in enumerate(bins):
@@ -183,11 +185,11 @@ class Corpus:
         order = rng.permutation(np.repeat(np.arange(len(wanted)), times))
         return pack((self._lay(int(i), rng, length, in_order, in_place) for i in order), length)
 
-    def _lay(self, i: int, rng: np.random.Generator, length: int, in_order: float, in_place: float) -> Laid:
+    def _lay(self, i: int, rng: np.random.Generator, length: int, in_order: float, in_place: float) -> Layout:
         head = self.prompts[i][int(rng.integers(len(self.prompts[i])))][: length // 4]
         body, layout = self.bodies[i], rng.random()
         if len(body) >= 8 and layout < in_order:
-            return lay_in_order(head, body, rng, length)
+            return in_order_layout(head, body, rng, length)
         if len(body) >= 8 and layout < in_order + in_place:
-            return lay_in_place(head, body, self.complete[i], rng, length)
-        return lay(head, body, self.complete[i], length)
+            return in_place_layout(head, body, self.complete[i], rng, length)
+        return plain_layout(head, body, self.complete[i], length)

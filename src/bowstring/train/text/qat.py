@@ -25,13 +25,13 @@ from ...weights.quant.arrowquant import GROUP, ArrowQuant, best_scales, grouped
 from ...weights.quant.packed import linears, packed
 from ..checkpoint import restore, save
 from ..optim import mixed
-from .loop import CANVAS, Recipe, batches
+from .loop import WHOLE_BODY, Recipe, batches
 from .losses import blocks_of, draw_noise
 from .packing import Corpus, Rows
 
 
 @dataclass(frozen=True)
-class Finishing:
+class QATRecipe:
     """A finishing run; `recipe` gives rows, lengths, blocks and seed."""
 
     bits: int
@@ -40,7 +40,7 @@ class Finishing:
     recipe: Recipe = Recipe()  # noqa: RUF009  frozen, all fields immutable
 
 
-def importance(network: UnifiedScoreNetwork, rows: Rows) -> dict[str, np.ndarray]:
+def activation_second_moments(network: UnifiedScoreNetwork, rows: Rows) -> dict[str, np.ndarray]:
     """Mean square of every input of every matrix of the trunk over some rows, by parameter name."""
     found: dict[str, np.ndarray] = {}
     hooks = []
@@ -60,16 +60,16 @@ def importance(network: UnifiedScoreNetwork, rows: Rows) -> dict[str, np.ndarray
     return found
 
 
-def rounded(network: UnifiedScoreNetwork, bits: int, rows: Rows) -> UnifiedScoreNetwork:
+def quantise_at_once(network: UnifiedScoreNetwork, bits: int, rows: Rows) -> UnifiedScoreNetwork:
     """A packed copy with scales by least squares, weighed by what the inputs of `rows` do."""
-    weights, weight = network.state_dict(), importance(network, rows)
+    weights, weight = network.state_dict(), activation_second_moments(network, rows)
     return packed(
         copy.deepcopy(network),
         lambda name, _: ArrowQuant.quantise(weights[name].numpy(), bits, weight.get(name)),
     )
 
 
-class Rounding(nn.Module):
+class FakeQuantisation(nn.Module):
     """A weight as it will be after packing; gradients pass to the weight and to its scales.
 
     Source: Esser et al. 2020, arXiv 1902.08153, eq. 1-5, with one scale per group and no gradient rescaling.
@@ -93,17 +93,17 @@ class Rounding(nn.Module):
         return ((inside + (level - inside).detach()) * scale).flatten(-2)
 
 
-def student_of(network: UnifiedScoreNetwork, bits: int) -> UnifiedScoreNetwork:
+def qat_student(network: UnifiedScoreNetwork, bits: int) -> UnifiedScoreNetwork:
     """A trainable copy whose matrices are rounded on the fly."""
     student = copy.deepcopy(network).requires_grad_(requires_grad=True)
     for name, owner, attribute, _ in linears(student.trunk):
         if ".cross." not in name:
             linear = getattr(owner, attribute)
-            parametrize.register_parametrization(linear, "weight", Rounding(linear.weight, bits))
+            parametrize.register_parametrization(linear, "weight", FakeQuantisation(linear.weight, bits))
     return student
 
 
-def packed_student(student: UnifiedScoreNetwork, bits: int) -> UnifiedScoreNetwork:
+def pack_student(student: UnifiedScoreNetwork, bits: int) -> UnifiedScoreNetwork:
     """The student with its rounding made real."""
     inside, scale = ".parametrizations.weight.original", ".parametrizations.weight.0.scale"
     state = student.state_dict()
@@ -124,13 +124,13 @@ def packed_student(student: UnifiedScoreNetwork, bits: int) -> UnifiedScoreNetwo
     return packed(plain.eval(), make)
 
 
-def divergence(teacher: Tensor, student: Tensor, weight: Tensor) -> Tensor:
+def weighted_kl(teacher: Tensor, student: Tensor, weight: Tensor) -> Tensor:
     """Mean KL(teacher || student) of logits `(r, v)`, weighted, nats."""
     kl = F.kl_div(student.log_softmax(-1), teacher.log_softmax(-1), reduction="none", log_target=True).sum(-1)
     return (weight * kl).sum() / weight.sum()
 
 
-def distillation(
+def distillation_loss(
     teacher: UnifiedScoreNetwork, student: UnifiedScoreNetwork, rows: Rows, size: int, rng: torch.Generator
 ) -> Tensor:
     """KL of next tokens plus KL of masked tokens, nats per token."""
@@ -145,13 +145,13 @@ def distillation(
         targets = head(wanted_noisy[noise.masked]).float(), head(wanted_clean[:, :-1][predicted]).float()
     got_noisy, got_clean = student.pair(noisy, clean, doc, block)
     head = student.heads["text"]
-    masked = divergence(targets[0], head(got_noisy[noise.masked]).float(), noise.weight[noise.masked])
+    masked = weighted_kl(targets[0], head(got_noisy[noise.masked]).float(), noise.weight[noise.masked])
     following = head(got_clean[:, :-1][predicted]).float()
-    return masked + divergence(targets[1], following, torch.ones(len(following)))
+    return masked + weighted_kl(targets[1], following, torch.ones(len(following)))
 
 
-def finish(
-    network: UnifiedScoreNetwork, corpus: Corpus, plan: Finishing, folder: Path
+def fit_qat(
+    network: UnifiedScoreNetwork, corpus: Corpus, plan: QATRecipe, folder: Path
 ) -> Iterator[tuple[int, float, UnifiedScoreNetwork]]:
     """Yields (step, loss, student) after each step; resumes from `folder`, which is saved every hundred
     steps.
@@ -159,7 +159,7 @@ def finish(
     recipe = plan.recipe
     torch.manual_seed(recipe.seed)
     teacher = copy.deepcopy(network).eval().requires_grad_(requires_grad=False)
-    student = student_of(network, plan.bits)
+    student = qat_student(network, plan.bits)
     optimiser = torch.optim.AdamW(student.parameters(), lr=plan.rate, betas=(0.9, 0.98), weight_decay=0.0)
     start = restore(folder, student, (optimiser,)) if (folder / "checkpoint.json").exists() else 0
     stream = batches(corpus, recipe, start)
@@ -168,9 +168,13 @@ def finish(
         optimiser.param_groups[0]["lr"] = plan.rate * min(1.0, warm, left)
         rng = torch.Generator().manual_seed(recipe.seed * 1_000_003 + step)
         whole = torch.rand(1, generator=rng).item() < recipe.canvas
-        size = CANVAS if whole else recipe.blocks[int(torch.randint(len(recipe.blocks), (1,), generator=rng))]
+        size = (
+            WHOLE_BODY
+            if whole
+            else recipe.blocks[int(torch.randint(len(recipe.blocks), (1,), generator=rng))]
+        )
         with mixed():
-            loss = distillation(teacher, student, next(stream), size, rng)
+            loss = distillation_loss(teacher, student, next(stream), size, rng)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(student.parameters(), 1.0)
         optimiser.step()

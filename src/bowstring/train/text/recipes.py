@@ -8,22 +8,22 @@ from ...nn.config import NetworkConfig
 from .loop import Recipe
 
 
-def text() -> Recipe:
+def text_recipe() -> Recipe:
     """The shipped text model."""
     return Recipe(tokens=11_500_000)
 
 
-def text_baseline() -> Recipe:
+def text_baseline_recipe() -> Recipe:
     """Its rival: the same network, data, tokenizer and tokens, next token only."""
-    return replace(text(), name="text-baseline", baseline=True)
+    return replace(text_recipe(), name="text-baseline", baseline=True)
 
 
-def text_more() -> Recipe:
-    """Goes on from `text` with both losses: more orders seen, mostly in blocks of 4, the default
+def text_more_recipe() -> Recipe:
+    """Goes on from `text_recipe` with both losses: more orders seen, mostly in blocks of 4, the default
     sampler's.
     """
     return replace(
-        text(),
+        text_recipe(),
         name="text-more",
         start="text",
         tokens=5_324_800,
@@ -39,21 +39,21 @@ def text_more() -> Recipe:
     )
 
 
-def text_more_baseline() -> Recipe:
+def text_more_baseline_recipe() -> Recipe:
     """Its rival: the baseline goes on for the same tokens."""
-    return replace(text_more(), name="text-more-baseline", start="text-baseline", baseline=True)
+    return replace(text_more_recipe(), name="text-more-baseline", start="text-baseline", baseline=True)
 
 
-def tiny() -> Recipe:
+def tiny_recipe() -> Recipe:
     """A minute of training, to try the machinery."""
     small = NetworkConfig(width=128, depth=2, ffn_hidden=384, rank=64)
     return Recipe(name="tiny", network=small, tokens=400_000, warm_up=20)
 
 
 RECIPES = {
-    "text": text,
-    "text-baseline": text_baseline,
-    "text-more": text_more,
-    "text-more-baseline": text_more_baseline,
-    "tiny": tiny,
+    "text": text_recipe,
+    "text-baseline": text_baseline_recipe,
+    "text-more": text_more_recipe,
+    "text-more-baseline": text_more_baseline_recipe,
+    "tiny": tiny_recipe,
 }

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ...nn.network import UnifiedScoreNetwork
-from ..loop import Source, draw
+from ..loop import Source, step_generator
 from .loop import Recipe, batches
 from .packing import Corpus, Rows
 
@@ -25,7 +25,7 @@ def text_source(corpus: Corpus, recipe: Recipe, measure: TextLoss) -> Source:
         if step != expected:
             stream = batches(corpus, recipe, step)
         expected = step + 1
-        rng = draw(recipe.seed, step)
+        rng = step_generator(recipe.seed, step)
         size = recipe.blocks[int(torch.randint(len(recipe.blocks), (1,), generator=rng))]
         return measure(network, next(stream), size, rng)
 

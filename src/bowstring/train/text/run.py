@@ -15,16 +15,16 @@ from ...text.tokenizer import TextTokenizer
 from ...text.weights import load_model, save_model
 from ...weights.folder import carry_over
 from ..data.corpora import Document, corpus_documents
-from ..progress import COLUMNS
-from .loop import CANVAS, batches, fit
+from ..progress import PROGRESS_COLUMNS
+from .loop import WHOLE_BODY, batches, fit
 from .packing import Corpus, prompt_tokens
-from .qat import Finishing, finish, packed_student, rounded
+from .qat import QATRecipe, fit_qat, pack_student, quantise_at_once
 from .recipes import RECIPES
 
 TOKENIZER_MIX = {"tale": 1.0, "story": 0.25, "function": 3.0, "snippet": 3.0}
 
 
-def tokenizer(documents: list[Document], path: Path, vocab: int) -> TextTokenizer:
+def corpus_tokenizer(documents: list[Document], path: Path, vocab: int) -> TextTokenizer:
     """The tokenizer at `path`, trained on a fixed mix of the documents if it is not there yet."""
     if not path.exists():
         rng = random.Random(0)
@@ -34,7 +34,7 @@ def tokenizer(documents: list[Document], path: Path, vocab: int) -> TextTokenize
     return TextTokenizer.load(path)
 
 
-def train(name: str, data: Path, out: Path) -> None:
+def train_text(name: str, data: Path, out: Path) -> None:
     """Runs a named recipe to its end and writes the model to `out/model`.
 
     Raises:
@@ -45,35 +45,35 @@ def train(name: str, data: Path, out: Path) -> None:
         raise ValueError(f"unknown recipe {name!r}; expected one of {sorted(RECIPES)}")
     recipe = RECIPES[name]()
     documents = corpus_documents(data, "train")
-    codec = tokenizer(documents, data / "tokenizer.json", recipe.network.vocab)
+    codec = corpus_tokenizer(documents, data / "tokenizer.json", recipe.network.vocab)
     corpus = Corpus.of(documents, codec)
     out.mkdir(parents=True, exist_ok=True)
-    known = prompt_tokens(codec, "text", "a story about a fox")
+    prompt = prompt_tokens(codec, "text", "a story about a fox")
     before = load_model(out.parent / recipe.start / "model")[0] if recipe.start else None
     console, network = Console(), None
-    with Progress(*COLUMNS, console=console) as bar, (out / "log.jsonl").open("a") as log:
-        task = bar.add_task("train", total=recipe.steps, phase="", said="")
+    with Progress(*PROGRESS_COLUMNS, console=console) as bar, (out / "log.jsonl").open("a") as log:
+        task = bar.add_task("train", total=recipe.steps, phase="", note="")
         for progress, network in fit(recipe, corpus, out, start_from=before):
             log.write(json.dumps(asdict(progress)) + "\n")
             log.flush()
             losses = f"next token {progress.ar:.3f}  diffusion {progress.diffusion:.3f}"
-            said = f"{losses}  {progress.tokens_per_second:,.0f} tokens/s"
-            bar.update(task, completed=progress.step + 1, phase=progress.phase, said=said)
+            note = f"{losses}  {progress.tokens_per_second:,.0f} tokens/s"
+            bar.update(task, completed=progress.step + 1, phase=progress.phase, note=note)
             if (progress.step + 1) % 200 == 0:
                 *_, sample = sample_text(
-                    network.eval(), [known], Sampling(mode="ar", max_tokens=60), recipe.length
+                    network.eval(), [prompt], Sampling(mode="ar", max_tokens=60), recipe.length
                 )
                 network.train()
                 console.print(f"[dim]{progress.step + 1}: {codec.decode(sample.x[0].tolist())}[/dim]")  # type: ignore[index]
     if network is None:
         raise ValueError(f"{out} holds a finished training; choose another --out to train anew")
-    sizes = [size for size in recipe.blocks if size < CANVAS]
+    sizes = [size for size in recipe.blocks if size < WHOLE_BODY]
     save_model(out / "model", network, codec, blocks=sizes, context=recipe.length)
     console.print(f"model written to {out / 'model'}")
 
 
-def quantise(out: Path, bits: int, steps: int, data: Path, model: Path) -> None:
-    """Writes a model with packed matrices: rounded at once, or after `steps` of finishing.
+def quantise_model(out: Path, bits: int, steps: int, data: Path, model: Path) -> None:
+    """Writes a model with packed matrices: rounded at once, or after `steps` of QAT.
 
     Raises:
         ValueError: bits that no kernel has.
@@ -85,16 +85,16 @@ def quantise(out: Path, bits: int, steps: int, data: Path, model: Path) -> None:
     corpus = Corpus.of(corpus_documents(data, "train"), codec)
     rows = next(batches(corpus, recipe, 0))
     if steps:
-        plan, student = Finishing(bits, steps, recipe=recipe), None
-        with Progress(*COLUMNS, console=Console()) as bar:
-            task = bar.add_task("finish", total=steps, phase=f"INT{bits}", said="")
-            for step, loss, latest in finish(network, corpus, plan, out / "finishing"):
-                bar.update(task, completed=step + 1, said=f"divergence {loss:.3f} nats a token")
+        plan, student = QATRecipe(bits, steps, recipe=recipe), None
+        with Progress(*PROGRESS_COLUMNS, console=Console()) as bar:
+            task = bar.add_task("qat", total=steps, phase=f"INT{bits}", note="")
+            for step, loss, latest in fit_qat(network, corpus, plan, out / "qat"):
+                bar.update(task, completed=step + 1, note=f"divergence {loss:.3f} nats a token")
                 student = latest
         if student is None:
             raise ValueError(f"{out} holds a finished run; choose another folder")
-        small = packed_student(student, bits)
+        small = pack_student(student, bits)
     else:
-        small = rounded(network, bits, rows)
+        small = quantise_at_once(network, bits, rows)
     save_model(out, small, codec, **metadata.model_dump(include={"blocks", "context", "distilled"}))
     carry_over(model, out)
