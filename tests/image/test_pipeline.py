@@ -5,7 +5,7 @@ import torch
 from bowstring.core.guidance import cfg
 from bowstring.engine import ArrowEngine
 from bowstring.image.autoencoder import ImageAutoencoder
-from bowstring.image.files import read_png_facts
+from bowstring.image.files import read_picture_metadata
 from bowstring.image.sampling import PROCESS, ImageSampling, caption_tokens, image_denoiser, sample_images
 from bowstring.image.weights import save_autoencoder
 from bowstring.text.weights import save_model
@@ -84,7 +84,7 @@ def test_the_engine_paints_files_that_say_how(engine, tmp_path):
     assert result.image.shape == (512, 512, 3) and result.image.dtype == np.uint8
     assert result.nfe == 2 and len(result.seconds) == 3
     result.save(tmp_path / "fox.png")
-    facts = read_png_facts((tmp_path / "fox.png").read_bytes())
+    facts = read_picture_metadata((tmp_path / "fox.png").read_bytes())
     assert (facts["prompt"], facts["seed"], facts["style"]) == ("a sleepy fox", 3, "noto")
     again = engine.diffuse("a sleepy fox", "image", num_steps=2, style="noto", seed=3)
     assert (again.image == result.image).all()
