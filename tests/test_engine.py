@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
 from bowstring.engine import ArrowEngine
 from bowstring.text.pipeline import TextFrame, TextResult
@@ -59,7 +60,7 @@ def test_texts_become_unit_vectors(engine):
         (lambda e: e.generate(42), TypeError, "expected a string"),
         (lambda e: e.generate("fox " * 400), ValueError, "Shorten it"),
         (lambda e: e.generate("a fox", mode="gan"), ValueError, "'ar' or 'diffusion'"),
-        (lambda e: e.generate("a fox", kind="poem"), ValueError, "expected one of"),
+        (lambda e: e.generate("a fox", kind="poem"), ValueError, "'code' or 'text'"),
         (lambda e: e.generate("a fox", stepps=3), TypeError, "stepps"),
         (lambda e: e.diffuse("a fox", "image"), ValueError, "no image head"),
         (lambda e: e.diffuse("a fox", guidance_scale=3.0), ValueError, "guidance_scale"),
@@ -67,6 +68,14 @@ def test_texts_become_unit_vectors(engine):
         (lambda e: e.render_avatar("hello", "a.gif"), ValueError, "no a[a-z]+ head"),
         (lambda e: e.infill("x" * 900, "y"), ValueError, "Shorten it"),
         (lambda e: e.infill("a", "b", length=0), ValueError, "length"),
+        (lambda e: e.generate("a fox", steps=2.5), ValueError, "steps is 2.5; expected a whole number"),
+        (lambda e: e.generate("a fox", seed=None), TypeError, "seed is None"),
+        (lambda e: e.generate("a fox", seed=2**64), ValueError, "seed is 18446744073709551616; expected"),
+        (lambda e: e.generate("a fox", temperature=float("nan")), ValueError, "temperature is nan"),
+        (lambda e: e.generate("a fox", temperature=0), ValueError, "temperature is 0; expected"),
+        (lambda e: e.generate("a fox", top_p=True), TypeError, "top_p is True; expected a number"),
+        (lambda e: e.generate("a fox", max_tokens="9"), TypeError, "max_tokens is '9'"),
+        (lambda e: e.generate("caf\udce9"), ValueError, "no UTF-8"),
         (lambda e: e.infill("a", None), TypeError, "expected a string"),
         (lambda e: e.encode([]), ValueError, "no texts"),
     ],
@@ -74,3 +83,12 @@ def test_texts_become_unit_vectors(engine):
 def test_a_mistake_gets_a_sentence(engine, call, error, says):
     with pytest.raises(error, match=says):
         call(engine)
+
+
+def test_options_of_any_number_type_are_taken_and_printed_as_json(engine):
+    plain = engine.generate("a fox", max_tokens=8, steps=2, temperature=0.5, seed=3)
+    for eight, two, three in ((8.0, np.int64(2), torch.tensor(3)), (np.int32(8), torch.tensor(2.0), 3.0)):
+        half = np.float32(0.5)
+        made = engine.generate("a fox", max_tokens=eight, steps=two, temperature=half, seed=three)
+        assert made.tokens == plain.tokens and made.settings == plain.settings
+        assert json.loads(json.dumps(made.to_json()))["settings"]["seed"] == 3

@@ -10,16 +10,19 @@ from typing import Any
 import numpy as np
 import torch
 
-from .face.draw import render_avatar
+from .core.options import choice
+from .core.options import text as checked_text
+from .face.draw import avatar_output, render_avatar
 from .face.weights import load_face
 from .image.pipeline import ImageFrame, ImagePipeline, ImageResult
-from .image.sampling import caption_tokens
+from .image.sampling import STYLES, caption_tokens
 from .image.weights import load_autoencoder
 from .joint.pipeline import JointPipeline, JointResult
+from .joint.sampling import JointSampling
 from .nn.network import UnifiedScoreNetwork
 from .speech.baseline import ResidualCoder
 from .speech.g2p import G2P
-from .speech.pipeline import SpeechFrame, SpeechPipeline, SpeechResult
+from .speech.pipeline import SpeechFrame, SpeechPipeline, SpeechResult, voice_in
 from .speech.vocoder import Vocoder
 from .speech.weights import load_speech
 from .text.pipeline import (
@@ -28,7 +31,6 @@ from .text.pipeline import (
     TextPipeline,
     TextResult,
     as_story,
-    string,
     whole,
     whole_sentences,
 )
@@ -199,11 +201,12 @@ class ArrowEngine:
         assert self.folder is not None
         return ImagePipeline(self.network, self.tokenizer, load_autoencoder(self.folder / "image.parquet"))
 
-    def say(self, text: str, voice: np.ndarray | None = None, **how: Any) -> SpeechResult:
+    def say(self, text: str, voice: Any = None, **how: Any) -> SpeechResult:
         """Speaks a text.
 
         Args:
-            voice: a recording `(s,)` at 24 kHz whose voice is matched, about 5 s; None is the model's own.
+            voice: a recording whose voice is matched, about 5 s: a path, samples at 24 kHz, or (samples,
+                rate); None is the model's own.
             how: fields of `SpeechSampling`: steps, speed, temperature, seed.
 
         Raises:
@@ -214,13 +217,11 @@ class ArrowEngine:
         assert isinstance(result, SpeechResult)
         return result
 
-    def say_stream(
-        self, text: str, voice: np.ndarray | None = None, **how: Any
-    ) -> Iterator[SpeechFrame | SpeechResult]:
+    def say_stream(self, text: str, voice: Any = None, **how: Any) -> Iterator[SpeechFrame | SpeechResult]:
         """As `say`, but yields every part of the text as soon as it can be heard, then the whole."""
         self._has("audio")
-        matched = None if voice is None else self.speech_pipeline.voice_in(voice)
-        return self.speech_pipeline.stream(string(text, "the text"), matched, **how)
+        matched, notes = voice_in(voice)
+        return self.speech_pipeline.stream(checked_text(text, "the text"), matched, notes, **how)
 
     def converse(
         self,
@@ -258,25 +259,26 @@ class ArrowEngine:
         picture: bool = True,
         style: str = "",
         max_tokens: int = 48,
-        voice: np.ndarray | None = None,
+        voice: Any = None,
         **how: Any,
     ) -> Iterator[TextFrame | TextResult | ImageFrame | JointResult]:
         """As `converse`, but yields every step of the writing and of the picture."""
         for modality in ("audio", "avatar", *(["image"] if picture else [])):
             self._has(modality)
+        sampling, (matched, notes) = JointSampling(**how), voice_in(voice)
+        self.text_pipeline.prompt(prompt, "text")
+        if style:
+            choice(style, "style", STYLES)
         spoken, subject = text, prompt.removeprefix(ABOUT)
         if spoken is None:
-            for frame in self.stream(as_story(prompt), max_tokens=max_tokens, seed=how.get("seed", 0)):
+            for frame in self.stream(as_story(prompt), max_tokens=max_tokens, seed=sampling.seed):
                 yield frame
                 if isinstance(frame, TextResult):
                     spoken = whole_sentences(frame.text)
-        self.text_pipeline.prompt(prompt, "text")
         caption = caption_tokens(self.tokenizer, subject, style) if picture else None
-        matched = None if voice is None else self.speech_pipeline.voice_in(voice)
-        said = string(spoken, "the text")
-        yield from self.joint_pipeline.stream(
-            said, caption, matched, asked={"prompt": prompt, "style": style}, **how
-        )
+        said = checked_text(spoken, "the text")
+        asked = {"prompt": prompt, "style": style}
+        yield from self.joint_pipeline.stream(said, caption, matched, sampling, asked, notes)
 
     @cached_property
     def joint_pipeline(self) -> JointPipeline:
@@ -306,5 +308,6 @@ class ArrowEngine:
         Raises:
             ImportError: a film without the package av. ValueError: another ending, or no avatar head.
         """
+        path, side = avatar_output(path, side)
         made = self.converse(text, text, picture=False, **how)
         return render_avatar(made.face, path, side, made.audio)

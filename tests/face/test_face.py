@@ -92,7 +92,7 @@ def test_an_avatar_is_drawn_into_the_file_that_its_name_asks_for(tmp_path):
         assert gif.n_frames > 1
     with Image.open(render_avatar(face, tmp_path / "a.png", 32)) as strip_of_moments:
         assert strip_of_moments.size == (8 * 32, 32)
-    with pytest.raises(ValueError, match=r"end in \.gif, \.mp4 or \.png"):
+    with pytest.raises(ValueError, match=r"ends in '.avi'; expected \.gif, \.mp4 or \.png"):
         render_avatar(face, tmp_path / "a.avi")
     with pytest.raises(ValueError, match="frames, 52"):
         render_avatar(np.zeros((20, 51)), tmp_path / "a.gif")

@@ -1,11 +1,12 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from bowstring.core.guidance import cfg
 from bowstring.engine import ArrowEngine
 from bowstring.image.autoencoder import ImageAutoencoder
-from bowstring.image.files import read_picture_metadata
+from bowstring.image.files import read_picture_metadata, squared
 from bowstring.image.sampling import PROCESS, ImageSampling, caption_tokens, image_denoiser, sample_images
 from bowstring.image.weights import save_autoencoder
 from bowstring.text.weights import save_model
@@ -100,6 +101,28 @@ def test_what_a_mask_leaves_is_kept_to_the_bit(engine):
     assert (result.image[mask] != start[mask]).mean() > 0.5
 
 
+def test_pictures_and_masks_of_any_kind_paint_the_same(engine, tmp_path):
+    rng = np.random.default_rng(0)
+    start = rng.integers(0, 256, (300, 600, 3), np.uint8)
+    mask = np.zeros((300, 600), np.uint8)
+    mask[100:200, 200:400] = 1
+    made = engine.image("a hat", start=start, mask=mask, steps=2, seed=np.int64(3))
+    made.save(tmp_path / "hat.png")
+    kept = np.ones((512, 512), bool)
+    kept[213:299] = False
+    assert (made.image[kept] == squared(start, 512)[kept]).all()
+    Image.fromarray(start).save(tmp_path / "start.png")
+    Image.fromarray(mask * 255).save(tmp_path / "mask.png")
+    for begin, where in (
+        (Image.fromarray(start), Image.fromarray(mask * 255)),
+        (start / 255, mask.astype(float)),
+        (torch.tensor(start).permute(2, 0, 1), torch.tensor(mask).bool()),
+        (tmp_path / "start.png", str(tmp_path / "mask.png")),
+    ):
+        again = engine.image("a hat", start=begin, mask=where, steps=2.0, seed=torch.tensor(3))
+        assert (again.image == made.image).all() and again.settings == made.settings
+
+
 def test_mistakes_are_told(engine, network, codec, tmp_path):
     with pytest.raises(ValueError, match="style is 'oil'"):
         engine.image("a fox", style="oil")
@@ -109,6 +132,10 @@ def test_mistakes_are_told(engine, network, codec, tmp_path):
         engine.image("a fox", start=np.zeros((4, 4, 3), np.uint8), mask=np.zeros((4, 4), bool))
     with pytest.raises(ValueError, match="steps is 0"):
         engine.image("a fox", steps=0)
+    with pytest.raises(TypeError, match="start is 3; expected a path, a PIL image"):
+        engine.image("a fox", start=3)
+    with pytest.raises(ValueError, match="cfg_scale is nan; expected a number from 0 to 20; 1 is off"):
+        engine.image("a fox", cfg_scale=float("nan"))
     with pytest.raises(ValueError, match="strength is 2"):
         engine.image("a fox", strength=2)
     with pytest.raises(TypeError, match="unknown options"):

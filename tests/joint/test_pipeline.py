@@ -21,6 +21,7 @@ from bowstring.joint.sampling import JointInputs, sample_joint
 from bowstring.nn.heads.speech import BASELINE_FEATURES, VOICE
 from bowstring.speech.alignment import Span
 from bowstring.speech.codec import AUDIO_CHANNELS, ROW, SpeechCodec
+from bowstring.speech.files import save_wav
 from bowstring.speech.g2p import Word
 from bowstring.speech.sampling import SpeechSampling, predict_durations, sample_speech
 from bowstring.speech.weights import save_speech
@@ -143,9 +144,33 @@ def test_mistakes_are_told(folder, network, codec, tmp_path):
     engine = ArrowEngine.load(folder)
     with pytest.raises(TypeError, match="unexpected keyword"):
         engine.converse("a fox", text="A fox.", loudness=3)
+    for name, wrong, says in (
+        ("steps", 0, "steps is 0; expected a whole number from 1"),
+        ("speed", 0, "speed is 0; expected a number from 0.5 to 2"),
+        ("speed", float("nan"), "speed is nan"),
+        ("speed", 0.001, "speed is 0.001"),
+        ("cfg_scale", -1, "cfg_scale is -1"),
+        ("style", "oil", "style is 'oil'"),
+        ("seed", 2**65, "seed is"),
+        ("voice", "none.wav", "there is no sound none.wav"),
+    ):
+        with pytest.raises((ValueError, FileNotFoundError), match=says):
+            next(engine.converse_stream("a fox", **{name: wrong}))  # before anything is written
     save_model(tmp_path, build_network(modalities=["text", "image"]), codec, blocks=[4], context=128)
     with pytest.raises(ValueError, match="no audio head"):
         ArrowEngine.load(tmp_path).converse("a fox", text="A fox.")
+
+
+def test_a_voice_comes_from_a_file_or_an_array_and_its_faults_are_noted(folder, tmp_path):
+    engine = ArrowEngine.load(folder)
+    pulses = np.where(np.arange(36_000) % 200 < 9, 0.5, 0.0) + 0.01 * np.sin(np.arange(36_000))
+    save_wav(tmp_path / "me.wav", pulses)
+    for make in (engine.say, lambda text, **how: engine.converse("x", text, picture=False, **how)):
+        by_path = make("A fox.", voice=tmp_path / "me.wav", steps=2)
+        assert len(by_path.notes) == 1 and "me.wav has only 1.5 s" in by_path.notes[0]
+        by_rate = make("A fox.", voice=(24_000, (pulses * 32767).round().astype(np.int16)), steps=2)
+        np.testing.assert_allclose(by_rate.audio, by_path.audio, atol=0.02)
+        assert make("A fox.", steps=2).notes == ()
 
 
 def test_visemes_join_equal_neighbours():

@@ -28,5 +28,5 @@ def test_an_untrained_flow_scales_with_the_temperature(steps):
 
 
 def test_temperature_out_of_range():
-    with pytest.raises(ValueError, match=r"temperature is 1.5; expected 0.0 to 1.0"):
+    with pytest.raises(ValueError, match=r"temperature is 1.5; expected a number from 0 to 1"):
         SpeechSampling(temperature=1.5)

@@ -36,13 +36,6 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and 
 Seed = Annotated[int, typer.Option(help="Same seed, same output.")]
 
 
-def recording(voice: Path | None) -> Any:
-    """The sound in a WAV file, if one is given."""
-    from ..speech.files import read_wav
-
-    return None if voice is None else read_wav(voice)
-
-
 def finish(result: Any, out: Path, facts: dict[str, Any] | None) -> None:
     """Says what was made and where it lies: `facts` as JSON, or the result itself."""
     if facts is not None:

@@ -26,16 +26,15 @@ def image(
 ) -> None:
     """Paint a picture of 512 x 512 pixels; it is seen denoising in the terminal."""
     from ..engine import ArrowEngine
-    from ..image.files import read_picture
     from ..image.pipeline import ImageResult
     from ..weights.shipped import MULTIMODAL
 
     engine = ArrowEngine.load(model or MULTIMODAL)
     options: dict[str, Any] = {"style": style, "steps": steps, "cfg_scale": guidance_scale, "seed": seed}
     if start is not None:
-        options |= {"start": read_picture(start), "strength": strength}
+        options |= {"start": start, "strength": strength}
     if mask is not None:
-        options["mask"] = read_picture(mask)
+        options["mask"] = mask
     frames = engine.image_stream(prompt, **options)
     result: ImageResult = [*frames][-1] if as_json else show_painting(frames, engine)  # type: ignore[assignment]
     result.save(out)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .common import AsJson, Model, Seed, app, finish, recording
+from .common import AsJson, Model, Seed, app, finish
 
 
 @app.command()
@@ -32,7 +32,7 @@ def converse(
 
     engine = ArrowEngine.load(model or MULTIMODAL)
     frames = engine.converse_stream(
-        prompt, text, picture=picture, style=style, voice=recording(voice), steps=steps, seed=seed
+        prompt, text, picture=picture, style=style, voice=voice, steps=steps, seed=seed
     )
     result: JointResult = [*frames][-1] if as_json else show_answer(frames, engine)  # type: ignore[assignment]
     files = [str(file) for file in result.save(out)]

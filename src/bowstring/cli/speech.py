@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .common import AsJson, Model, Seed, app, finish, recording
+from .common import AsJson, Model, Seed, app, finish
 
 
 @app.command()
@@ -32,7 +32,7 @@ def say(
 
     engine = ArrowEngine.load(model or MULTIMODAL)
     how = {"speed": speed, "steps": steps, "temperature": temperature, "seed": seed}
-    frames = engine.say_stream(text, voice=recording(voice), **how)
+    frames = engine.say_stream(text, voice=voice, **how)
     result: SpeechResult = [*frames][-1] if as_json else show_speaking(frames)  # type: ignore[assignment]
     result.save(out)
     times = {name: [asdict(span) for span in getattr(result, name)] for name in ("words", "phonemes")}

@@ -137,6 +137,12 @@ def choice(value: Any, name: str, options: Iterable[str]) -> str:
     return str(value)
 
 
+def settle(parameters: Any, **checked: Any) -> None:
+    """Puts checked values into a frozen dataclass, from its `__post_init__`."""
+    for name, value in checked.items():
+        object.__setattr__(parameters, name, value)
+
+
 def listed(words: Sequence[str], last: str = "or") -> str:
     """Words as a person lists them.
 

@@ -14,14 +14,18 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
+from ..core.files import output, write
+from ..core.options import whole
 from .animate import FRAME
 from .shapes import SHAPES
-from .video import to_mp4
+from .video import AVAILABLE, NO_FILMS, to_mp4
 
 SKIN, LINE, LIP, INSIDE, TEETH, TONGUE = "#f2c9a1", "#5b3a29", "#b5544a", "#5a1f22", "#ffffff", "#d9706a"
 PAPER, HAIR, IRIS = "#eef2f6", "#5b3a29", "#3d6b8e"
 PICTURE = 0.04  # seconds of one picture of a GIF or film
 At = Callable[[float, float], tuple[float, float]]
+ENDINGS = (".gif", ".mp4", ".png")
+LARGEST = 2048  # pixels along a side
 FINE = 3  # pictures are drawn this much larger and then made small
 
 
@@ -113,8 +117,8 @@ def moving(face: np.ndarray, side: int = 256) -> Iterator[np.ndarray]:
         yield drawn(face[i], side)
 
 
-def to_gif(face: np.ndarray, side: int = 256, said: Mapping[str, Any] | None = None) -> bytes:
-    """A motion as a GIF; `said` is JSON in its comment."""
+def to_gif(face: np.ndarray, side: int = 256, metadata: Mapping[str, Any] | None = None) -> bytes:
+    """A motion as a GIF; metadata is JSON in its comment."""
     pictures = [Image.fromarray(one).quantize(64) for one in moving(face, side)]
     file = io.BytesIO()
     pictures[0].save(
@@ -124,9 +128,20 @@ def to_gif(face: np.ndarray, side: int = 256, said: Mapping[str, Any] | None = N
         append_images=pictures[1:],
         duration=round(1000 * PICTURE),
         loop=0,
-        comment=json.dumps(dict(said or {}), sort_keys=True),
+        comment=json.dumps(dict(metadata or {}), sort_keys=True),
     )
     return file.getvalue()
+
+
+def avatar_output(path: Path | str, side: int) -> tuple[Path, int]:
+    """A file that a face can be drawn into and the side of its pictures, checked before the work."""
+    path, side = output(path, ENDINGS), whole(side, "side", 16, LARGEST)
+    if path.suffix.lower() == ".mp4":
+        if side % 2:
+            raise ValueError(f"side is {side}; a film needs an even number of pixels")
+        if not AVAILABLE:
+            raise ImportError(NO_FILMS)
+    return path, side
 
 
 def render_avatar(
@@ -139,17 +154,16 @@ def render_avatar(
         ImportError: a film without the package av.
         ValueError: another ending, an odd side of a film, or an array that is no motion.
     """
-    path = Path(path)
+    path, side = avatar_output(path, side)
     if face.ndim != 2 or face.shape[1] != len(SHAPES) or not len(face):
         raise ValueError(f"the face has shape {face.shape}; expected (frames, {len(SHAPES)})")
-    if path.suffix not in (".gif", ".mp4", ".png"):
-        raise ValueError(f"cannot draw a face into {path.name}; the name should end in .gif, .mp4 or .png")
-    if path.suffix == ".mp4":
-        if side % 2:
-            raise ValueError(f"side is {side}; a film needs an even number of pixels")
-        path.write_bytes(to_mp4(moving(face, side), round(1 / PICTURE), audio))
-    elif path.suffix == ".gif":
-        path.write_bytes(to_gif(face, side))
+    ending = path.suffix.lower()
+    if ending == ".mp4":
+        write(path, to_mp4(moving(face, side), round(1 / PICTURE), audio))
+    elif ending == ".gif":
+        write(path, to_gif(face, side))
     else:
-        Image.fromarray(strip(face, side=side)).save(path)
+        file = io.BytesIO()
+        Image.fromarray(strip(face, side=side)).save(file, "PNG")
+        write(path, file.getvalue())
     return path

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 AVAILABLE = importlib.util.find_spec("av") is not None
+NO_FILMS = 'a film needs the package av: pip install "bowstring[video]"'
 SLICE = 1024  # samples that are handed over at a time
 
 
@@ -21,26 +22,29 @@ def to_mp4(
     pictures_a_second: int,
     audio: np.ndarray | None = None,
     rate: int = 24_000,
-    said: Mapping[str, Any] | None = None,
+    metadata: Mapping[str, Any] | None = None,
 ) -> bytes:
     """A film of one or more pictures `(h, w, 3)` of bytes, h and w even, and mono sound `(s,)` in -1..1;
-    `said` is JSON in its comment.
+    metadata is JSON in its comment.
 
     Raises:
-        ImportError: the package av is not installed.
+        ImportError: the package av is not installed. ValueError: no pictures, or an odd height or width.
     """
     if not AVAILABLE:
-        raise ImportError('a film needs the package av: pip install "bowstring[video]"')
+        raise ImportError(NO_FILMS)
     import av
 
+    left = iter(pictures)
+    first = next(left, None)
+    if first is None or first.shape[0] % 2 or first.shape[1] % 2:
+        found = "no pictures" if first is None else f"pictures of {first.shape[1]} x {first.shape[0]}"
+        raise ValueError(f"there are {found}; a film needs some, of an even width and height")
     file = io.BytesIO()
     with av.open(file, "w", format="mp4") as film:
-        film.metadata["comment"] = json.dumps(dict(said or {}), sort_keys=True)
+        film.metadata["comment"] = json.dumps(dict(metadata or {}), sort_keys=True)
         seen = film.add_stream("libx264", pictures_a_second, options={"crf": "20", "threads": "1"})
         seen.pix_fmt = "yuv420p"
         heard = None if audio is None else film.add_stream("aac", rate, layout="mono")
-        left = iter(pictures)
-        first = next(left)
         seen.height, seen.width = first.shape[:2]
         for picture in itertools.chain([first], left):
             film.mux(seen.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), "rgb24")))

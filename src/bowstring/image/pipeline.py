@@ -16,10 +16,11 @@ import torch
 from torch import Tensor
 
 from ..core.loop import State
+from ..core.options import choice, real
 from ..nn.network import UnifiedScoreNetwork
 from ..text.tokenizer import TextTokenizer
 from .autoencoder import GRID, INSIDE, OUTSIDE, ImageAutoencoder
-from .files import squared, to_png
+from .files import as_mask, as_picture, save_picture, squared, squared_mask
 from .sampling import STYLES, ImageSampling, caption_tokens, sample_images
 
 CELL = OUTSIDE // GRID  # pixels of a token along a side
@@ -35,8 +36,8 @@ class ImageResult:
     settings: dict[str, Any]
 
     def save(self, path: Path | str) -> None:
-        """Writes a PNG that carries prompt, seed and settings."""
-        Path(path).write_bytes(to_png(self.image, self.settings))
+        """Writes a PNG or JPEG that carries prompt, seed and settings."""
+        save_picture(path, self.image, self.settings)
 
     def __rich__(self) -> str:
         side = f"{self.image.shape[1]} x {self.image.shape[0]}"
@@ -81,24 +82,26 @@ class ImagePipeline:
         self,
         prompt: str,
         style: str = "",
-        start: np.ndarray | None = None,
-        mask: np.ndarray | None = None,
+        start: Any = None,
+        mask: Any = None,
         strength: float = 0.7,
         **how: Any,
     ) -> Iterator[ImageFrame | ImageResult]:
         """Yields a frame after each step, then the result. See `ArrowEngine.image`."""
-        if style and style not in STYLES:
-            raise ValueError(f"style is {style!r}; expected one of {STYLES}, or none")
-        if not 0 < strength <= 1:
-            raise ValueError(f"strength is {strength}; expected above 0 (nothing changes) up to 1 (all new)")
+        if style:
+            style = choice(style, "style", STYLES)
+        strength = real(strength, "strength", above=0, high=1, advice="0 would change nothing, 1 is all new")
         if mask is not None and start is None:
             raise ValueError("a mask says where a picture is painted anew; give the picture, too")
         known = {field.name for field in fields(ImageSampling)}
         if unknown := set(how) - known:
             raise TypeError(f"unknown options {sorted(unknown)}; known are {sorted(known)}")
         painting = ImageSampling(**how)
-        large = None if start is None else squared(start, OUTSIDE)
-        fresh = None if mask is None else repainted(mask)
+        given = None if start is None else as_picture(start, "start")
+        large = None if given is None else squared(given, OUTSIDE)
+        fresh = None
+        if mask is not None and given is not None:
+            fresh = squared_mask(as_mask(mask, "the mask"), OUTSIDE, given.shape[:2])
         begin = None if large is None else self.autoencoder.encode(as_tensor(squared(large, INSIDE)))
         where = None if fresh is None else ~touched(fresh).flatten()[None]
         strength = 1.0 if start is None or mask is not None else strength
@@ -133,23 +136,6 @@ class ImagePipeline:
     def picture(self, tokens: Tensor) -> np.ndarray:
         """Tokens `(64, 64)` as a picture."""
         return as_bytes(self.autoencoder.decode(tokens[None])[0])
-
-
-def repainted(mask: np.ndarray) -> np.ndarray:
-    """A mask of any size, true (or bright) where to paint, as `(512, 512)` booleans.
-
-    Raises:
-        ValueError: it is no plane, or nothing is to be painted.
-    """
-    plane = mask[..., 0] if mask.ndim == 3 else mask
-    if plane.ndim != 2:
-        raise ValueError(f"the mask has shape {mask.shape}; expected (h, w) or (h, w, 3)")
-    plane = plane if plane.dtype == bool else plane > 127
-    rows, columns = (np.arange(OUTSIDE) * n // OUTSIDE for n in plane.shape)
-    fresh = plane[rows][:, columns]
-    if not fresh.any():
-        raise ValueError("the mask is empty: nothing is to be painted; white is painted anew, black is kept")
-    return fresh
 
 
 def touched(fresh: np.ndarray) -> Tensor:

@@ -15,6 +15,8 @@ from torch import Tensor
 
 from ..core.guidance import pinned
 from ..core.loop import Denoise, State, iterate
+from ..core.options import choice, real, settle, whole
+from ..core.options import seed as checked_seed
 from ..core.process import Gaussian, linear, rectified, warped
 from ..core.rng import Rng
 from ..core.samplers.continuous import ddim, dpmpp_2m, heun
@@ -50,11 +52,14 @@ class ImageSampling:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.sampler not in STEPS:
-            raise ValueError(f"sampler is {self.sampler!r}; expected one of {sorted(STEPS)}")
-        for name, low, high in (("steps", 1, 1000), ("cfg_scale", 0, 20), ("shift", 0.1, 10)):
-            if not low <= getattr(self, name) <= high:
-                raise ValueError(f"{name} is {getattr(self, name)}; expected {low} to {high}")
+        settle(
+            self,
+            steps=whole(self.steps, "steps", 1, 1000),
+            cfg_scale=real(self.cfg_scale, "cfg_scale", 0, 20, advice="1 is off"),
+            sampler=choice(self.sampler, "sampler", sorted(STEPS)),
+            shift=real(self.shift, "shift", 0.1, 10),
+            seed=checked_seed(self.seed),
+        )
 
 
 def caption_tokens(tokenizer: TextTokenizer, caption: str, style: str = "") -> list[int]:

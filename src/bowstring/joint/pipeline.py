@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..core.files import output_folder, write
 from ..core.loop import State
 from ..face.animate import FRAME, shut
 from ..face.codec import TOKEN_FRAMES
@@ -31,7 +32,9 @@ from ..speech.files import to_wav
 from ..speech.pipeline import SpeechPipeline
 from ..speech.sampling import concatenate
 from ..speech.source_filter import FRAMES, Frames
-from .sampling import JointInputs, sample_joint
+from .sampling import JointInputs, JointSampling, sample_joint
+
+DEFAULT = JointSampling()
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,7 @@ class JointResult:
 
     words, phonemes, visemes: when each is heard or seen, seconds. face: ARKit's 52 shapes, 16 ms a frame.
     forwards: passes through the trunk for speech, face and picture together. seconds: of each stage.
+    notes: what may have spoiled it.
     """
 
     text: str
@@ -53,26 +57,28 @@ class JointResult:
     forwards: int
     seconds: dict[str, float]
     settings: dict[str, Any]
+    notes: tuple[str, ...] = ()
 
     def save(self, folder: Path | str) -> list[Path]:
         """Writes text.txt, speech.wav, face.json, face.gif, face.png, with a picture picture.png and, where
         the package av is installed, the film talk.mp4.
         """
-        folder = Path(folder)
+        folder = output_folder(folder)
         folder.mkdir(parents=True, exist_ok=True)
         files: dict[str, bytes] = {
             "text.txt": (self.text + "\n").encode(),
-            "speech.wav": to_wav(self.audio, said=self.settings),
+            "speech.wav": to_wav(self.audio, metadata=self.settings),
             "face.json": json.dumps(self.times()).encode(),
-            "face.gif": to_gif(self.face, said=self.settings),
+            "face.gif": to_gif(self.face, metadata=self.settings),
             "face.png": to_png(strip(self.face), self.settings),
         }
         if self.image is not None:
             files["picture.png"] = to_png(self.image, self.settings)
         if AVAILABLE:
-            files["talk.mp4"] = to_mp4(moving(self.face), round(1 / PICTURE), self.audio, said=self.settings)
+            rate = round(1 / PICTURE)
+            files["talk.mp4"] = to_mp4(moving(self.face), rate, self.audio, metadata=self.settings)
         for name, data in files.items():
-            (folder / name).write_bytes(data)
+            write(folder / name, data)
         return [folder / name for name in files]
 
     def times(self) -> dict[str, Any]:
@@ -114,16 +120,12 @@ class JointPipeline:
         text: str,
         caption: Sequence[int] | None = None,
         voice: np.ndarray | None = None,
-        steps: int = 8,
-        speed: float = 1.0,
-        cfg_scale: float = 3.0,
-        seed: int = 0,
-        *,
-        closing: bool = True,
+        sampling: JointSampling = DEFAULT,
         asked: Mapping[str, Any] | None = None,
+        notes: tuple[str, ...] = (),
     ) -> Iterator[ImageFrame | JointResult]:
         """Yields the picture as it is expected to become, after each step; then the whole. `asked` is kept
-        with the result's settings; `closing` shuts the lips exactly in p, b and m.
+        with the result's settings, `notes` with the result.
         """
         network, before = self.speech.network, self.speech.network.forwards
         own = torch.from_numpy(self.speech.voice if voice is None else voice)[None]
@@ -133,13 +135,14 @@ class JointPipeline:
         phonemes: list[Span] = []
         picture: Tensor | None = None
         begin, clock, taken = 0.0, time.perf_counter(), 0
-        parts = self.speech.planned(text, own, speed)
+        parts = self.speech.planned(text, own, sampling.speed)
         extra = 0 if caption is None else 2  # a caption and no caption are read once
         for number, utterance in enumerate(parts):
             wanted = caption if number == 0 else None
             what = JointInputs(utterance, own, self.face is not None, wanted)
             last = None
-            for state in sample_joint(network, what, steps, cfg_scale, seed, number):
+            how = (sampling.steps, sampling.cfg_scale, sampling.seed)
+            for state in sample_joint(network, what, *how, number):
                 if last is not None and wanted is not None:
                     yield expected(last, state, 1 - state.t.item())
                 last = state
@@ -150,7 +153,7 @@ class JointPipeline:
             frames.append(self.speech.frames(x["audio"][0], utterance, own))
             if self.face is not None:
                 face = self.face.decode(x["avatar"][0].numpy(), *known)[: -(-count * TOKEN_FRAMES // FRAMES)]
-                if closing:
+                if sampling.closing:
                     shut(face, utterance.spans()[1])
                 faces.append(face)
             for target, spans in zip((words, phonemes), utterance.spans(begin), strict=True):
@@ -159,14 +162,12 @@ class JointPipeline:
             picture = x["image"][0] if wanted is not None else picture
         seconds = {"trunk": time.perf_counter() - clock}
         clock = time.perf_counter()
-        audio = self.speech.vocoder.sound(concatenate(frames), seed)
+        audio = self.speech.vocoder.sound(concatenate(frames), sampling.seed)
         seconds["sound"] = time.perf_counter() - clock
         clock = time.perf_counter()
         image = None if picture is None or self.image is None else self.image.picture(picture)
         seconds["picture"] = time.perf_counter() - clock
-        settings = {"text": text, "steps": steps, "speed": speed, "cfg_scale": cfg_scale, "seed": seed}
-        settings["closing"] = closing
-        settings |= dict(asked or {})
+        settings = {"text": text, **asdict(sampling), **dict(asked or {})}
         settings["voice"] = "own" if voice is None else "matched"
         yield JointResult(
             text,
@@ -180,6 +181,7 @@ class JointPipeline:
             network.forwards - before - extra,
             seconds,
             settings,
+            notes,
         )
 
 

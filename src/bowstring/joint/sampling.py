@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 
 from ..core.loop import Denoise, State, iterate
+from ..core.options import flag, real, settle, whole
+from ..core.options import seed as checked_seed
 from ..core.process import uniform
 from ..core.rng import Rng
 from ..core.samplers.continuous import ddim_update, dpmpp_2m_update, joint
@@ -24,6 +26,32 @@ from ..nn.network import UnifiedScoreNetwork
 from ..nn.trunk import Cache
 from ..speech.codec import AUDIO_CHANNELS
 from ..speech.sampling import PROCESS, TEMPERATURE, Utterance, speech_condition
+
+
+@dataclass(frozen=True)
+class JointSampling:
+    """How speech, face and picture are sampled: steps of the flow, speed (2 is twice as fast), the picture's
+    cfg_scale (1 is off), and whether the lips meet exactly in every p, b and m.
+
+    Raises:
+        ValueError: a value out of its range.
+    """
+
+    steps: int = 8
+    speed: float = 1.0
+    cfg_scale: float = DEFAULT_GUIDANCE
+    seed: int = 0
+    closing: bool = True
+
+    def __post_init__(self) -> None:
+        settle(
+            self,
+            steps=whole(self.steps, "steps", 1, 1000),
+            speed=real(self.speed, "speed", 0.5, 2, advice="1 is usual, 2 twice as fast"),
+            cfg_scale=real(self.cfg_scale, "cfg_scale", 0, 20, advice="1 is off"),
+            seed=checked_seed(self.seed),
+            closing=flag(self.closing, "closing"),
+        )
 
 
 @dataclass(frozen=True)

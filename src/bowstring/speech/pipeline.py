@@ -19,8 +19,9 @@ from ..nn.network import UnifiedScoreNetwork
 from .alignment import SECONDS, Span
 from .analysis import analyse
 from .baseline import ResidualCoder
-from .files import to_wav
+from .files import save_wav
 from .g2p import G2P
+from .recording import as_recording
 from .sampling import (
     LONGEST,
     SpeechSampling,
@@ -46,10 +47,11 @@ class SpeechResult:
     seconds: tuple[float, ...]
     settings: dict[str, Any]
     rate: int = RATE
+    notes: tuple[str, ...] = ()
 
     def save(self, path: Path | str) -> None:
         """Writes a WAV file of 16 bits that carries text, seed and settings."""
-        Path(path).write_bytes(to_wav(self.audio, self.rate, self.settings))
+        save_wav(path, self.audio, self.rate, self.settings)
 
     def __rich__(self) -> str:
         length = len(self.audio) / self.rate
@@ -63,6 +65,14 @@ class SpeechFrame:
     audio: np.ndarray
     nfe: int
     share: float
+
+
+def voice_in(recording: Any) -> tuple[np.ndarray | None, tuple[str, ...]]:
+    """The voice in a recording, if there is one, and notes on what may spoil it. See `as_recording`."""
+    if recording is None:
+        return None, ()
+    found = as_recording(recording)
+    return voice_of(analyse(found.signal)), found.notes
 
 
 class SpeechPipeline:
@@ -79,10 +89,6 @@ class SpeechPipeline:
         """`voice` is the one that speaks when none is given."""
         self.network, self.g2p, self.coder = network, g2p, coder
         self.voice, self.vocoder = voice, vocoder
-
-    def voice_in(self, recording: np.ndarray) -> np.ndarray:
-        """The voice in a recording at 24 kHz."""
-        return voice_of(analyse(recording))
 
     def frames(self, tokens: Tensor, utterance: Utterance, voice: Tensor) -> Frames:
         """What the tokens `(l, 96)` of an utterance sound like; voice is `(1, 103)`."""
@@ -104,9 +110,9 @@ class SpeechPipeline:
 
     @torch.no_grad()
     def stream(
-        self, text: str, voice: np.ndarray | None = None, **how: Any
+        self, text: str, voice: np.ndarray | None = None, notes: tuple[str, ...] = (), **how: Any
     ) -> Iterator[SpeechFrame | SpeechResult]:
-        """Yields each part as it can be heard, then the result. See `ArrowEngine.say`."""
+        """Yields each part as it can be heard, then the result, with the notes. See `ArrowEngine.say`."""
         known = {field.name for field in fields(SpeechSampling)}
         if unknown := set(how) - known:
             raise TypeError(f"unknown options {sorted(unknown)}; known are {sorted(known)} and voice")
@@ -133,4 +139,4 @@ class SpeechPipeline:
         audio = self.vocoder.sound(concatenate(frames), speaking.seed)
         seconds.append(time.perf_counter() - clock)
         settings = {"text": text, "voice": "own" if voice is None else "matched", **asdict(speaking)}
-        yield SpeechResult(audio, tuple(words), tuple(phonemes), nfe, tuple(seconds), settings)
+        yield SpeechResult(audio, tuple(words), tuple(phonemes), nfe, tuple(seconds), settings, notes=notes)

@@ -42,6 +42,7 @@ def as_recording(value: Any, name: str = "voice") -> Recording:
     """
     if isinstance(value, Recording):
         return value
+    name = os.fspath(value) if isinstance(value, str | os.PathLike) else name
     signal, rate = _loaded(value, name)
     seconds = len(signal) / rate
     if not SHORTEST <= seconds <= LONGEST:

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 
 from ..core.loop import Denoise, State, iterate
+from ..core.options import real, settle, whole
+from ..core.options import seed as checked_seed
 from ..core.process import Gaussian, linear, rectified, uniform
 from ..core.rng import Rng
 from ..core.samplers.continuous import ddim, dpmpp_2m
@@ -45,9 +47,13 @@ class SpeechSampling:
     temperature: float = TEMPERATURE
 
     def __post_init__(self) -> None:
-        for name, low, high in (("steps", 1, 1000), ("speed", 0.5, 2.0), ("temperature", 0.0, 1.0)):
-            if not low <= getattr(self, name) <= high:
-                raise ValueError(f"{name} is {getattr(self, name)}; expected {low} to {high}")
+        settle(
+            self,
+            steps=whole(self.steps, "steps", 1, 1000),
+            speed=real(self.speed, "speed", 0.5, 2, advice="1 is usual, 2 twice as fast"),
+            seed=checked_seed(self.seed),
+            temperature=real(self.temperature, "temperature", 0, 1),
+        )
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,9 @@ from typing import Any
 import numpy as np
 
 from ..core.loop import State
+from ..core.options import choice
+from ..core.options import text as checked_text
+from ..core.options import whole as whole_number
 from ..nn.network import UnifiedScoreNetwork
 from .sampling import Sampling, fill_gap, log_likelihood, sample_text
 from .tokenizer import EOS, KINDS, MASK, MIDDLE, PAD, SEP, SUFFIX, TextTokenizer
@@ -103,12 +106,10 @@ class TextPipeline:
     ) -> TextResult:
         """See `ArrowEngine.infill`."""
         sampling = sampling_of(mode=mode, **({"steps": 16, "temperature": 0.3} | how))
-        if length is not None and not 1 <= length <= LONGEST_GAP:
-            raise ValueError(
-                f"length is {length}; expected 1 to {LONGEST_GAP} tokens, or None to find it out"
-            )
+        if length is not None:
+            length = whole_number(length, "length", 1, LONGEST_GAP, advice="None finds it out")
         before, after = (
-            self.tokenizer.encode(string(side, "a side of the gap")) for side in (prefix, suffix)
+            self.tokenizer.encode(checked_text(side, "a side of the gap")) for side in (prefix, suffix)
         )
         kind = kind or ("code" if any(word in prefix for word in CODE_WORDS) else "text")
         head = [KINDS[kind_of(kind)], *self.tokenizer.encode(prompt or "function"), SEP]
@@ -177,7 +178,7 @@ class TextPipeline:
         )
 
     def tokens(self, text: str, what: str) -> list[int]:
-        if not string(text, what).strip():
+        if not checked_text(text, what).strip():
             raise ValueError(f"{what} is empty; say in a few words what it should be about")
         return self.tokenizer.encode(text)
 
@@ -213,9 +214,7 @@ def sampling_of(**how: Any) -> Sampling:
 
 
 def kind_of(kind: str) -> str:
-    if kind not in KINDS:
-        raise ValueError(f"kind is {kind!r}; expected one of {sorted(KINDS)}")
-    return kind
+    return choice(kind, "kind", sorted(KINDS))
 
 
 def whole_sentences(text: str) -> str:
@@ -226,9 +225,3 @@ def whole_sentences(text: str) -> str:
     """
     end = max(text.rfind(mark) for mark in ".!?")
     return text[: end + 1] if end > 0 else text
-
-
-def string(value: Any, what: str) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{what} is a {type(value).__name__}; expected a string")
-    return value

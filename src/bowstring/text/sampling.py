@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 
 from ..core.loop import State, iterate
+from ..core.options import choice, real, settle, whole
+from ..core.options import seed as checked_seed
 from ..core.process import Masked, uniform
 from ..core.rng import Rng
 from ..core.samplers.continuous import Update
@@ -45,14 +47,17 @@ class Sampling:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.mode not in ("ar", "diffusion"):
-            raise ValueError(f"mode is {self.mode!r}; expected 'ar' or 'diffusion'")
-        if self.order not in ORDERS:
-            raise ValueError(f"order is {self.order!r}; expected one of {sorted(ORDERS)}")
-        for name, low, high in (("max_tokens", 1, 65_536), ("block", 1, 32), ("steps", 1, 1024)):
-            if not low <= getattr(self, name) <= high:
-                raise ValueError(f"{name} is {getattr(self, name)}; expected {low} to {high}")
-        truncate(torch.zeros(1), self.temperature, self.top_p)
+        settle(
+            self,
+            mode=choice(self.mode, "mode", ("ar", "diffusion")),
+            max_tokens=whole(self.max_tokens, "max_tokens", 1, 65_536),
+            block=whole(self.block, "block", 1, 32),
+            steps=whole(self.steps, "steps", 1, 1024),
+            order=choice(self.order, "order", sorted(ORDERS)),
+            temperature=real(self.temperature, "temperature", 0.001, 100),
+            top_p=real(self.top_p, "top_p", above=0, high=1),
+            seed=checked_seed(self.seed),
+        )
 
 
 def pad_left(rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
