@@ -11,7 +11,7 @@ from bowstring.core.loop import State, iterate, last
 from bowstring.core.rng import Rng
 from bowstring.energy.mcmc.lattice import sweeps
 from bowstring.energy.potential import phi4
-from bowstring.fields.metrics import features
+from bowstring.fields.metrics import field_statistics
 from bowstring.fields.sampling import fields
 from bowstring.fields.weights import load_fields
 
@@ -24,7 +24,7 @@ def measured(count: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
     out = []
     for i, b in enumerate(beta.tolist()):
         rng = Rng.of(seed, 1, first=i)
-        step = sweeps(phi4(b / 2, 0.5), 0.09, flips=8, count=200)
+        step = sweeps(phi4(b / 2, 0.5), 0.09, cluster_updates=8, count=200)
         out.append(last(iterate(step, State.begin(rng.fork(1).normal(64, 64)), torch.zeros(2), rng)).x[0])
     return torch.stack(out), beta
 
@@ -58,12 +58,14 @@ def main() -> None:
     }
     figure = Figure(figsize=(8, 4), layout="constrained")
     for axes, (name, (x, beta)) in zip(figure.subplots(1, 2, sharey=True), sets.items(), strict=True):
-        known = features(x, judge).float()
+        known = field_statistics(x, judge).float()
         centre, unit = known.mean(0), known.std(0)
         guesses = []
         for seed in range(5):
             net = regressor((known - centre) / unit, (beta - 0.46) / 0.1, seed)
-            guesses.append(net((features(test, judge).float() - centre) / unit)[:, 0].detach() * 0.1 + 0.46)
+            guesses.append(
+                net((field_statistics(test, judge).float() - centre) / unit)[:, 0].detach() * 0.1 + 0.46
+            )
         errors = [(guess - test_beta).square().mean().sqrt().item() for guess in guesses]
         spread = f"five trainings: {min(errors):.4f} to {max(errors):.4f}"
         print(f"{name}: error of the coupling {sum(errors) / 5:.4f} ({spread})")

@@ -1,7 +1,7 @@
 //! Markov chains of fields on a torus: Hamiltonian trajectories, and flips of Wolff's clusters.
 //!
 //! An energy is four numbers: E / kT = sum of - near/2 x N - own/2 x^2 + cubic/4 x^4 - field x, where N is the
-//! sum of the four neighbours. `steps/boltzmann.py` and `steps/lattice.py` hold the readable twins.
+//! sum of the four neighbours. `energy/mcmc/chains.py` and `lattice.py` hold the readable twins.
 
 use crate::each_isa;
 use crate::random::{Counter, Sequence, normals};
@@ -15,14 +15,15 @@ pub struct Terms {
     pub field: f32,
 }
 
-/// How a sweep moves: a trajectory of about `length` steps of `size` (0: none), then `flips` clusters.
+/// How a sweep moves: a trajectory of about `integration_steps` of `step_size` (0: none), then flips of
+/// `cluster_updates` clusters.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Moves {
-    pub size: f32,
+    pub step_size: f32,
     pub jitter: f32,
-    pub length: usize,
-    pub flips: usize,
+    pub integration_steps: usize,
+    pub cluster_updates: usize,
     pub sweeps: usize,
 }
 
@@ -191,15 +192,15 @@ pub fn sweeps(
     };
     for i in 0..moves.sweeps {
         let here = if i == 0 { at } else { at.fork(15 + i as u32) };
-        if moves.length > 0 {
+        if moves.integration_steps > 0 {
             normals(here, &mut s.p, &mut s.words);
             let spread = moves.jitter * (2.0 * here.fork(6).uniform() - 1.0);
-            let count = (moves.length as f32 * (1.0 + spread))
+            let count = (moves.integration_steps as f32 * (1.0 + spread))
                 .round_ties_even()
                 .max(1.0) as usize;
             s.y.copy_from_slice(x);
             let before = report.energy + kinetic(&s.p);
-            let (there, left) = leapfrog(t, w, moves.size, count, &mut s.y, &mut s.p);
+            let (there, left) = leapfrog(t, w, moves.step_size, count, &mut s.y, &mut s.p);
             report.log_ratio = before - there - left;
             if (here.fork(5).uniform() as f64).ln() < report.log_ratio {
                 x.copy_from_slice(&s.y);
@@ -207,9 +208,9 @@ pub fn sweeps(
                 report.accepted += 1.0;
             }
         }
-        if moves.flips > 0 {
+        if moves.cluster_updates > 0 {
             let mut rng = Sequence::of(here.fork(7));
-            for _ in 0..moves.flips {
+            for _ in 0..moves.cluster_updates {
                 flip(t, w, x, &mut rng, &mut s.edge);
             }
             if t.near != 0.0 {

@@ -296,10 +296,10 @@ pub unsafe extern "C" fn bowstring_trunk(
     0
 }
 
-/// The `wanted` best of `count` unit vectors for a query: similarities and places, the best first.
+/// The `wanted` best of `count` vectors for a query: similarities and places, the best first.
 ///
 /// # Safety
-/// Pointers must be valid for `values (n, d)`, `scales (n)`, `signs (n, d / 8)`, `query (d)`, `exact` null or `(n, d)`,
+/// Pointers must be valid for `values (n, d)`, `scales (n)`, `signs (n, d / 8)`, `exact (n, d)`, `query (d)`,
 /// `similarities` and `places (wanted)`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn bowstring_top(
@@ -315,10 +315,10 @@ pub unsafe extern "C" fn bowstring_top(
     similarities: *mut f32,
     places: *mut i64,
 ) -> i32 {
-    if values.is_null() || scales.is_null() || signs.is_null() || query.is_null() {
+    if values.is_null() || scales.is_null() || signs.is_null() || exact.is_null() {
         return NULL;
     }
-    if similarities.is_null() || places.is_null() {
+    if query.is_null() || similarities.is_null() || places.is_null() {
         return NULL;
     }
     let Some(cells) = count.checked_mul(width) else {
@@ -341,7 +341,7 @@ pub unsafe extern "C" fn bowstring_top(
             values: std::slice::from_raw_parts(values, cells),
             scales: std::slice::from_raw_parts(scales, count),
             signs: std::slice::from_raw_parts(signs, cells / 8),
-            exact: optional(exact, cells),
+            exact: std::slice::from_raw_parts(exact, cells),
         };
         let mut found = vec![(0.0, 0); wanted];
         scan::top(

@@ -5,6 +5,7 @@ use crate::each_isa;
 const LANES: usize = 16;
 const MULTIPLIERS: (u32, u32) = (0xD251_1F53, 0xCD9E_8D57);
 const WEYL: (u32, u32) = (0x9E37_79B9, 0xBB67_AE85);
+const FORK: u32 = 0x464F_524B; // a step that no loop reaches
 const UNIT: f32 = 1.0 / 16_777_216.0; // 2^-24
 
 /// Who asks, and what for.
@@ -17,10 +18,26 @@ pub struct Counter {
 }
 
 impl Counter {
-    /// An independent stream for another use, as `Rng.fork`.
+    /// An independent stream for another use, as `Rng.fork`: a digit in base 64, or a seed drawn anew where it
+    /// does not fit.
     pub fn fork(self, number: u32) -> Self {
-        let stream = self.stream.wrapping_mul(64).wrapping_add(number + 1);
-        Self { stream, ..self }
+        let digits = self.stream as u64 * 64 + number as u64 + 1;
+        if number < 63 && digits <= u32::MAX as u64 {
+            let stream = digits as u32;
+            return Self { stream, ..self };
+        }
+        let own = Self {
+            sample: u32::MAX,
+            step: FORK,
+            ..self
+        };
+        let [low, high, ..] = own.words(number);
+        let seed = (high as u64) << 32 | low as u64;
+        Self {
+            seed,
+            stream: 0,
+            ..self
+        }
     }
 
     /// One uniform number in [0, 1).
@@ -215,6 +232,23 @@ mod tests {
         for l in 0..LANES {
             assert_eq!(lanes.map(|lane| lane[l]), other.words(2 + l as u32));
         }
+    }
+
+    #[test]
+    fn forks_of_all_numbers_differ() {
+        let at = Counter {
+            seed: 3,
+            sample: 1,
+            step: 2,
+            stream: 0,
+        };
+        let mut seen: Vec<_> = (0..200)
+            .flat_map(|k| [at.fork(k), at.fork(0).fork(k), at.fork(70).fork(k)])
+            .map(|c| (c.seed, c.stream))
+            .collect();
+        seen.sort();
+        seen.dedup();
+        assert_eq!(seen.len(), 600);
     }
 
     #[test]

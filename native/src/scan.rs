@@ -1,68 +1,131 @@
-//! Nearest vectors in three passes: sign bits of all, INT8 of many, FP32 of few.
+//! Nearest vectors: sign bits let candidates through, INT8 bounds what can be among the best, FP64 decides.
 
 use crate::each_isa;
 use crate::pool;
 use std::ops::Range;
 use std::sync::Mutex;
 
-/// Unit vectors as the scan reads them: `(n, d)` INT8 with one scale each, and their sign bits, `d / 8` bytes a row.
+/// Vectors as the scan reads them: `(n, d)` INT8 with one scale each, each number rounded to the nearest; their
+/// sign bits, `d / 8` bytes a row; and the originals `(n, d)`.
 pub struct Vectors<'a> {
     pub count: usize,
     pub width: usize,
     pub values: &'a [i8],
     pub scales: &'a [f32],
     pub signs: &'a [u8],
-    /// the originals `(n, d)` for the last pass, or nothing
-    pub exact: Option<&'a [f32]>,
+    pub exact: &'a [f32],
 }
 
-/// Places and similarities of the `out.len()` best, the best first; ties go to the lower place.
+/// Places and similarities of the `out.len()` best among the candidates, the best first; ties go to the lower place.
+/// With all vectors as candidates no better one is missed.
 pub fn top(vectors: &Vectors, query: &[f32], candidates: usize, out: &mut [(f32, usize)]) {
-    let d = vectors.width;
     let wanted = out.len();
     let many = candidates.max(wanted).min(vectors.count);
-    let bits: Vec<u8> = query
-        .chunks(8)
-        .map(|c| {
-            c.iter()
-                .enumerate()
-                .fold(0, |b, (i, v)| b | ((*v >= 0.0) as u8) << i)
-        })
-        .collect();
-    let row_bytes = d / 8;
-    let near = near(vectors.signs, row_bytes, &bits, vectors.count, many);
-    let largest = query.iter().fold(0f32, |a, v| a.max(v.abs()));
-    let scale = if largest > 0.0 { 127.0 / largest } else { 0.0 };
-    let small: Vec<i8> = query.iter().map(|v| (v * scale).round() as i8).collect();
-    let few = if vectors.exact.is_some() {
-        (4 * wanted).min(near.len())
+    let places: Vec<usize> = if many == vectors.count {
+        (0..vectors.count).collect()
     } else {
-        wanted.min(near.len())
+        let bits: Vec<u8> = query.chunks(8).map(sign_bits).collect();
+        near(vectors.signs, vectors.width / 8, &bits, vectors.count, many)
+            .into_iter()
+            .map(|(_, place)| place)
+            .collect()
     };
-    let mut scored: Vec<(f32, usize)> = near
-        .into_iter()
-        .map(|(_, place)| {
-            (
-                dot_i8(&vectors.values[place * d..][..d], &small) as f32 * vectors.scales[place],
-                place,
-            )
-        })
-        .collect();
-    sort(&mut scored);
-    scored.truncate(few);
-    if let Some(exact) = vectors.exact {
-        for (score, place) in &mut scored {
-            *score = similarity(&exact[*place * d..][..d], query);
+    let able = able(vectors, query, &places, wanted);
+    let mut scored = in_parts(&able, vectors.width * 4, |part| {
+        part.iter()
+            .map(|&place| (similarity(row(vectors.exact, vectors.width, place), query), place))
+            .collect()
+    });
+    scored.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+    for (slot, (score, place)) in out.iter_mut().zip(scored) {
+        *slot = (score as f32, place);
+    }
+}
+
+fn row<T>(values: &[T], width: usize, place: usize) -> &[T] {
+    &values[place * width..][..width]
+}
+
+fn sign_bits(eight: &[f32]) -> u8 {
+    eight
+        .iter()
+        .enumerate()
+        .fold(0, |b, (i, v)| b | ((*v >= 0.0) as u8) << i)
+}
+
+/// A query in INT8, and how far that is from it.
+struct Rounded {
+    values: Vec<i8>,
+    scale: f64,
+    norm: f64,
+    error: f64,
+}
+
+impl Rounded {
+    fn of(query: &[f32]) -> Self {
+        let largest = query.iter().fold(0f32, |a, v| a.max(v.abs()));
+        let scale = largest.max(f32::MIN_POSITIVE) / 127.0;
+        let values: Vec<i8> = query
+            .iter()
+            .map(|v| (v / scale).round_ties_even() as i8)
+            .collect();
+        let square = |v: f64| v * v;
+        let norm: f64 = query.iter().map(|&v| square(v as f64)).sum();
+        let parts = query.iter().zip(&values);
+        let error: f64 = parts
+            .map(|(&v, &r)| square(v as f64 - r as f64 * scale as f64))
+            .sum();
+        Self {
+            values,
+            scale: scale as f64,
+            norm: norm.sqrt(),
+            error: error.sqrt(),
         }
-        sort(&mut scored);
-    } else {
-        scored
-            .iter_mut()
-            .for_each(|(score, _)| *score /= scale.max(f32::MIN_POSITIVE));
     }
-    for (slot, one) in out.iter_mut().zip(scored) {
-        *slot = one;
+}
+
+/// Those of `places` that can be among the `wanted` best. INT8 gives each product a span that contains it: with
+/// x = y + e and q = r + f, |x q - y r| <= |e| |q| + |y| |f|, where |e| is at most half a scale in every number.
+fn able(vectors: &Vectors, query: &[f32], places: &[usize], wanted: usize) -> Vec<usize> {
+    if places.len() <= wanted {
+        return places.to_vec();
     }
+    let rounded = Rounded::of(query);
+    let half = 0.5001 * (vectors.width as f64).sqrt();
+    let spans = in_parts(places, vectors.width, |part| {
+        part.iter()
+            .map(|&place| {
+                let y = row(vectors.values, vectors.width, place);
+                let scale = vectors.scales[place] as f64;
+                let middle = dot_i8(y, &rounded.values) as f64 * scale * rounded.scale;
+                let length = (dot_i8(y, y) as f64).sqrt() * scale;
+                let off = half * scale * rounded.norm + length * rounded.error;
+                (middle - off, middle + off, place)
+            })
+            .collect()
+    });
+    let mut lows: Vec<f64> = spans.iter().map(|span| span.0).collect();
+    let (_, least, _) = lows.select_nth_unstable_by(wanted - 1, |a, b| b.total_cmp(a));
+    let least = *least;
+    spans
+        .into_iter()
+        .filter(|span| span.1 >= least)
+        .map(|span| span.2)
+        .collect()
+}
+
+/// What `work` makes of all places, by several threads and in any order.
+fn in_parts<T: Send>(
+    places: &[usize],
+    bytes: usize,
+    work: impl Fn(&[usize]) -> Vec<T> + Sync,
+) -> Vec<T> {
+    let all = Mutex::new(Vec::with_capacity(places.len()));
+    pool::split(places.len(), 64, places.len() * bytes / 65_536, |part| {
+        let made = work(&places[part]);
+        all.lock().unwrap().extend(made);
+    });
+    all.into_inner().unwrap()
 }
 
 fn sort(scored: &mut [(f32, usize)]) {
@@ -100,8 +163,15 @@ each_isa! {
 }
 
 each_isa! {
-    fn similarity(a: &[f32], b: &[f32]) -> f32 {
-        crate::vector::dot(a, b)
+    /// Sum of products in FP64, in eight strands.
+    fn similarity(a: &[f32], b: &[f32]) -> f64 {
+        let mut sums = [0f64; 8];
+        for (a, b) in a.chunks_exact(8).zip(b.chunks_exact(8)) {
+            for l in 0..8 {
+                sums[l] += a[l] as f64 * b[l] as f64;
+            }
+        }
+        sums.iter().sum()
     }
 }
 

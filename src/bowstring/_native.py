@@ -31,6 +31,20 @@ FAULTS = {
 POINTER, SIZE = ctypes.c_void_p, ctypes.c_size_t
 
 
+def array_of(dtype: type, *, writeable: bool = False) -> Any:
+    """An argument that takes a contiguous numpy array of this type and no other, and keeps it alive while
+    the call lasts; lengths are the caller's to check.
+    """
+    flags = ("C_CONTIGUOUS", "WRITEABLE") if writeable else ("C_CONTIGUOUS",)
+    return np.ctypeslib.ndpointer(dtype, flags=flags)  # type: ignore[arg-type]
+
+
+INT8, UINT8, INT64, FLOAT32 = map(array_of, (np.int8, np.uint8, np.int64, np.float32))
+OUT_INT64, OUT_FLOAT32, OUT_FLOAT64 = (
+    array_of(dtype, writeable=True) for dtype in (np.int64, np.float32, np.float64)
+)
+
+
 class Matrix(ctypes.Structure):
     """`Matrix` of native/src/lib.rs."""
 
@@ -72,8 +86,8 @@ class Moves(ctypes.Structure):
     """`lattice::Moves` of native/src/lattice.rs."""
 
     _fields_ = (
-        *((name, ctypes.c_float) for name in ("size", "jitter")),
-        *((name, SIZE) for name in ("length", "flips", "sweeps")),
+        *((name, ctypes.c_float) for name in ("step_size", "jitter")),
+        *((name, SIZE) for name in ("integration_steps", "cluster_updates", "sweeps")),
     )
 
 
@@ -105,16 +119,18 @@ def _find() -> tuple[ctypes.CDLL | None, str]:
     library.bowstring_set_threads.restype = None
     library.bowstring_matmul.argtypes = [ctypes.POINTER(Matrix), POINTER, SIZE, POINTER, POINTER, POINTER]
     library.bowstring_trunk.argtypes = [ctypes.POINTER(Shape), ctypes.POINTER(Layer), *[POINTER] * 8]
-    library.bowstring_top.argtypes = [SIZE, SIZE, *[POINTER] * 5, SIZE, SIZE, POINTER, POINTER]
-    library.bowstring_draw.argtypes = [POINTER, SIZE, SIZE, POINTER, ctypes.c_float, POINTER]
-    who: list[Any] = [ctypes.c_uint64, POINTER, POINTER, ctypes.c_uint32]
-    library.bowstring_normals.argtypes = [*who, SIZE, SIZE, POINTER]
+    vectors = [INT8, FLOAT32, UINT8, FLOAT32, FLOAT32]
+    library.bowstring_top.argtypes = [SIZE, SIZE, *vectors, SIZE, SIZE, OUT_FLOAT32, OUT_INT64]
+    library.bowstring_draw.argtypes = [FLOAT32, SIZE, SIZE, FLOAT32, ctypes.c_float, OUT_INT64]
+    who: list[Any] = [ctypes.c_uint64, INT64, INT64, ctypes.c_uint32]
+    library.bowstring_normals.argtypes = [*who, SIZE, SIZE, OUT_FLOAT32]
     library.bowstring_lattice.argtypes = [
         ctypes.POINTER(Terms),
         ctypes.POINTER(Moves),
         *who,
         *[SIZE] * 3,
-        *[POINTER] * 2,
+        OUT_FLOAT32,
+        OUT_FLOAT64,
     ]
     if wanted := os.environ.get("BOWSTRING_ISA"):
         if wanted not in ISAS or library.bowstring_choose_isa(ISAS[wanted]):

@@ -1,14 +1,17 @@
 """The loop: resumption, halting, independence of the batch; and the numbers it runs on."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from bowstring.core.guidance import cfg, corrected, energy_guided, mix, pinned, projected
-from bowstring.core.loop import State, budget, either, iterate, last, never, settled
-from bowstring.core.process import Gaussian, Masked, Schedule, linear, rectified, uniform
+from bowstring.core.loop import State, budget, either, iterate, last, never, settled, sure
+from bowstring.core.process import Gaussian, Masked, Schedule, karras, linear, rectified, uniform
 from bowstring.core.rng import Rng, philox
 from bowstring.core.samplers.continuous import ddim, dpmpp_2m, heun
-from bowstring.core.samplers.masked import unmask
+from bowstring.core.samplers.masked import remask, truncate, unmask
+from bowstring.energy.mcmc.chains import mala, metropolis
 from tests.oracles import MASK, gaussian_denoise, table_denoise
 
 PROCESS = Gaussian()
@@ -89,7 +92,8 @@ def test_samples_halt_alone_and_cost_nothing_afterwards():
     assert sizes[0] == 2
     assert sum(sizes) == int(state.nfe.sum()) < 12
     free = last(iterate(step, State.begin(x), uniform(6), Rng.of(0, 2)))
-    assert torch.equal(state.x[1], free.x[1]) or state.halted[1]
+    assert state.halted.tolist() == [True, False] and state.nfe.tolist() == [2, 6]
+    assert torch.equal(state.x[1], free.x[1])
 
 
 @pytest.mark.parametrize(
@@ -100,6 +104,63 @@ def test_halting_rules(halt, steps):
         iterate(ddim(gaussian_denoise(PROCESS), PROCESS), State.begin(NOISE), uniform(8), Rng.of(0, 6), halt)
     )
     assert state.steps.tolist() == [steps] * 6
+
+
+def test_a_state_whose_samples_halted_before_the_rule_remembered_anything_goes_on():
+    step, times = dpmpp_2m(gaussian_denoise(PROCESS), PROCESS), uniform(6)
+    halted = torch.tensor([True, False, True, False, False, False])
+    start = replace(State.begin(NOISE), halted=halted)
+    end = last(iterate(step, start, times, Rng.of(0, 6)))
+    assert torch.equal(end.x[halted], NOISE[halted]) and end.steps.tolist() == [0, 6, 0, 6, 6, 6]
+    free = last(iterate(step, State.begin(NOISE), times, Rng.of(0, 6)))
+    assert torch.equal(end.x[~halted], free.x[~halted])
+
+
+def test_a_sample_at_its_last_step_does_not_depend_on_those_that_are_not():
+    step, times = heun(gaussian_denoise(PROCESS), PROCESS), uniform(3)
+    *_, ahead = iterate(step, State.begin(NOISE[:1]), times[:3], Rng.of(0, 6).rows(torch.tensor([0])))
+    behind = State.begin(NOISE)
+    mixed = behind.merged(torch.tensor([0]), ahead)
+    together = last(iterate(step, mixed, times, Rng.of(0, 6)))
+    alone = last(iterate(step, behind, times, Rng.of(0, 6)))
+    assert torch.equal(together.x, alone.x) and torch.equal(together.nfe, alone.nfe)
+
+
+def test_streams_of_all_numbers_differ_and_the_small_ones_are_what_they_were():
+    rng = Rng.of(7, 1)
+    assert [rng.fork(k).stream for k in (0, 40, 62)] == [1, 41, 63]
+    assert rng.fork(30).fork(15) == Rng(7, rng.sample, rng.step, 31 * 64 + 16)
+    forks = [one for k in range(200) for one in (rng.fork(k), rng.fork(0).fork(k), rng.fork(70).fork(k))]
+    deep = rng.fork(62)
+    for _ in range(12):
+        deep = deep.fork(62)
+        forks.append(deep)
+    assert len({one.uniform().item() for one in forks}) == len(forks)
+    with pytest.raises(ValueError, match="fork number is -1"):
+        rng.fork(-1)
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: uniform(0), "steps is 0"),
+        (lambda: karras(5, linear, low=float("nan")), "low is nan"),
+        (lambda: ddim(None, PROCESS, eta=1.5), "eta is 1.5"),
+        (lambda: remask(None, Masked(MASK), cap=-0.1), "remask is -0.1"),
+        (lambda: truncate(NOISE, temperature=float("nan")), "temperature is nan"),
+        (lambda: truncate(NOISE, top_p=float("nan")), "top_p is nan"),
+        (lambda: cfg(None, None, float("inf")), "cfg_scale is inf"),
+        (lambda: mix([None], [float("nan")]), "weights.0. is nan"),
+        (lambda: energy_guided(None, None, PROCESS, float("nan")), "eta is nan"),
+        (lambda: budget(-1), "nfe is -1"),
+        (lambda: settled(float("nan")), "delta is nan"),
+        (lambda: sure(float("nan")), "uncertainty is nan"),
+        (lambda: Schedule("holes", lambda t: (1 - t).where(t < 0.5, torch.nan)), "must fall"),
+    ],
+)
+def test_numbers_that_mean_nothing_are_refused(make, says):
+    with pytest.raises(ValueError, match=says):
+        make()
 
 
 def test_a_finished_loop_says_so():
@@ -169,6 +230,51 @@ def test_a_projected_step_stays_on_its_set_and_counts_its_evaluations():
     for state in iterate(step, State.begin(NOISE), uniform(5), Rng.of(0, 6)):
         assert state.x.mean(1).abs().max() < 1e-6
     assert state.nfe.tolist() == [5] * 6
+
+
+def test_a_projected_chain_judges_by_the_energy_of_where_it_was_put():
+    step = projected(metropolis(lambda x: 50 * x.square().sum(1), 1e-6), lambda x: x + 1.0)
+    states = list(iterate(step, State.begin(NOISE), torch.zeros(4), Rng.of(0, 6)))
+    assert states[-1].carry["log_ratio"].abs().max() < 0.02  # steps of a millionth cost nothing
+    assert states[-1].energy.isnan().all()
+
+
+def test_a_projection_keeps_what_the_step_knows():
+    doubtful = lambda state, t, s, rng: state.advance(
+        state.x, s, uncertainty=torch.full_like(s, 0.3), carry=7
+    )
+    (state,) = iterate(projected(doubtful, lambda x: x * 2), State.begin(NOISE), uniform(1), Rng.of(0, 6))
+    assert state.uncertainty.tolist() == pytest.approx([0.3] * 6) and state.carry == 7
+    assert torch.allclose(state.delta, NOISE.square().mean(1).sqrt())
+
+
+def test_a_corrected_step_draws_the_kernels_law_though_the_step_moves_the_sample():
+    """The step draws from N(0, 1) afresh, the kernel keeps N(0, 1): with the energy of the last state in
+    place of this one's the variance would shrink.
+    """
+    n = 40_000
+    afresh = lambda state, t, s, rng: state.advance(rng.normal(1), s)
+    kernel = metropolis(lambda x: x.square().sum(1) / 2, 1.5)
+    state = last(iterate(corrected(afresh, kernel), State.begin(torch.zeros(n, 1)), uniform(3), Rng.of(2, n)))
+    assert state.x.var().item() == pytest.approx(1, abs=4 * (2 / n) ** 0.5)
+    assert (state.carry["kernel"]["accepted"] / 3).mean().item() == pytest.approx(0.6, abs=0.2)
+
+
+@pytest.mark.parametrize(("make", "room"), [(heun, 0.01), (dpmpp_2m, 0.08)], ids=["heun", "dpmpp"])
+def test_a_corrector_and_the_step_it_follows_remember_apart(make, room):
+    """The marginal of Gaussian data at time s is known; a kernel that keeps it keeps the sampler's law."""
+
+    def kernel(state, t, s, rng):
+        alpha, sigma = PROCESS.at(s[:1], NOISE[:1])
+        variance = (alpha * 0.5) ** 2 + sigma**2
+        energy = lambda x: ((x - 0.7 * alpha).square() / (2 * variance)).sum(1)
+        return mala(energy, 0.1 * variance.item())(state, t, s, rng)
+
+    step, n = corrected(make(gaussian_denoise(PROCESS), PROCESS), kernel), 8000
+    rng = Rng.of(3, n)
+    x = last(iterate(step, State.begin(rng.fork(1).normal(1)), uniform(25), rng)).x
+    assert x.mean().item() == pytest.approx(0.7, abs=4 * 0.5 / n**0.5 + 0.01)
+    assert x.std().item() == pytest.approx(0.5, rel=4 / (2 * n) ** 0.5 + room)
 
 
 def test_a_corrector_runs_at_the_new_time():

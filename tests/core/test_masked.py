@@ -10,7 +10,7 @@ from bowstring.core.samplers.masked import (
     ORDERS,
     ancestral_update,
     blocks,
-    draw,
+    invert_cdf,
     remask,
     truncate,
     unmask,
@@ -82,7 +82,7 @@ def test_an_exact_denoiser_has_nelbo_equal_to_the_entropy(schedule):
     """A wrong weight, a wrong mean or a leaked label all break this equality."""
     process, n = Masked(MASK, schedule), 60_000
     rng = Rng.of(5, n)
-    flat = draw(TABLE.flatten().expand(n, 1, 12).float(), rng.uniform(1))[:, 0]
+    flat = invert_cdf(TABLE.flatten().expand(n, 1, 12).float(), rng.uniform(1))[:, 0]
     x_0 = torch.stack([flat // 6, flat % 6 // 2, flat % 2], 1)
     t = (torch.arange(n) + 0.5)[torch.randperm(n, generator=torch.Generator().manual_seed(0))] / n
     t = t.clamp(1e-3, 1)
@@ -96,7 +96,7 @@ def test_an_exact_denoiser_has_nelbo_equal_to_the_entropy(schedule):
 def test_the_bound_by_exact_counts_is_the_same_bound():
     n = 30_000
     rng = Rng.of(6, n)
-    flat = draw(TABLE.flatten().expand(n, 1, 12).float(), rng.uniform(1))[:, 0]
+    flat = invert_cdf(TABLE.flatten().expand(n, 1, 12).float(), rng.uniform(1))[:, 0]
     x_0 = torch.stack([flat // 6, flat % 6 // 2, flat % 2], 1)
     values = Masked(MASK).nelbo_exact_count(table_denoise, x_0, rng.fork(1), torch.arange(n) % 3 + 1)
     assert values.mean().item() == pytest.approx(ENTROPY, abs=4 * values.std().item() / n**0.5)
@@ -128,7 +128,7 @@ class TableBlocks:
     ids=["autoregression", "blocks"],
 )
 def test_blocks_draw_the_joint_law(edges, per_block):
-    step = blocks(TableBlocks(), unmask_k_update(Masked(MASK)), edges)
+    step = blocks(TableBlocks(), unmask_k_update(Masked(MASK)), edges, per_block)
     start = State.begin(
         torch.full((N, 3), MASK), carry={"model": {"tokens": torch.zeros(N, 0, dtype=torch.int64)}}
     )
@@ -136,9 +136,38 @@ def test_blocks_draw_the_joint_law(edges, per_block):
     assert within_four_errors(table_counts(state.x), TABLE, N)
 
 
+class Counting:
+    """A block model without a memory that is sure of one token, and counts what was committed."""
+
+    def score(self, carry, noisy):
+        return torch.tensor([0.0, 9.0, 0.0, 0.0]).expand(*noisy.shape, 4)
+
+    def commit(self, carry, tokens):
+        return {"written": carry["written"] + tokens.shape[1]}
+
+
+@pytest.mark.parametrize(("size", "steps"), [(1, 1), (7, 3)])
+def test_a_long_text_has_no_holes_however_many_blocks_it_has(size, steps):
+    length = 5000
+    edges = [(i, min(i + size, length)) for i in range(0, length, size)]
+    step = blocks(Counting(), unmask_k_update(Masked(MASK)), edges, steps)
+    start = State.begin(torch.full((1, length), MASK), carry={"model": {"written": torch.zeros(1)}})
+    written = [0]
+    for state in iterate(step, start, uniform(len(edges) * steps), Rng.of(0, 1)):
+        done = int(state.steps[0]) // steps * size
+        assert (state.x[0, :done] != MASK).all() and (state.x[0, done + size :] == MASK).all()
+        written.append(int(state.carry["model"]["written"]))
+    assert (state.x != MASK).all() and written[-1] == length - (length - 1) % size - 1
+
+
 def test_a_draw_inverts_the_distribution_at_its_edges():
     p = torch.tensor([[[0.0, 0.25, 0.75, 0.0]]])
-    assert [draw(p, torch.tensor([[u]])).item() for u in (0.0, 0.2499, 0.2501, 0.99999994)] == [1, 1, 2, 2]
+    assert [invert_cdf(p, torch.tensor([[u]])).item() for u in (0.0, 0.2499, 0.2501, 0.99999994)] == [
+        1,
+        1,
+        2,
+        2,
+    ]
 
 
 def test_truncation_keeps_the_smallest_set_that_reaches_top_p():

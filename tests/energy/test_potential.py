@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from bowstring.energy.potential import EnergyPotential, entropy, phi4, score, tempered, total
+from bowstring.energy.potential import EnergyPotential, at_temperature, mixing_entropy, phi4, score, total
 
 CASES = [
     EnergyPotential(kinetic=1.3, pair=0.4, quadratic=-0.7, quartic=0.9, field=0.2, periodic=periodic)
@@ -74,16 +74,20 @@ def test_sums_and_temperatures():
     x = torch.randn(2, 4, 4)
     a, b = CASES[0], phi4(0.2, 1.0)
     torch.testing.assert_close(total([a, b], [2.0, 0.5])(x), 2 * a(x) + 0.5 * b(x))
-    torch.testing.assert_close(tempered(a, 4.0)(x), a(x) / 4)
+    torch.testing.assert_close(at_temperature(a, 4.0)(x), a(x) / 4)
     with pytest.raises(ValueError, match="one each"):
         total([a], [1.0, 2.0])
-    with pytest.raises(ValueError, match="positive"):
-        tempered(a, 0.0)
+    with pytest.raises(ValueError, match="above 0"):
+        at_temperature(a, 0.0)
 
 
-def test_a_uniform_density_has_the_largest_entropy():
+def test_a_uniform_density_has_the_largest_mixing_entropy():
     rho = torch.rand(1, 4, 4)
     rho = rho / rho.sum()
-    assert entropy(rho).item() < entropy(torch.full((1, 4, 4), 1 / 16)).item() == pytest.approx(math.log(16))
+    assert (
+        mixing_entropy(rho).item()
+        < mixing_entropy(torch.full((1, 4, 4), 1 / 16)).item()
+        == pytest.approx(math.log(16))
+    )
     with pytest.raises(ValueError, match="expected none below 0"):
-        entropy(-rho)
+        mixing_entropy(-rho)

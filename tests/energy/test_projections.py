@@ -92,6 +92,15 @@ def test_the_symbol_is_the_lattice_laplacian():
     torch.testing.assert_close(torch.fft.ifft2(torch.fft.fft2(x) * symbol(8, 8)).real, laplace)
 
 
+def test_a_field_that_cannot_become_rough_is_refused():
+    smooth = torch.cos(2 * torch.pi * torch.arange(8) / 8).double().expand(1, 8, 8)
+    assert bonds(dirichlet(9.0)(smooth + 1e-3 * fields(1))).item() == pytest.approx(9)
+    for x in (torch.ones(1, 8, 8, dtype=torch.float64), smooth):
+        with pytest.raises(ValueError, match="Add noise"):
+            dirichlet(9e9)(x)
+    assert bonds(dirichlet(0.0)(smooth)).item() == pytest.approx(0, abs=1e-6)
+
+
 @pytest.mark.parametrize(
     ("project", "says"),
     [

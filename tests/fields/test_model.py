@@ -12,13 +12,13 @@ from bowstring.core.rng import Rng
 from bowstring.energy.diagnostics import frechet, virial
 from bowstring.energy.potential import phi4
 from bowstring.energy.projections import box_and_mass, symbol
-from bowstring.fields.metrics import divergence, spectrum, spectrum_error
+from bowstring.fields.metrics import histogram_divergence, spectrum, spectrum_error
 from bowstring.fields.model import (
     FAMILIES,
     HEADS,
+    KINDS_OF_FIELDS,
     KNOTS,
     LAM,
-    NAMES,
     WAVES,
     FieldModel,
     fitted_power,
@@ -26,7 +26,7 @@ from bowstring.fields.model import (
     wiener,
 )
 from bowstring.fields.network import FieldNetwork, Patches
-from bowstring.fields.sampling import MultiScaleGenerator, Wishes, denoising, fields, relaxed
+from bowstring.fields.sampling import Constraints, MultiScaleGenerator, denoising, fields, relaxed
 from bowstring.fields.weights import load_fields, save_fields
 from bowstring.nn.config import NetworkConfig
 
@@ -42,9 +42,29 @@ def model():
     wave = torch.linspace(0, 1, WAVES)
     rows = [-(8 * wave**2 + 0.5 - 0.4 * k / (KNOTS - 1)).log() for k in range(KNOTS)]
     table = torch.stack([torch.cat([row[:1], row]) for row in rows])
-    out = FieldModel(FieldNetwork(SMALL, HEADS, len(NAMES) + 2))
+    out = FieldModel(FieldNetwork(SMALL, HEADS, len(KINDS_OF_FIELDS) + 2))
     out.log_power.copy_(table.expand(len(FAMILIES), -1, -1).flatten())
     return out.eval()
+
+
+class Silent(torch.nn.Module):
+    """A network that has nothing to add to the linear estimate."""
+
+    def forward(self, head, x, t, condition):
+        return torch.zeros_like(x[:, : HEADS[head].out])
+
+
+@pytest.fixture(scope="module")
+def linear_model(model):
+    """The same tables without a network: faster, and the same fields."""
+    out = FieldModel(Silent())
+    out.log_power.copy_(model.log_power)
+    return out
+
+
+def test_a_network_that_adds_nothing_changes_nothing(model, linear_model):
+    few = [fields(one, "phi4", 0.44, count=2, steps=3) for one in (model, linear_model)]
+    torch.testing.assert_close(*few)
 
 
 def test_tables_give_back_the_power_they_were_fitted_to():
@@ -54,7 +74,7 @@ def test_tables_give_back_the_power_they_were_fitted_to():
         rng, u = Rng.of(seed, 1500), torch.linspace(0, 1, 1500)
         power = 1 / (symbol(side, side).float() + 0.5 - 0.4 * u[:, None, None])
         sets.append((torch.fft.ifft2(torch.fft.fft2(rng.normal(side, side)) * power.sqrt()).real, u))
-    made = FieldModel(FieldNetwork(SMALL, HEADS, len(NAMES) + 2))
+    made = FieldModel(FieldNetwork(SMALL, HEADS, len(KINDS_OF_FIELDS) + 2))
     made.log_power.copy_(fitted_power(sets).expand(len(FAMILIES), -1, -1).flatten())
     u = torch.tensor([0.25, 0.75])
     ratio = made.power("phi4", u, 16, 16) * (symbol(16, 16).float() + 0.5 - 0.4 * u[:, None, None])
@@ -65,17 +85,18 @@ def test_tables_give_back_the_power_they_were_fitted_to():
 def test_the_linear_estimate_leaves_the_error_it_states():
     power = (1 / (0.3 + symbol(8, 8))).float()[None, None]
     x = torch.fft.ifft2(torch.fft.fft2(Rng.of(3, 4000).normal(1, 8, 8)) * power.sqrt()).real
-    from bowstring.fields.model import PROCESS
+    from bowstring.fields.model import FIELD_PROCESS
 
     t = torch.full((4000,), 0.6)
-    alpha, sigma = PROCESS.at(t, x)
+    alpha, sigma = FIELD_PROCESS.at(t, x)
     guess, left = wiener(alpha * x + sigma * Rng.of(4, 4000).normal(1, 8, 8), t, power)
     error = torch.fft.fft2(guess - x).abs().square().mean((0, 1)) / 64
     assert ((error / left[0, 0] - 1).abs() < 5 * math.sqrt(2 / 4000)).all()
 
 
 @pytest.mark.parametrize("size", [64, 128])
-def test_generated_spectra_are_those_of_the_table_in_every_band(model, size):
+def test_generated_spectra_are_those_of_the_table_in_every_band(linear_model, size):
+    model = linear_model
     made = fields(model, "phi4", 0.44, size, count=48 if size == 64 else 12, steps=40)
     power = model.power("phi4", torch.tensor([0.5]), size, size)
     real = torch.fft.ifft2(torch.fft.fft2(Rng.of(8, len(made)).normal(size, size)) * power.sqrt()).real
@@ -102,14 +123,17 @@ def test_coarse_to_fine_keeps_mass_and_block_means(model):
     )
 
 
-def test_wishes_are_heeded_in_the_fields_own_units(model):
+def test_constraints_are_heeded_in_the_fields_own_units(model):
     box = box_and_mass(-1.0, 1.0, 100.0)
-    made = fields(model, "phi4", 0.44, count=2, steps=8, wishes=Wishes(hull=box, last=box))
+    made = fields(
+        model, "phi4", 0.44, count=2, steps=8, constraints=Constraints(project_x_0=box, project_final=box)
+    )
     assert made.abs().max() <= 1 + 1e-5
     torch.testing.assert_close(made.sum((1, 2)), torch.full((2,), 100.0), atol=2e-2, rtol=0)
     pull = lambda x: -0.05 * x.flatten(1).sum(1)
     free, pulled = (
-        fields(model, "phi4", 0.44, count=4, steps=12, wishes=w) for w in (Wishes(), Wishes(pull))
+        fields(model, "phi4", 0.44, count=4, steps=12, constraints=w)
+        for w in (Constraints(), Constraints(pull))
     )
     shift = 0.05 * model.power("phi4", torch.tensor([0.5]), 64, 64)[0, 0, 0]
     assert abs((pulled - free).mean() - shift) < 0.1 * shift
@@ -118,9 +142,9 @@ def test_wishes_are_heeded_in_the_fields_own_units(model):
 def test_a_sample_depends_on_its_seed_and_number_alone(model):
     three, again = fields(model, "phi4", 0.3, count=3, steps=4), fields(model, "phi4", 0.3, count=3, steps=4)
     assert torch.equal(three, again)
-    guess = model.whole("phi4", torch.tensor([0.2083333]), torch.zeros(1), 64, 64)
-    alone = last(denoising(guess, (1, 64, 64), 4, Rng.of(0, 1, first=2))).x
-    torch.testing.assert_close(guess.scale * alone, three[2:, None], atol=1e-4, rtol=1e-4)
+    units = model.whole("phi4", torch.tensor([0.2083333]), torch.zeros(1), 64, 64)
+    alone = last(denoising(units, (1, 64, 64), 4, Rng.of(0, 1, first=2))).x
+    torch.testing.assert_close(units.scale * alone, three[2:, None], atol=1e-4, rtol=1e-4)
 
 
 def test_a_folder_gives_the_model_back_and_a_wrong_one_is_refused(model, tmp_path):
@@ -141,9 +165,17 @@ def test_a_folder_gives_the_model_back_and_a_wrong_one_is_refused(model, tmp_pat
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"family": "spin-glass", "value": 0.3}, "unknown family"),
+        ({"family": "spin-glass", "value": 0.3}, "expected 'phi4'"),
         ({"family": "phi4", "value": 0.9}, "knows 0.2 to 0.68"),
+        ({"family": "phi4", "value": float("nan")}, "knows 0.2 to 0.68"),
         ({"family": "phi4", "value": 0.3, "size": 100}, "expected 64, 128 or 256"),
+        ({"family": "phi4", "value": 0.3, "count": 0}, "count is 0"),
+        ({"family": "phi4", "value": 0.3, "count": -1}, "count is -1"),
+        ({"family": "phi4", "value": 0.3, "steps": 0}, "steps is 0"),
+        ({"family": "phi4", "value": 0.3, "relax": -1}, "relax is -1"),
+        ({"family": "phi4", "value": 0.3, "seed": 1.5}, "seed is 1.5"),
+        ({"family": "cahn-hilliard", "value": 1.0, "second": 0.9}, "mean is .* knows -0.4 to 0.4"),
+        ({"family": "cahn-hilliard", "value": 1.0, "second": float("nan")}, "mean is"),
     ],
 )
 def test_what_was_not_learned_is_refused(model, wrong, message):
@@ -175,9 +207,11 @@ def test_distances_have_their_known_values():
     unit = torch.tensor([[-1.0], [1.0]], dtype=torch.float64).expand(2, 3) / math.sqrt(2)
     assert frechet(a, b, unit) == pytest.approx(3 * 9 + 3 * (1 + 4 - 4), rel=0.03)
     normal = torch.randn(50_000, generator=rng)
-    assert divergence(torch.randn(50_000, generator=rng), normal) < 1e-3
+    assert histogram_divergence(torch.randn(50_000, generator=rng), normal) < 1e-3
     moved = 0.3 + torch.randn(50_000, generator=rng)
-    assert divergence(moved, normal, 60) == pytest.approx(0.045, rel=0.1)  # KL of unit normals is d^2 / 2
+    assert histogram_divergence(moved, normal, 60) == pytest.approx(
+        0.045, rel=0.1
+    )  # KL of unit normals is d^2 / 2
 
 
 def test_interpolation_is_exact_at_knots_and_linear_between():

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from bowstring.energy.potential import phi4
-from bowstring.fields.model import FAMILIES, PROCESS
+from bowstring.fields.model import FAMILIES, FIELD_PROCESS
 from bowstring.train.fields import (
     MIX,
     FieldRecipe,
@@ -68,7 +68,7 @@ def test_times_have_the_stated_log_signal_to_noise_ratios():
     rng = torch.Generator().manual_seed(0)
     logs = []
     for centred in (False, True):
-        keep = PROCESS.schedule.keep(draw_times(256, rng, centred=centred).double())
+        keep = FIELD_PROCESS.schedule.keep(draw_times(256, rng, centred=centred).double())
         logs.append((keep / (1 - keep)).log())
     flat, normal = logs
     assert -9 - 1e-3 <= flat[0] < -8.9 and 8.4 < flat[-1] <= 8.5 + 1e-3 and flat.diff().max() < 2 * 17.5 / 256

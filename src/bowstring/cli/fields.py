@@ -32,7 +32,7 @@ def sample(
     ] = None,
 ) -> None:
     """Sample physical fields from the network."""
-    from ..fields.picture import save
+    from ..fields.picture import write_fields
     from ..fields.sampling import MultiScaleGenerator, fields
     from ..fields.weights import load_fields
 
@@ -58,7 +58,7 @@ def sample(
         )
     settings = {"family": family, "value": value, "mean": mean, "size": size, "steps": steps}
     settings |= {"relax": relax, "seed": seed}
-    save(out, shown, settings)
+    write_fields(out, shown, settings)
     typer.echo(f"{len(shown)} x {shown.shape[1]} x {shown.shape[2]} written to {out}")
     if plot:
         from ..fields.plot import overview

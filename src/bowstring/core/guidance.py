@@ -6,12 +6,14 @@ None of these changes the loop; each returns something with the same contract as
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from .loop import Denoise, State, Step
+from .loop import Denoise, State, Step, change
+from .options import real
 from .process import Gaussian
 from .rng import Rng
 
@@ -21,6 +23,7 @@ def cfg(cond: Denoise, uncond: Denoise, cfg_scale: float) -> Denoise:
 
     Source: Ho & Salimans 2022, arXiv 2207.12598 (their w is ours less 1).
     """
+    cfg_scale = real(cfg_scale, "cfg_scale")
     if cfg_scale == 1:
         return cond
 
@@ -39,6 +42,7 @@ def mix(denoisers: Sequence[Denoise], weights: Sequence[float]) -> Denoise:
     """
     if not denoisers or len(denoisers) != len(weights):
         raise ValueError(f"{len(denoisers)} denoisers were given {len(weights)} weights; expected one each")
+    weights = [real(w, f"weights[{i}]") for i, w in enumerate(weights)]
 
     def denoise(x: Tensor, t: Tensor) -> Tensor:
         beliefs = torch.stack([w * one(x, t) for one, w in zip(denoisers, weights, strict=True)])
@@ -58,6 +62,7 @@ def energy_guided(
     Args:
         energy: `(b, ...) -> (b,)`, lower is better.
     """
+    eta = real(eta, "eta")
 
     def guided(x: Tensor, t: Tensor) -> Tensor:
         with torch.enable_grad():
@@ -86,19 +91,29 @@ def pinned(denoise: Denoise, known: Tensor, where: Tensor) -> Denoise:
 
 
 def projected(step: Step, project: Callable[[Any], Any]) -> Step:
-    """After each step the state is put back onto a constraint set."""
+    """After each step the state is put back onto a constraint set, where its energy is not yet known."""
 
     def constrained(state: State, t: Tensor, s: Tensor, rng: Rng) -> State:
         after = step(state, t, s, rng)
-        return state.advance(project(after.x), s, nfe=int(after.nfe[0] - state.nfe[0]), carry=after.carry)
+        on_set = project(after.x)
+        return replace(after.moved(on_set), delta=change(state.x, on_set))
 
     return constrained
 
 
 def corrected(step: Step, kernel: Step) -> Step:
-    """After each step a kernel that leaves the law at time s as it is (MCMC) moves the sample."""
+    """After each step a kernel that leaves the law at time s as it is (MCMC) moves the sample.
+
+    The carry is {"step": the step's own, "kernel": the kernel's own}; each finds the energy anew, because
+    the other has moved the sample. For the same reason a rule of several steps (`dpmpp_2m`) extrapolates
+    from a path that was left: prefer `heun` or `ddim`.
+    """
 
     def both(state: State, t: Tensor, s: Tensor, rng: Rng) -> State:
-        return kernel(step(state, t, s, rng.fork(8)), s, s, rng.fork(9))
+        carry = state.carry or {"step": None, "kernel": None}
+        made = step(replace(state.moved(state.x), carry=carry["step"]), t, s, rng.fork(8))
+        moved = kernel(replace(made.moved(made.x), carry=carry["kernel"]), s, s, rng.fork(9))
+        own = {"step": made.carry, "kernel": moved.carry}
+        return replace(moved, carry=own, delta=change(state.x, moved.x))
 
     return both

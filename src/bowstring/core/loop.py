@@ -14,12 +14,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .options import real, whole
 from .rng import Rng
 
 Values = Tensor | Mapping[str, Tensor]
 Denoise = Callable[..., Any]  # (x_t, t) -> belief about x_0
 Step = Callable[["State", Tensor, Tensor, Rng], "State"]
 Halt = Callable[["State"], Tensor]
+Project = Callable[[Any], Any]  # values onto a constraint set
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,8 @@ class State:
     x: `(b, ...)`, or a dict of such, one per modality. t: `(b,)`. steps: `(b,)` taken so far; with the seed
     it decides all randomness. nfe: `(b,)` network evaluations. delta: `(b,)` root mean square change (reals)
     or share of changed positions (tokens) of the last step. energy, uncertainty: `(b,)`, NaN when unknown.
-    halted: `(b,)`. carry: what a rule remembers, a tree of dicts, tuples and tensors `(b, ...)`.
+    halted: `(b,)`. carry: what a rule remembers, a tree of dicts, tuples and tensors `(b, ...)`; it is the
+    rule's own, so a step made of two keeps one for each.
     """
 
     x: Values
@@ -45,31 +48,36 @@ class State:
     @classmethod
     def begin(cls, x: Values, t: float = 1.0, carry: Any = None) -> State:
         """A fresh state at time t."""
-        b = len(next(iter(x.values())) if isinstance(x, Mapping) else x)
-        whole, unknown = torch.zeros(b, dtype=torch.int64), torch.full((b,), float("nan"))
-        return cls(
-            x,
-            torch.full((b,), t),
-            whole,
-            whole,
-            unknown,
-            unknown,
-            unknown,
-            torch.zeros(b, dtype=torch.bool),
-            carry,
-        )
+        one = next(iter(x.values())) if isinstance(x, Mapping) else x
+        whole = torch.zeros(len(one), dtype=torch.int64, device=one.device)
+        time = torch.full((len(one),), t, device=one.device)
+        unknown, halted = torch.full_like(time, torch.nan), torch.zeros_like(whole, dtype=torch.bool)
+        return cls(x, time, whole, whole, unknown, unknown, unknown, halted, carry)
 
-    def advance(self, x: Values, s: Tensor, nfe: int = 1, **changes: Any) -> State:
-        """The state after a step to time s that took `nfe` network evaluations."""
-        return replace(self, x=x, t=s, nfe=self.nfe + nfe, delta=change(self.x, x), **changes)
+    def advance(self, x: Values, s: Tensor, nfe: int | Tensor = 1, **changes: Any) -> State:
+        """The state after a step to time s that took `nfe` network evaluations.
+
+        Energy and uncertainty belonged to the values before it: they are unknown unless they are given.
+        """
+        unknown = torch.full_like(self.energy, torch.nan)
+        known = {"energy": unknown, "uncertainty": unknown} | changes
+        return replace(self, x=x, t=s, nfe=self.nfe + nfe, delta=change(self.x, x), **known)
+
+    def moved(self, x: Values) -> State:
+        """The same moment with other values, whose energy is unknown."""
+        return replace(self, x=x, energy=torch.full_like(self.energy, torch.nan))
 
     def rows(self, index: Tensor) -> State:
         """The samples at `index`, as a state of their own."""
         return _map(lambda leaf: leaf[index], self)
 
     def merged(self, index: Tensor, part: State) -> State:
-        """This state with the samples at `index` replaced by those of `part`."""
-        return _map(lambda mine, theirs: _scatter(mine, index, theirs), self, part)
+        """This state with the samples at `index` replaced by those of `part`.
+
+        What only `part` remembers is zero for the others, which have halted.
+        """
+        own = ((f.name, getattr(self, f.name), getattr(part, f.name)) for f in fields(self))
+        return State(**{name: _merged(mine, index, theirs, len(self.t)) for name, mine, theirs in own})
 
     def tensors(self) -> dict[str, Tensor]:
         """The state as a flat dict of tensors, to be saved; `from_tensors` is the way back."""
@@ -94,13 +102,23 @@ class State:
         return cls(**tree)
 
 
+def flat(x: Tensor) -> Tensor:
+    """A sample a row, `(b, ...) -> (b, n)`; samples of one number, `(b,)`, have n = 1."""
+    return x.unsqueeze(1).flatten(1)
+
+
+def each(values: Tensor, x: Tensor) -> Tensor:
+    """One value per sample, `(b,)`, shaped so that it broadcasts over x `(b, ...)`."""
+    return values.reshape(-1, *[1] * (x.ndim - 1))
+
+
 def change(before: Values, after: Values) -> Tensor:
     """How far each sample moved: root mean square for reals, share of positions for tokens, `(b,)`."""
     if isinstance(before, Mapping):
         return torch.stack([change(before[name], after[name]) for name in before]).mean(0)  # type: ignore[index]
     if before.is_floating_point():
-        return (after - before).flatten(1).square().mean(1).sqrt().float()  # type: ignore[operator]
-    return (after != before).flatten(1).float().mean(1)  # type: ignore[union-attr]
+        return flat(after - before).square().mean(1).sqrt().float()  # type: ignore[operator]
+    return flat(after != before).float().mean(1)  # type: ignore[arg-type]
 
 
 def never(state: State) -> Tensor:
@@ -110,17 +128,20 @@ def never(state: State) -> Tensor:
 
 def budget(nfe: int) -> Halt:
     """Halts a sample that has used its allowance of network evaluations."""
-    return lambda state: state.nfe >= nfe
+    allowed = whole(nfe, "nfe", 0)
+    return lambda state: state.nfe >= allowed
 
 
 def settled(delta: float) -> Halt:
     """Halts a sample whose last step moved it by at most `delta`."""
-    return lambda state: state.delta <= delta
+    most = real(delta, "delta", 0)
+    return lambda state: state.delta <= most
 
 
 def sure(uncertainty: float) -> Halt:
     """Halts a sample whose uncertainty is at most this; unknown uncertainty never halts."""
-    return lambda state: state.uncertainty <= uncertainty
+    most = real(uncertainty, "uncertainty", 0)
+    return lambda state: state.uncertainty <= most
 
 
 def either(*rules: Halt) -> Halt:
@@ -128,7 +149,14 @@ def either(*rules: Halt) -> Halt:
     return lambda state: torch.stack([rule(state) for rule in rules]).any(0)
 
 
-def iterate(step: Step, state: State, times: Tensor, rng: Rng, halt: Halt = never) -> Iterator[State]:
+def iterate(
+    step: Step,
+    state: State,
+    times: Tensor,
+    rng: Rng,
+    halt: Halt = never,
+    project_final: Project | None = None,
+) -> Iterator[State]:
     """Yields the state after each step, until every sample has walked through `times` or has halted.
 
     A state that came out may be put in again: the loop goes on bit for bit as if it had never stopped,
@@ -136,7 +164,9 @@ def iterate(step: Step, state: State, times: Tensor, rng: Rng, halt: Halt = neve
 
     Args:
         times: `(n + 1,)`, falling.
+        project_final: puts every sample that ends, at the last time or because it halts, onto a set.
     """
+    times = times.to(state.t.device)
     while len(index := (~state.halted & (state.steps < len(times) - 1)).nonzero().flatten()):
         everyone = len(index) == len(state.t)
         part = state if everyone else state.rows(index)
@@ -144,8 +174,26 @@ def iterate(step: Step, state: State, times: Tensor, rng: Rng, halt: Halt = neve
         part = step(part, times[at], times[at + 1], rng.rows(index).at(at))
         part = replace(part, steps=at + 1)
         part = replace(part, halted=halt(part))
+        if project_final is not None:
+            part = _ended(part, part.halted | (part.steps == len(times) - 1), project_final)
         state = part if everyone else state.merged(index, part)
         yield state
+
+
+def _ended(state: State, ends: Tensor, project: Project) -> State:
+    """The state with the samples that end put onto their set, alone or all at once."""
+    if not bool(ends.any()):
+        return state
+    on_set = project(state.x)
+    if bool(ends.all()):
+        return state.moved(on_set)
+    if isinstance(state.x, Mapping):
+        return state.moved({name: _chosen(ends, on_set[name], x) for name, x in state.x.items()})
+    return state.moved(_chosen(ends, on_set, state.x))
+
+
+def _chosen(rows: Tensor, there: Tensor, here: Tensor) -> Tensor:
+    return torch.where(each(rows, here), there, here)
 
 
 def last(states: Iterator[State]) -> State:
@@ -173,6 +221,20 @@ def _map(function: Callable[..., Any], *trees: Any) -> Any:
     if isinstance(first, State):
         return State(*(_map(function, *(getattr(tree, f.name) for tree in trees)) for f in fields(State)))
     return trees[-1]
+
+
+def _merged(mine: Any, index: Tensor, theirs: Any, b: int) -> Any:
+    """A tree of b samples with the rows at `index` from `theirs`, whose shape it takes."""
+    if isinstance(theirs, Tensor):
+        whole = mine if isinstance(mine, Tensor) else theirs.new_zeros(b, *theirs.shape[1:])
+        return _scatter(whole, index, theirs)
+    if isinstance(theirs, Mapping):
+        known = mine if isinstance(mine, Mapping) else {}
+        return {key: _merged(known.get(key), index, branch, b) for key, branch in theirs.items()}
+    if isinstance(theirs, tuple):
+        before = mine if isinstance(mine, tuple) else (None,) * len(theirs)
+        return tuple(_merged(m, index, branch, b) for m, branch in zip(before, theirs, strict=True))
+    return theirs
 
 
 def _scatter(mine: Tensor, index: Tensor, theirs: Tensor) -> Tensor:

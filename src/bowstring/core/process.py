@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .loop import Denoise
+from .options import real, whole
 from .rng import Rng
 
 
@@ -32,7 +33,8 @@ class Schedule:
 
     def __post_init__(self) -> None:
         grid = self.keep(torch.linspace(0, 1, 65, dtype=torch.float64))
-        if abs(grid[0] - 1) > 1e-6 or abs(grid[-1]) > 1e-3 or bool((grid.diff() > 1e-9).any()):
+        ends = abs(grid[0] - 1) <= 1e-6 and abs(grid[-1]) <= 1e-3
+        if not (ends and bool((grid.diff() <= 1e-9).all())):
             raise ValueError(
                 f"schedule {self.name!r} must fall from 1 at t = 0 to 0 at t = 1; it goes from "
                 f"{grid[0]:.4g} to {grid[-1]:.4g}"
@@ -60,10 +62,10 @@ SCHEDULES = {one.name: one for one in (linear, cosine, square_root, linear_beta)
 
 def uniform(n: int) -> Tensor:
     """n equal steps from 1 to 0, `(n + 1,)`."""
-    return torch.linspace(1, 0, n + 1)
+    return torch.linspace(1, 0, whole(n, "steps", 1) + 1)
 
 
-def warped(n: int, warp: Callable[[Tensor], Tensor]) -> Tensor:
+def nonuniform(n: int, warp: Callable[[Tensor], Tensor]) -> Tensor:
     """n steps whose times are `warp` of equal ones, for example `lambda u: u**2` to spend more near clean."""
     return warp(uniform(n))
 
@@ -71,7 +73,9 @@ def warped(n: int, warp: Callable[[Tensor], Tensor]) -> Tensor:
 def karras(n: int, schedule: Schedule, low: float = 0.002, high: float = 80.0, rho: float = 7.0) -> Tensor:
     """Times whose noise-to-signal ratios follow Karras et al. 2022 (arXiv 2206.00364, eq. 5), for a
     variance-preserving process; the last time is 0."""
-    ramp = torch.linspace(1, 0, n, dtype=torch.float64)
+    low = real(low, "low", above=0)
+    high, rho = real(high, "high", above=low), real(rho, "rho", above=0)
+    ramp = torch.linspace(1, 0, whole(n, "steps", 1), dtype=torch.float64)
     ratio = (low ** (1 / rho) + ramp * (high ** (1 / rho) - low ** (1 / rho))) ** rho
     target = 1 / (1 + ratio**2)
     below, above = torch.zeros_like(target), torch.ones_like(target)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -14,10 +15,13 @@ from torch import Tensor
 _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 _WEYL = (0x9E3779B9, 0xBB67AE85)
 _LOW = 0xFFFFFFFF
+Word = TypeVar("Word", int, Tensor)
+_FORK = 0x464F524B  # a step that no loop reaches, of the sample before the first
 
 
-def philox(counter: tuple[Tensor, Tensor, Tensor, Tensor], key: tuple[int, int]) -> tuple[Tensor, ...]:
-    """Philox4x32-10: four 32-bit words from four counter words and two key words, int64 tensors of one shape.
+def philox(counter: tuple[Word, Word, Word, Word], key: tuple[int, int]) -> tuple[Word, ...]:
+    """Philox4x32-10: four 32-bit words from four counter words and two key words. Words are whole numbers, or
+    int64 tensors of one shape.
 
     Source: Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"; its known answers are in the
     tests.
@@ -46,9 +50,9 @@ class Rng:
     stream: int = 0
 
     @classmethod
-    def of(cls, seed: int, samples: int, first: int = 0) -> Rng:
+    def of(cls, seed: int, samples: int, first: int = 0, device: torch.device | str | None = None) -> Rng:
         """Numbers for samples `first`, `first + 1`, ... before their first step."""
-        sample = torch.arange(first, first + samples)
+        sample = torch.arange(first, first + samples, device=device)
         return cls(seed, sample, torch.full_like(sample, _LOW))
 
     def rows(self, index: Tensor) -> Rng:
@@ -58,8 +62,21 @@ class Rng:
         return replace(self, step=step)
 
     def fork(self, stream: int) -> Rng:
-        """An independent stream for a second use within one step."""
-        return replace(self, stream=self.stream * 64 + stream + 1)
+        """An independent stream for a second use within one step.
+
+        Small numbers are digits in base 64 of one 32-bit word; where they no longer fit, the seed itself is
+        drawn anew. `Counter::fork` of the kernels follows the same rule.
+
+        Raises:
+            ValueError: a number below 0 or beyond 32 bits.
+        """
+        if not 0 <= stream <= _LOW:
+            raise ValueError(f"fork number is {stream}; expected 0 to 2**32 - 1")
+        digits = self.stream * 64 + stream + 1
+        if stream < 63 and digits <= _LOW:
+            return replace(self, stream=digits)
+        low, high, *_ = philox((stream, self.stream, _FORK, _LOW), self._key)
+        return replace(self, seed=high << 32 | low, stream=0)
 
     def uniform(self, *shape: int) -> Tensor:
         """Uniform numbers in [0, 1), `(b, *shape)` float32."""
@@ -70,16 +87,20 @@ class Rng:
         u, v = self._words((2, *shape)).unbind(1)
         return (-2 * ((u + 1) * 2.0**-24).log()).sqrt() * (2 * math.pi * 2.0**-24 * v).cos()
 
+    @property
+    def _key(self) -> tuple[int, int]:
+        return self.seed & _LOW, (self.seed >> 32) & _LOW
+
     def _words(self, shape: tuple[int, ...]) -> Tensor:
         """Integers in [0, 2^24) as float32."""
         b, size = len(self.sample), math.prod(shape)
-        place = torch.arange(-(-size // 4)).expand(b, -1)
+        place = torch.arange(-(-size // 4), device=self.sample.device).expand(b, -1)
         wide = [
             self.stream + torch.zeros_like(place),
             self.step[:, None].expand_as(place),
             self.sample[:, None].expand_as(place),
         ]
-        words = philox((place, *wide), (self.seed & _LOW, (self.seed >> 32) & _LOW))  # type: ignore[arg-type]
+        words = philox((place, wide[0], wide[1], wide[2]), self._key)
         return (
             (torch.stack(words, -1).flatten(1)[:, :size] >> 8).to(torch.float32).unflatten(1, shape)
             if shape

@@ -1,8 +1,8 @@
 """Energies and constraints where they belong: on the clean state that a denoiser believes in, not on x_t.
 
 Each function makes a denoiser from a denoiser or a step from a step, and serves fields, pictures and tokens
-alike. Two things are offered and differ: `tilted` changes the law towards p(x_0) exp(-eta E(x_0)); `hulled`
-and `at_last` put samples on a set, which is not the law conditioned on that set.
+alike. Two things are offered and differ: `tilted` changes the law towards p(x_0) exp(-eta E(x_0));
+`project_x_0`, and `project_final` of the loop, put samples on a set, which is not the law conditioned on it.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ..core.loop import Denoise, State, Step
+from ..core.loop import Denoise, each, flat
+from ..core.options import real, whole
 from ..core.process import Gaussian
-from ..core.rng import Rng
 from .potential import Energy, Force, force_of
 from .projections import Project
 
-Coloured = Callable[[Tensor], Tensor]
+Filter = Callable[[Tensor], Tensor]
 
 
-def coloured(variance: Tensor) -> Coloured:
-    """Multiplies modes of the last two axes by the square root of `variance`, or numbers if it is `(b, 1,
-    ..)`.
+def shaping_filter(variance: Tensor) -> Filter:
+    """Gives white noise this variance of each mode of the last two axes, or of each value where it is
+    `(b, 1, ..)`.
     """
     root = variance.sqrt()
     if variance.shape[-1] == 1:
@@ -31,8 +31,8 @@ def coloured(variance: Tensor) -> Coloured:
     return lambda x: torch.fft.ifft2(torch.fft.fft2(x) * root).real
 
 
-def prox(mean: Tensor, colour: Coloured, energy: Energy, eta: float, rounds: int, close: float) -> Tensor:
-    """argmin over x of |y|^2 / 2 + eta E(x) with x = mean + colour(y): the nearest point, in the metric of
+def prox(mean: Tensor, shape: Filter, energy: Energy, eta: float, rounds: int, close: float) -> Tensor:
+    """argmin over x of |y|^2 / 2 + eta E(x) with x = mean + shape(y): the nearest point, in the metric of
     the posterior covariance, that the energy likes; each sample takes Barzilai and Borwein's steps on its
     own.
     """
@@ -40,29 +40,30 @@ def prox(mean: Tensor, colour: Coloured, energy: Energy, eta: float, rounds: int
     y, x, step = torch.zeros_like(mean), mean, None
     last_y, last_slope = y, y
     for _ in range(rounds):
-        slope = y - eta * colour(force(x))
+        slope = y - eta * shape(force(x))
         if step is None:
-            step = torch.full_like(mean.flatten(1)[:, :1], 1.0)
-            step = step / (1 + curvature(y, slope, mean, colour, force, eta))
+            step = torch.full_like(flat(mean)[:, :1], 1.0)
+            step = step / (1 + curvature(y, slope, mean, shape, force, eta))
         else:
-            dy, ds = (y - last_y).flatten(1), (slope - last_slope).flatten(1)
+            dy, ds = flat(y - last_y), flat(slope - last_slope)
             along = (dy * ds).sum(1, keepdim=True)
             step = torch.where(along > 0, along / ds.square().sum(1, keepdim=True).clamp(min=1e-30), step)
-        if bool((slope.flatten(1).norm(dim=1) <= close * (1 + y.flatten(1).norm(dim=1))).all()):
+        far = flat(slope).norm(dim=1) > close * (1 + flat(y).norm(dim=1))
+        if not bool(far.any()):
             break
         last_y, last_slope = y, slope
-        y = y - step.view(-1, *[1] * (y.ndim - 1)) * slope
-        x = mean + colour(y)
+        y = torch.where(each(far, y), y - each(step, y) * slope, y)  # whoever has arrived waits, alone or not
+        x = mean + shape(y)
     return x
 
 
-def curvature(y: Tensor, slope: Tensor, mean: Tensor, colour: Coloured, force: Force, eta: float) -> Tensor:
+def curvature(y: Tensor, slope: Tensor, mean: Tensor, shape: Filter, force: Force, eta: float) -> Tensor:
     """Curvature of eta E along `slope`, by one difference, `(b, 1)`, not below 0."""
-    length = slope.flatten(1).norm(dim=1).clamp(min=1e-12).view(-1, *[1] * (y.ndim - 1))
+    length = each(flat(slope).norm(dim=1).clamp(min=1e-12), y)
     small = 1e-2 * slope / length
-    there = eta * colour(force(mean + colour(y)) - force(mean + colour(y + small)))
-    size = small.flatten(1).square().sum(1, keepdim=True)
-    return ((there * small).flatten(1).sum(1, keepdim=True) / size).clamp(min=0)
+    there = eta * shape(force(mean + shape(y)) - force(mean + shape(y + small)))
+    size = flat(small).square().sum(1, keepdim=True)
+    return (flat(there * small).sum(1, keepdim=True) / size).clamp(min=0)
 
 
 def tilted(
@@ -83,42 +84,37 @@ def tilted(
     Args:
         energy: of clean states, `(b, ...) -> (b,)`; its method `score` is used if it has one.
         power: the data's variance of each Fourier mode per site `(..., h, w)`, or one number per value.
+        close: the residual, as a share of the move, at which the `rounds` of the search end early.
+
+    Raises:
+        ValueError: an option out of its range.
     """
+    eta, close = real(eta, "eta", 0), real(close, "close", above=0)
+    rounds = whole(rounds, "rounds", 1)
+    if not bool((torch.as_tensor(power) >= 0).all()):
+        raise ValueError("power has a value below 0 or NaN; expected the variance of every mode")
 
     def guided(x: Tensor, t: Tensor) -> Tensor:
         alpha, sigma = process.at(t, x)
-        known = torch.as_tensor(power, dtype=x.dtype)
+        known = torch.as_tensor(power, dtype=x.dtype, device=x.device)
         variance = known * sigma**2 / (alpha**2 * known + sigma**2)
-        return prox(denoise(x, t), coloured(variance), energy, eta, rounds, close)
+        return prox(denoise(x, t), shaping_filter(variance), energy, eta, rounds, close)
 
     return guided
 
 
-def hulled(denoise: Denoise, project: Project) -> Denoise:
+def project_x_0(denoise: Denoise, project: Project) -> Denoise:
     """The belief is put onto a convex set: a mean over a set lies in its hull, not on the set."""
     return lambda x, t: project(denoise(x, t))
 
 
-def at_last(step: Step, project: Project) -> Step:
-    """The step to time 0 ends on the set; steps before it are left alone."""
-
-    def constrained(state: State, t: Tensor, s: Tensor, rng: Rng) -> State:
-        after = step(state, t, s, rng)
-        if bool((s > 0).any()):
-            return after
-        return State(**{**after.__dict__, "x": project(after.x)})  # type: ignore[arg-type]
-
-    return constrained
-
-
-def within(project: Project, measure: Energy, most: float | Tensor) -> Project:
+def level_set(project: Project, measure: Energy, most: float | Tensor) -> Project:
     """Only samples whose `measure` is above `most` are projected: the hull of a level set of a convex
     measure.
     """
 
     def hull(x: Tensor) -> Tensor:
-        over = measure(x) > most
-        return torch.where(over.view(-1, *[1] * (x.ndim - 1)), project(x), x)
+        return torch.where(each(measure(x) > most, x), project(x), x)
 
     return hull
 
@@ -127,6 +123,7 @@ def biased(denoise: Denoise, energy: Tensor, eta: float = 1.0) -> Denoise:
     """Tokens: logits minus eta times an energy of each token, `(v,)` or `(b, l, v)`: exact, since the energy
     of a sequence is a sum over its tokens.
     """
+    eta = real(eta, "eta")
     return lambda x, t: denoise(x, t) - eta * energy
 
 
@@ -168,7 +165,10 @@ def until_valid(
 
     Raises:
         Refused: some are still invalid after `budget` attempts.
+        ValueError: an option out of its range.
     """
+    count, budget = whole(count, "count", 1), whole(budget, "budget", 1)
+    eta, growth = real(eta, "eta", 0), real(growth, "growth", 1)
     wanting, x, took = torch.arange(count), None, torch.zeros(count)
     for attempt in range(budget):
         fresh = sample(wanting, eta, attempt)

@@ -12,6 +12,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..core.loop import flat
+from ..core.options import real, settle
+
 Energy = Callable[[Tensor], Tensor]
 Force = Callable[[Tensor], Tensor]
 
@@ -31,7 +34,7 @@ def neighbours(x: Tensor, *, periodic: bool) -> Tensor:
 
 
 def per_sample(x: Tensor) -> Tensor:
-    return x.flatten(1).sum(1)
+    return flat(x).sum(1)
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,9 @@ class EnergyPotential:
     periodic: bool = True
 
     def __post_init__(self) -> None:
+        for name in ("kinetic", "pair", "quadratic", "quartic", "field"):
+            settle(self, **{name: real(getattr(self, name), name)})
+        settle(self, thermal=real(self.thermal, "thermal", 0))
         # per site: a bond term is at least -4 |J| x^2 / 2 or, for K < 0, -8 |K| x^2 / 2
         least = self.quadratic - 4 * abs(self.pair) - 8 * max(0.0, -self.kinetic)
         if self.quartic < 0 or (self.quartic == 0 and least <= 0):
@@ -65,8 +71,6 @@ class EnergyPotential:
                 "bound. Give a "
                 f"positive quartic, or a quadratic above {self.quadratic - least:g}"
             )
-        if self.thermal < 0:
-            raise ValueError(f"thermal is {self.thermal}; expected a temperature of at least 0")
 
     def __call__(self, x: Tensor) -> Tensor:
         """`(b, h, w[, c]) -> (b,)`."""
@@ -107,24 +111,23 @@ def total(energies: Sequence[Energy], weights: Sequence[float] | None = None) ->
     Raises:
         ValueError: as many weights as energies are needed.
     """
-    weights = [1.0] * len(energies) if weights is None else weights
+    weights = [1.0] * len(energies) if weights is None else [real(w, "weight") for w in weights]
     if not energies or len(energies) != len(weights):
         raise ValueError(f"{len(energies)} energies were given {len(weights)} weights; expected one each")
     return lambda x: torch.stack([w * energy(x) for energy, w in zip(energies, weights, strict=True)]).sum(0)
 
 
-def tempered(energy: Energy, temperature: float) -> Energy:
+def at_temperature(energy: Energy, temperature: float) -> Energy:
     """E / kT: what a sampler at temperature 1 needs to sample at another.
 
     Raises:
         ValueError: a temperature that is not positive.
     """
-    if temperature <= 0:
-        raise ValueError(f"temperature is {temperature}; expected a positive number")
-    return lambda x: energy(x) / temperature
+    kt = real(temperature, "temperature", above=0)
+    return lambda x: energy(x) / kt
 
 
-def entropy(rho: Tensor) -> Tensor:
+def mixing_entropy(rho: Tensor) -> Tensor:
     """- sum of rho ln rho of densities rho >= 0, `(b, ...) -> (b,)`, nats; minus kT of it is a free energy's
     thermal part at fixed mass.
 

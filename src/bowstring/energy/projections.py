@@ -1,7 +1,7 @@
 """Nearest points of constraint sets, in closed form or to rounding; each maps `(b, ...)` to the same shape.
 
-`guide.projected` puts one after every step. Being on a set and being distributed as if conditioned on it are
-different things: a projection offers the first. Fields are `(b, h, w)`.
+`guidance.projected` puts one after every step. Being on a set and being distributed as if conditioned on it
+are different things: a projection offers the first. Fields are `(b, h, w)`.
 """
 
 from __future__ import annotations
@@ -12,23 +12,30 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from ..core.loop import flat
+from ..core.options import real, whole
+
 Project = Callable[[Tensor], Tensor]
 
 
-def _flat(x: Tensor) -> Tensor:
-    return x.flatten(1)
-
-
 def _target(value: Tensor | float, x: Tensor) -> Tensor:
-    return torch.as_tensor(value, dtype=x.dtype).expand(len(x))[:, None]
+    """A number or one per sample, as a column.
+
+    Raises:
+        ValueError: it is not finite.
+    """
+    wanted = torch.as_tensor(value, dtype=x.dtype, device=x.device)
+    if not bool(wanted.isfinite().all()):
+        raise ValueError(f"the quantity to keep is {value}; expected finite numbers")
+    return wanted.expand(len(x))[:, None]
 
 
 def mass(m: Tensor | float) -> Project:
     """sum x = m, a number or one per sample."""
 
     def project(x: Tensor) -> Tensor:
-        flat = _flat(x)
-        return (flat + (_target(m, x) - flat.sum(1, keepdim=True)) / flat.shape[1]).view_as(x)
+        rows = flat(x)
+        return (rows + (_target(m, x) - rows.sum(1, keepdim=True)) / rows.shape[1]).view_as(x)
 
     return project
 
@@ -41,18 +48,15 @@ def mass_and_norm(m: Tensor | float, square: Tensor | float) -> Project:
     """
 
     def project(x: Tensor) -> Tensor:
-        flat = _flat(mass(m)(x))
-        n, mean = flat.shape[1], _target(m, x) / flat.shape[1]
+        rows = flat(mass(m)(x))
+        n, mean = rows.shape[1], _target(m, x) / rows.shape[1]
         left = _target(square, x) - n * mean**2
         if bool((left < 0).any()):
             raise ValueError(f"sum of squares {square} is below mass^2 / n; no field of {n} sites has both")
-        centred = flat - mean
+        centred = rows - mean
         length = centred.norm(dim=1, keepdim=True)
-        aside = torch.zeros_like(centred)
-        aside[:, 0], aside[:, 1] = (
-            math.sqrt(0.5),
-            -math.sqrt(0.5),
-        )  # all directions are equally near a constant field
+        aside = torch.zeros_like(centred)  # all directions are equally near a constant field
+        aside[:, 0], aside[:, -1] = math.sqrt(0.5), -math.sqrt(0.5)
         unit = torch.where(length > 0, centred / length.clamp(min=1e-30), aside)
         return (mean + left.sqrt() * unit).view_as(x)
 
@@ -63,20 +67,22 @@ def box_and_mass(low: float, high: float, m: Tensor | float) -> Project:
     """low <= x <= high and sum x = m: x - tau clipped, with tau found exactly between breakpoints.
 
     Raises:
-        ValueError: a mass that no field in the box has.
+        ValueError: a mass that no field in the box has, or a box without an inside.
     """
+    low = real(low, "low")
+    high = real(high, "high", above=low)
 
     def project(x: Tensor) -> Tensor:
-        flat, wanted = _flat(x), _target(m, x)
-        n = flat.shape[1]
+        rows, wanted = flat(x), _target(m, x)
+        n = rows.shape[1]
         if bool((wanted < n * low).any() or (wanted > n * high).any()):
             raise ValueError(f"mass {m} does not fit {n} sites between {low} and {high}")
-        below, above = flat.amin(1, keepdim=True) - high, flat.amax(1, keepdim=True) - low
+        below, above = rows.amin(1, keepdim=True) - high, rows.amax(1, keepdim=True) - low
         for _ in range(100):  # bisection to neighbouring floats, then the linear piece is solved
             tau = (below + above) / 2
-            heavy = (flat - tau).clamp(low, high).sum(1, keepdim=True) > wanted
+            heavy = (rows - tau).clamp(low, high).sum(1, keepdim=True) > wanted
             below, above = torch.where(heavy, tau, below), torch.where(heavy, above, tau)
-        y = (flat - (below + above) / 2).clamp(low, high)
+        y = (rows - (below + above) / 2).clamp(low, high)
         inside = (y > low) & (y < high)
         rest = (wanted - y.sum(1, keepdim=True)) / inside.sum(1, keepdim=True).clamp(min=1)
         return torch.where(inside, y + rest, y).clamp(low, high).view_as(x)
@@ -100,7 +106,7 @@ def coarse(low: Tensor) -> Project:
     return project
 
 
-def linear(a: Tensor, b: Tensor) -> Project:
+def affine(a: Tensor, b: Tensor) -> Project:
     """A x = b for a matrix `(m, n)` of full row rank over flattened states; the factor is made once.
 
     Raises:
@@ -115,9 +121,9 @@ def linear(a: Tensor, b: Tensor) -> Project:
         ) from None
 
     def project(x: Tensor) -> Tensor:
-        flat = _flat(x).double()
-        lack = (b.double() - flat @ a.T).T
-        return (flat + (a.T @ torch.cholesky_solve(lack, factor)).T).to(x.dtype).view_as(x)
+        rows = flat(x).double()
+        lack = (b.double() - rows @ a.T).T
+        return (rows + (a.T @ torch.cholesky_solve(lack, factor)).T).to(x.dtype).view_as(x)
 
     return project
 
@@ -126,8 +132,12 @@ def intersection(projects: Sequence[Project], rounds: int = 200, close: float = 
     """The nearest point of several convex sets at once (Dykstra 1983).
 
     Raises:
-        ValueError: the sets are still `close` apart after all rounds; perhaps they do not meet.
+        ValueError: the sets are still `close` apart after all rounds; perhaps they do not meet. Or there is
+            no set, or an option is out of its range.
     """
+    rounds, close = whole(rounds, "rounds", 1), real(close, "close", above=0)
+    if not projects:
+        raise ValueError("there is no set; give at least one projection")
 
     def project(x: Tensor) -> Tensor:
         y, owed = x, [torch.zeros_like(x) for _ in projects]
@@ -153,7 +163,8 @@ def dirichlet(value: Tensor | float) -> Project:
     (1 + l lambda_k), with one number l per sample found by bisection.
 
     Raises:
-        ValueError: a negative value.
+        ValueError: a negative value, or one that this field cannot be brought to: what has no modes, such as
+            a constant, cannot become rough by changing their sizes.
     """
 
     def project(x: Tensor) -> Tensor:
@@ -161,7 +172,7 @@ def dirichlet(value: Tensor | float) -> Project:
         if bool((wanted < 0).any()):
             raise ValueError(f"a sum of squares cannot be {value}")
         modes = torch.fft.fft2(x.double())
-        rates = symbol(*x.shape[1:])
+        rates = symbol(*x.shape[1:]).to(x.device)
         weight = 0.5 * rates * modes.abs() ** 2 / rates.numel()
 
         def energy(factor: Tensor) -> Tensor:
@@ -176,6 +187,13 @@ def dirichlet(value: Tensor | float) -> Project:
             middle = (low + high) / 2
             much = energy(middle) > wanted
             low, high = torch.where(much, middle, low), torch.where(much, high, middle)
+        reached, wanted = energy(high).flatten(), wanted.flatten()
+        if bool(((reached - wanted).abs() > 1e-6 * wanted.clamp(min=1e-12)).any()):
+            off = int((reached - wanted).abs().argmax())
+            raise ValueError(
+                f"a field reaches {reached[off]:.3g} where {wanted[off]:.3g} is wanted: it has too little in "
+                "its finest modes to be made rougher. Add noise to it first"
+            )
         return torch.fft.ifft2(modes / (1 + high * rates)).real.to(x.dtype)
 
     return project

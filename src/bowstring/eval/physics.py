@@ -36,9 +36,9 @@ from ..fields.ensemble import (
     relaxation,
     uniformity,
 )
-from ..fields.metrics import divergence, features, spectrum_error
+from ..fields.metrics import field_statistics, histogram_divergence, spectrum_error
 from ..fields.model import FieldModel
-from ..fields.sampling import MultiScaleGenerator, Wishes, fields, relaxed
+from ..fields.sampling import Constraints, MultiScaleGenerator, fields, relaxed
 from ..fields.solvers import cahn_hilliard
 from ..fields.weights import load_fields
 from ..train.fields import FieldRecipe, training_step
@@ -89,17 +89,17 @@ def second_law() -> dict[str, float]:
     relaxing = relaxation(law, flip_matrix(law, 9), start, 200)
     falls = torch.cat([gaussian.diff() < 0, relaxing.diff() < 0])
     energy, chains = phi4(0.25, 0.5), 20_000
-    tuned = BoltzmannSampler(energy, length=4).sample(Rng.of(1, 64).normal(4, 4), 5, 300)
+    tuned = BoltzmannSampler(energy, num_integration_steps=4).sample(Rng.of(1, 64).normal(4, 4), 5, 300)
     settled = last(
         iterate(
-            sweeps(energy, tuned.size, 4, flips=2, count=60),
+            sweeps(energy, tuned.step_size, 4, cluster_updates=2, count=60),
             State.begin(Rng.of(2, chains).normal(4, 4)),
             torch.zeros(2),
             Rng.of(2, chains),
         )
     )
     moved = last(
-        iterate(sweeps(energy, tuned.size, 4), State.begin(settled.x), torch.zeros(2), Rng.of(3, chains))
+        iterate(sweeps(energy, tuned.step_size, 4), State.begin(settled.x), torch.zeros(2), Rng.of(3, chains))
     )
     before, after = (MONITORS["magnetisation"](s.x) for s in (settled, moved))  # type: ignore[arg-type]
     edges = before.quantile(torch.linspace(0, 1, 9)[1:-1])
@@ -118,7 +118,7 @@ def second_law() -> dict[str, float]:
 
 def real_fields(beta: float, count: int, seed: int) -> Tensor:
     """Fields of fresh chains that no training saw."""
-    step = sweeps(phi4(beta / 2, 0.5), 0.09, flips=16, count=60)
+    step = sweeps(phi4(beta / 2, 0.5), 0.09, cluster_updates=16, count=60)
     state, times = State.begin(Rng.of(seed, 32).normal(64, 64)), torch.zeros(8 + count // 32 + 1)
     return torch.cat([one.x for one in iterate(step, state, times, Rng.of(seed, 32))][8:])  # type: ignore[arg-type]
 
@@ -140,8 +140,8 @@ def quality(model: FieldModel, count: int) -> dict[str, Any]:
             against = real if name == "_floor" else torch.cat([real, other])
             found = {
                 f"spectrum_error{name}": spectrum_error(x, against).max().item(),
-                f"frechet{name}": frechet(features(x, energy), features(real, energy)),
-                f"boltzmann_kl{name}": divergence(energy(x), energy(against), 10),
+                f"frechet{name}": frechet(field_statistics(x, energy), field_statistics(real, energy)),
+                f"boltzmann_kl{name}": histogram_divergence(energy(x), energy(against), 10),
             }
             everything |= {f"{key} at beta {beta}": value for key, value in found.items()}
             worst = {**worst, **{key: max(v, worst.get(key, 0.0)) for key, v in found.items()}}
@@ -163,7 +163,7 @@ def constraints(model: FieldModel) -> dict[str, float]:
         25,
         seed=1,
         second=mean,
-        wishes=Wishes(hull=mass(mean * 4096), last=target),
+        constraints=Constraints(project_x_0=mass(mean * 4096), project_final=target),
     )
     norm = free.square().sum((1, 2))
     off = torch.maximum(

@@ -22,7 +22,7 @@ from ..energy.diagnostics import effective_size, r_hat
 from ..energy.mcmc.lattice import free_field, sweeps
 from ..energy.mcmc.sampler import BoltzmannSampler
 from ..energy.potential import EnergyPotential, phi4
-from ..fields.metrics import divergence
+from ..fields.metrics import histogram_divergence
 from .rivals import chains as rivals
 
 LATTICE = phi4(0.325, 0.5)
@@ -52,7 +52,7 @@ def one_core() -> Iterator[None]:
 
 def rates(states: list[Tensor], seconds: float, energy: EnergyPotential) -> dict[str, float]:
     """Independent draws per second of every monitor and of the energy, from fields `(n)(b, h, w)`."""
-    x = torch.stack(states)
+    x = torch.stack(states, 1)
     draws = {name: monitor(x) for name, monitor in MONITORS.items()}
     draws["energy"] = energy(x.flatten(0, 1)).view(len(x), -1)
     return {name: effective_size(value) / seconds for name, value in draws.items()}
@@ -67,13 +67,14 @@ def timed_chain(step: Step, state: State, count: int, seed: int) -> tuple[list[T
 
 
 def lattice_rates(
-    energy: EnergyPotential, side: tuple[int, int], flips: int, chains: int, count: int, length: int = 10
+    energy: EnergyPotential, side: tuple[int, int], clusters: int, chains: int, count: int, steps: int = 10
 ) -> dict[str, float]:
     """Ours on a lattice, step size found in warm-up, which is not timed."""
     begin = Rng.of(1, chains).normal(*side)
-    tuned = BoltzmannSampler(energy, length=length, flips=flips).sample(begin, 5, 400)
-    step = sweeps(energy, tuned.size, length, flips=flips)
-    kept, seconds = timed_chain(step, State.begin(tuned.x[-1]), count, 2)
+    sampler = BoltzmannSampler(energy, num_integration_steps=steps, cluster_updates=clusters)
+    tuned = sampler.sample(begin, 5, 400)
+    step = sweeps(energy, tuned.step_size, steps, cluster_updates=clusters)
+    kept, seconds = timed_chain(step, State.begin(tuned.draws[:, -1]), count, 2)
     return rates(kept, seconds, energy)
 
 
@@ -84,8 +85,8 @@ def chain_numbers(*, quick: bool) -> dict[str, Any]:
         plain = lattice_rates(LATTICE, (64, 64), 0, 4, n)
         kept, seconds = timed_chain(free_field(FREE), State.begin(torch.zeros(16, 64, 64)), n // 10, 3)
         gff = rates(kept, seconds, FREE)
-        wells = lattice_rates(WELLS, (1, 2), 1, 4096, n // 8, length=4)
-        wells_plain = lattice_rates(WELLS, (1, 2), 0, 4096, n // 8, length=4)
+        wells = lattice_rates(WELLS, (1, 2), 1, 4096, n // 8, 4)
+        wells_plain = lattice_rates(WELLS, (1, 2), 0, 4096, n // 8, 4)
         theirs = rivals.measure(LATTICE, FREE, WELLS, rates, quick=quick)
     energies = FREE(torch.cat(kept)).double()
     exact = torch.special.gammainc(torch.tensor(64 * 64 / 2, dtype=torch.float64), energies)
@@ -98,8 +99,8 @@ def chain_numbers(*, quick: bool) -> dict[str, Any]:
         "phi4_vs_blackjax": ours["magnetisation"] / blackjax["phi4"]["magnetisation"] if blackjax else None,
         "gff_energy_ess_s": gff["energy"],
         "gff_mag_ess_s": gff["magnetisation"],
-        "gff_kl": divergence(exact, places) - divergence(fresh, places),
-        "gff_kl_floor": divergence(fresh, places),
+        "gff_kl": histogram_divergence(exact, places) - histogram_divergence(fresh, places),
+        "gff_kl_floor": histogram_divergence(fresh, places),
         "double_well_ratio": min(wells.values()) / min(blackjax["wells"].values()) if blackjax else None,
         "double_well_ratio_magnetisation": wells["magnetisation"] / blackjax["wells"]["magnetisation"]
         if blackjax
@@ -107,10 +108,10 @@ def chain_numbers(*, quick: bool) -> dict[str, Any]:
         "stuck_detected": stuck_detected(),
         "ess_per_second": {
             "phi4": ours,
-            "phi4 without flips": plain,
+            "phi4 without cluster updates": plain,
             "gff": gff,
             "wells": wells,
-            "wells without flips": wells_plain,
+            "wells without cluster updates": wells_plain,
         },
         "rivals": theirs,
     }
@@ -122,5 +123,5 @@ def stuck_detected() -> bool:
     deep = EnergyPotential(0.0, 0.0, -160.0, 160.0)
     begin = torch.ones(8, 1, 2)
     begin[::2] = -1
-    run = BoltzmannSampler(deep, length=8, size=0.05).sample(begin, 300, 100)
-    return bool(r_hat(MONITORS["magnetisation"](run.x)) > 1.1)
+    found = BoltzmannSampler(deep, num_integration_steps=8, step_size=0.05).sample(begin, 300, 100)
+    return bool(r_hat(MONITORS["magnetisation"](found.draws)) > 1.1)

@@ -25,7 +25,7 @@ from torch import Tensor
 from .. import _native
 from ..core.process import uniform
 from ..core.rng import Rng
-from ..core.samplers.masked import confidence, draw
+from ..core.samplers.masked import confidence, invert_cdf
 from ..nn.config import SHAPES
 from ..nn.network import UnifiedScoreNetwork
 from ..nn.trunk import Trunk
@@ -139,7 +139,7 @@ def few_steps(network: UnifiedScoreNetwork, length: int, steps: int = 4) -> None
         here = reveal_places(
             confidence, belief, masked[masked][None], times[k : k + 1], times[k + 1 : k + 2], rng
         )
-        tokens = draw(belief, rng.at(torch.tensor([k])).uniform(belief.shape[1]))
+        tokens = invert_cdf(belief, rng.at(torch.tensor([k])).uniform(belief.shape[1]))
         x[masked] = torch.where(here[0], tokens[0], MASK)
 
 

@@ -13,10 +13,10 @@ from torch import Tensor
 from ..energy.potential import EnergyPotential
 from ..energy.projections import symbol
 
-BANDS = 12
+SPECTRUM_BANDS = 12
 
 
-def spectrum(x: Tensor, bands: int = BANDS) -> tuple[Tensor, Tensor]:
+def spectrum(x: Tensor, bands: int = SPECTRUM_BANDS) -> tuple[Tensor, Tensor]:
     """Mean power per site in bands of equal width of the lattice wave number, and its standard error."""
     power = torch.fft.fft2(x.double()).abs().square() / x[0].numel()
     wave = (symbol(*x.shape[1:]) / 8).sqrt()
@@ -25,12 +25,12 @@ def spectrum(x: Tensor, bands: int = BANDS) -> tuple[Tensor, Tensor]:
     return each.mean(0), each.std(0) / math.sqrt(len(x))
 
 
-def spectrum_error(made: Tensor, real: Tensor, bands: int = BANDS) -> Tensor:
+def spectrum_error(made: Tensor, real: Tensor, bands: int = SPECTRUM_BANDS) -> Tensor:
     """Relative error of the power in each band, `(bands,)`."""
     return (spectrum(made, bands)[0] / spectrum(real, bands)[0] - 1).abs()
 
 
-def divergence(made: Tensor, real: Tensor, bins: int = 20) -> float:
+def histogram_divergence(made: Tensor, real: Tensor, bins: int = 20) -> float:
     """KL divergence of the histogram of `made` from that of `real`, nats, in bins that hold equal shares of
     `real`; half a draw is added to each bin.
     """
@@ -40,14 +40,14 @@ def divergence(made: Tensor, real: Tensor, bins: int = 20) -> float:
     return float((p * (p / q).log()).sum())
 
 
-def features(x: Tensor, energy: EnergyPotential) -> Tensor:
+def field_statistics(x: Tensor, energy: EnergyPotential) -> Tensor:
     """What a field is judged by, `(n, 22)`: mean and its size, moments, energy, terms of bonds at four
     distances and on the diagonal, log power in twelve bands.
     """
     flat, n = x.flatten(1).double(), x[0].numel()
     power = torch.fft.fft2(x.double()).abs().square() / n
     wave = (symbol(*x.shape[1:]) / 8).sqrt()
-    band = (wave * BANDS).long().clamp(max=BANDS - 1)
+    band = (wave * SPECTRUM_BANDS).long().clamp(max=SPECTRUM_BANDS - 1)
     bonds = [(x * x.roll(shift, 2)).double().mean((1, 2)) for shift in (1, 2, 4, 8)]
     columns = [
         flat.mean(1),
@@ -57,6 +57,6 @@ def features(x: Tensor, energy: EnergyPotential) -> Tensor:
         energy(x).double() / n,
         *bonds,
         (x * x.roll((1, 1), (1, 2))).double().mean((1, 2)),
-        *(power[:, band == i].mean(1).log() for i in range(BANDS)),
+        *(power[:, band == i].mean(1).log() for i in range(SPECTRUM_BANDS)),
     ]
     return torch.stack(columns, 1)

@@ -1,9 +1,9 @@
 """FieldModel: what a network and its tables know of several families of fields.
 
 The belief about a clean field is the best linear estimate, known exactly from the family's power spectrum,
-plus a correction by the network, coloured as what the estimate leaves open. So spectra are right from the
-start, what is conserved stays so, and the network spends itself on what is not Gaussian. Shapes: fields `(b,
-h, w)`; parameters `(b,)`; inside, fields are `(b, c, h, w)` of variance 1.
+plus a correction by the network, filtered to the spectrum of what the estimate leaves open. So spectra are
+right from the start, what is conserved stays so, and the network spends itself on what is not Gaussian.
+Shapes: fields `(b, h, w)`; parameters `(b,)`; inside, fields are `(b, c, h, w)` of variance 1.
 """
 
 from __future__ import annotations
@@ -48,11 +48,23 @@ class Family:
             ValueError: outside of what was learned.
         """
         u = (value - self.low) / (self.high - self.low)
-        if bool(((u < -1e-6) | (u > 1 + 1e-6)).any()):
+        if not bool(((u >= -1e-6) & (u <= 1 + 1e-6)).all()):
             raise ValueError(
                 f"{self.parameter} is {value.tolist()}; this model knows {self.low:g} to {self.high:g}"
             )
         return u.clamp(0, 1)
+
+    def checked_second(self, value: Tensor) -> Tensor:
+        """The second condition as it is.
+
+        Raises:
+            ValueError: outside of what was learned.
+        """
+        if self.second and not bool((value.abs() <= MOST_MEAN + 1e-6).all()):
+            raise ValueError(
+                f"{self.second} is {value.tolist()}; this model knows {-MOST_MEAN:g} to {MOST_MEAN:g}"
+            )
+        return value
 
 
 FAMILIES = {
@@ -64,15 +76,16 @@ FAMILIES = {
     "heat": Family("log10_time", 0.0, 2.0, mean=1.0),
 }
 DETAILS = {"phi4-quarter": "phi4-half", "phi4-half": "phi4"}  # the coarse family and the one it refines to
-NAMES = (*FAMILIES, *(f"{name}-details" for name in DETAILS))
+KINDS_OF_FIELDS = (*FAMILIES, *(f"{name}-details" for name in DETAILS))
 KNOTS, WAVES = (
     9,
     33,
 )  # of the tables: the parameter, and the square root of the lattice Laplacian's eigenvalue
 LAM = 0.5  # of phi4
+MOST_MEAN = 0.4  # compositions of mixtures go from minus this to this
 HEADS = {"8": Patches(2, 1, 8), "16": Patches(2, 1, 16), "details": Patches(7, 3, 8)}
 CONFIG = NetworkConfig(width=256, depth=6, ffn_hidden=704, vocab=1, rank=1)
-PROCESS = Gaussian()
+FIELD_PROCESS = Gaussian()
 
 
 def interpolate(table: Tensor, u: Tensor) -> Tensor:
@@ -84,9 +97,9 @@ def interpolate(table: Tensor, u: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Guess:
-    """How something is found: offset + scale times what `denoise` denoises, whose modes have this power per
-    site, of mean 1.
+class Preconditioning:
+    """The units in which something is denoised: it is offset + scale times what `denoise` denoises, whose
+    modes have this power per site, of mean 1.
     """
 
     denoise: Denoise
@@ -94,8 +107,8 @@ class Guess:
     scale: Tensor
     offset: Tensor
 
-    def found(self, x: Tensor) -> Tensor:
-        """What was looked for, in its own units, from the loop's."""
+    def field(self, x: Tensor) -> Tensor:
+        """From the loop's units to its own."""
         return self.offset + self.scale * x
 
 
@@ -106,7 +119,7 @@ class FieldModel(nn.Module):
 
     def __init__(self, network: nn.Module | None = None) -> None:
         super().__init__()
-        self.network = FieldNetwork(CONFIG, HEADS, len(NAMES) + 2) if network is None else network
+        self.network = FieldNetwork(CONFIG, HEADS, len(KINDS_OF_FIELDS) + 2) if network is None else network
         self.register_buffer("log_power", torch.zeros(len(FAMILIES) * KNOTS * (WAVES + 1)))
 
     def power(self, family: str, u: Tensor, h: int, w: int) -> Tensor:
@@ -119,8 +132,8 @@ class FieldModel(nn.Module):
         return out.exp()
 
     def condition(self, name: str, u: Tensor, second: Tensor) -> Tensor:
-        kind = torch.zeros(len(u), len(NAMES))
-        kind[:, NAMES.index(name)] = 1.0
+        kind = torch.zeros(len(u), len(KINDS_OF_FIELDS))
+        kind[:, KINDS_OF_FIELDS.index(name)] = 1.0
         return torch.cat([kind, u[:, None], second[:, None]], 1)
 
     def corrected(self, head: str, power: Tensor, condition: Tensor, given: Tensor | None = None) -> Denoise:
@@ -134,17 +147,19 @@ class FieldModel(nn.Module):
 
         return denoise
 
-    def whole(self, family: str, u: Tensor, second: Tensor, h: int, w: int) -> Guess:
-        """How fields `(b, 1, h, w)` of a family are found."""
+    def whole(self, family: str, u: Tensor, second: Tensor, h: int, w: int) -> Preconditioning:
+        """In which units fields `(b, 1, h, w)` of a family are denoised."""
         power = self.power(family, u, h, w)[:, None]
         variance = power.mean((2, 3), keepdim=True)
         head = "16" if h * w > 128 * 128 else "8"
         denoise = self.corrected(head, power / variance, self.condition(family, u, second))
-        return Guess(denoise, power / variance, variance.sqrt(), FAMILIES[family].offset(second)[:, None])
+        return Preconditioning(
+            denoise, power / variance, variance.sqrt(), FAMILIES[family].offset(second)[:, None]
+        )
 
-    def details(self, family: str, u: Tensor, mean: Tensor, noise: Tensor) -> Guess:
-        """How the details `(b, 3, h, w)` of `mean (b, h, w)` are found, `mean` having been blurred by noise
-        of `noise (b,)` times its standard deviation.
+    def details(self, family: str, u: Tensor, mean: Tensor, noise: Tensor) -> Preconditioning:
+        """In which units the details `(b, 3, h, w)` of `mean (b, h, w)` are denoised, `mean` having been
+        blurred by noise of `noise (b,)` times its standard deviation.
         """
         h, w = mean.shape[1:]
         fine = self.power(DETAILS[family], u, 2 * h, 2 * w)
@@ -154,12 +169,12 @@ class FieldModel(nn.Module):
         shown = (mean / scale.sqrt()[:, None, None])[:, None]
         condition = self.condition(f"{family}-details", u, noise)
         denoise = self.corrected("details", left / variance, condition, shown)
-        return Guess(denoise, left / variance, variance.sqrt(), filtered(mean, gain))
+        return Preconditioning(denoise, left / variance, variance.sqrt(), filtered(mean, gain))
 
 
 def wiener(x: Tensor, t: Tensor, power: Tensor) -> tuple[Tensor, Tensor]:
     """The best linear estimate of a clean field with this power per site, and the power of what it leaves."""
-    alpha, sigma = PROCESS.at(t, x)
+    alpha, sigma = FIELD_PROCESS.at(t, x)
     seen = alpha**2 * power + sigma**2
     gain = alpha * power / seen
     linear = torch.fft.ifft2(torch.fft.fft2(x) * gain).real

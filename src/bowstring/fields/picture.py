@@ -15,7 +15,7 @@ from torch import Tensor
 ANCHORS = np.array([[18, 38, 92], [86, 134, 190], [244, 241, 234], [205, 104, 88], [110, 20, 34]], np.float64)
 
 
-def colours(x: Tensor, limit: float | None = None) -> np.ndarray:
+def diverging_colours(x: Tensor, limit: float | None = None) -> np.ndarray:
     """`(h, w)` to `(h, w, 3)` bytes; `limit` (default: the 99.5 % quantile of |x|) has the darkest
     colours.
     """
@@ -41,13 +41,13 @@ def grid(
     high, wide = scale * h + gap, scale * w + gap
     canvas = np.full((rows * high - gap, columns * wide - gap, 3), 255, np.uint8)
     for i in range(n):
-        cell = colours(x[i], limit).repeat(scale, 0).repeat(scale, 1)
+        cell = diverging_colours(x[i], limit).repeat(scale, 0).repeat(scale, 1)
         top, left = i // columns * high, i % columns * wide
         canvas[top : top + scale * h, left : left + scale * w] = cell
     return Image.fromarray(canvas)
 
 
-def save(path: Path, x: Tensor, settings: dict[str, Any]) -> None:
+def write_fields(path: Path, x: Tensor, settings: dict[str, Any]) -> None:
     """Writes fields as a picture or as numbers, by the path's ending; a picture carries its settings.
 
     Raises:

@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from .metrics import spectrum
-from .picture import colours
+from .picture import diverging_colours
 
 
 def overview(path: Path, x: Tensor, frames: Sequence[Tensor], title: str, real: Tensor | None = None) -> None:
@@ -29,7 +29,7 @@ def overview(path: Path, x: Tensor, frames: Sequence[Tensor], title: str, real: 
     shown = [frames[i] for i in np.linspace(0, len(frames) - 1, 6).astype(int)] if frames else [*x[:6]]
     limit = float(shown[-1].abs().quantile(0.995)) or 1.0
     for i, (axes, one) in enumerate(zip(top.subplots(1, len(shown), squeeze=False)[0], shown, strict=True)):
-        axes.imshow(colours(one, limit))
+        axes.imshow(diverging_colours(one, limit))
         axes.set_axis_off()
         axes.set_title(f"{i + 1}" if not frames else ("first belief", *[""] * 4, "last")[i], fontsize=9)
     power, counts = bottom.subplots(1, 2)

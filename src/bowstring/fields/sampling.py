@@ -11,36 +11,38 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..core import options
 from ..core.loop import Denoise, State, iterate, last
 from ..core.process import karras
 from ..core.rng import Rng
 from ..core.samplers.continuous import dpmpp_2m
-from ..energy.constraints import at_last, hulled, tilted
-from ..energy.mcmc.lattice import sweeps
+from ..energy.constraints import project_x_0, tilted
+from ..energy.mcmc.lattice import MOST_STEPS, sweeps
 from ..energy.potential import Energy, EnergyPotential, force_of, phi4
 from ..energy.projections import Project
-from .model import DETAILS, FAMILIES, LAM, PROCESS, FieldModel, Guess
+from .model import DETAILS, FAMILIES, FIELD_PROCESS, LAM, FieldModel, Preconditioning
 from .scales import unhaar
 
+SIDES = (64, 128, 256)
 SWEEP = 0.09  # step size of the chains that relax fields
-LOWEST = 0.02  # noise-to-signal ratio of the last evaluation
+LOWEST_NOISE = 0.02  # noise-to-signal ratio of the last evaluation
 
 
 @dataclass(frozen=True)
-class Wishes:
+class Constraints:
     """What generated fields have to obey, in the fields' own units.
 
-    energy: lower is better; the law becomes p(x) exp(-eta E(x)), see `constrain.tilted`. hull: a convex set
-    for every belief. last: a set for the finished field.
+    energy: lower is better; the law becomes p(x) exp(-eta E(x)), see `constraints.tilted`. project_x_0: onto
+    a convex set, for every belief. project_final: onto a set, for the finished field.
     """
 
     energy: Energy | None = None
     eta: float = 1.0
-    hull: Project | None = None
-    last: Project | None = None
+    project_x_0: Project | None = None
+    project_final: Project | None = None
 
 
-NONE = Wishes()
+NONE = Constraints()
 
 
 class Scaled:
@@ -48,43 +50,46 @@ class Scaled:
     loop.
     """
 
-    def __init__(self, energy: Energy, guess: Guess) -> None:
-        self.energy, self.guess = energy, guess
+    def __init__(self, energy: Energy, units: Preconditioning) -> None:
+        self.energy, self.units = energy, units
 
     def __call__(self, x: Tensor) -> Tensor:
-        return self.energy(self.guess.found(x)[:, 0])
+        return self.energy(self.units.field(x)[:, 0])
 
     def score(self, x: Tensor) -> Tensor:
-        return self.guess.scale * force_of(self.energy)(self.guess.found(x)[:, 0])[:, None]
+        return self.units.scale * force_of(self.energy)(self.units.field(x)[:, 0])[:, None]
 
 
-def wishful(guess: Guess, wishes: Wishes) -> tuple[Denoise, Project | None]:
-    """The denoiser that heeds energy and hull, and the last projection, both inside the loop's units."""
+def inside(units: Preconditioning, project: Project) -> Project:
+    """A projection of fields in their own units, as one in the loop's."""
 
-    def inside(project: Project) -> Project:
-        def scaled(x: Tensor) -> Tensor:
-            there = project(guess.found(x)[:, 0])
-            return (there[:, None] - guess.offset) / guess.scale
+    def scaled(x: Tensor) -> Tensor:
+        there = project(units.field(x)[:, 0])
+        return (there[:, None] - units.offset) / units.scale
 
-        return scaled
+    return scaled
 
-    denoise = guess.denoise
-    if wishes.energy is not None:
-        denoise = tilted(denoise, Scaled(wishes.energy, guess), PROCESS, guess.power, wishes.eta)
-    if wishes.hull is not None:
-        denoise = hulled(denoise, inside(wishes.hull))
-    return denoise, None if wishes.last is None else inside(wishes.last)
+
+def constrained(units: Preconditioning, constraints: Constraints) -> Denoise:
+    """The denoiser whose beliefs heed the energy and lie on the convex set."""
+    denoise = units.denoise
+    if constraints.energy is not None:
+        energy = Scaled(constraints.energy, units)
+        denoise = tilted(denoise, energy, FIELD_PROCESS, units.power, constraints.eta)
+    if constraints.project_x_0 is not None:
+        denoise = project_x_0(denoise, inside(units, constraints.project_x_0))
+    return denoise
 
 
 def denoising(
-    guess: Guess, shape: tuple[int, ...], steps: int, rng: Rng, wishes: Wishes = NONE
+    units: Preconditioning, shape: tuple[int, ...], steps: int, rng: Rng, constraints: Constraints = NONE
 ) -> Iterator[State]:
     """States of the loop for something of this shape `(c, h, w)`, in units of variance 1."""
-    denoise, at_end = wishful(guess, wishes)
-    step = dpmpp_2m(denoise, PROCESS)
-    step = step if at_end is None else at_last(step, at_end)
-    times = karras(steps, PROCESS.schedule, low=LOWEST)
-    return iterate(step, State.begin(rng.normal(*shape)), times, rng)
+    step = dpmpp_2m(constrained(units, constraints), FIELD_PROCESS)
+    times = karras(steps, FIELD_PROCESS.schedule, low=LOWEST_NOISE)
+    at_end = constraints.project_final
+    project_final = None if at_end is None else inside(units, at_end)
+    return iterate(step, State.begin(rng.normal(*shape)), times, rng, project_final=project_final)
 
 
 def conditions(
@@ -95,10 +100,9 @@ def conditions(
     Raises:
         ValueError: an unknown family, or a parameter outside of what was learned.
     """
-    if family not in FAMILIES:
-        raise ValueError(f"unknown family {family!r}; expected one of {sorted(FAMILIES)}")
+    known = FAMILIES[options.choice(family, "family", FAMILIES)]
     every = [torch.as_tensor(v, dtype=torch.float32).expand(count) for v in (value, second)]
-    return FAMILIES[family].unit(every[0]), every[1]
+    return known.unit(every[0]), known.checked_second(every[1])
 
 
 @torch.no_grad()
@@ -111,7 +115,7 @@ def fields(
     steps: int = 50,
     seed: int = 0,
     second: float | Tensor = 0.0,
-    wishes: Wishes = NONE,
+    constraints: Constraints = NONE,
     relax: int = 0,
     watch: Callable[[Tensor], None] | None = None,
 ) -> Tensor:
@@ -125,24 +129,23 @@ def fields(
     Raises:
         ValueError: an unknown family, a parameter or a size that the model does not have.
     """
-    if size not in (64, 128, 256):
-        raise ValueError(f"size is {size}; expected 64, 128 or 256")
+    if size not in SIDES:
+        raise ValueError(f"size is {options.shown(size)}; expected 64, 128 or 256")
+    count, steps = options.whole(count, "count", 1), options.whole(steps, "steps", 1, MOST_STEPS)
+    relax, seed = options.whole(relax, "relax", 0, MOST_STEPS), options.seed(seed)
     u, second = conditions(family, value, second, count)
-    guess, rng = model.whole(family, u, second, size, size), Rng.of(seed, count)
-    x = None
-    for state in denoising(guess, (1, size, size), steps, rng, wishes):
-        x = state.x
+    units, rng = model.whole(family, u, second, size, size), Rng.of(seed, count)
+    for state in denoising(units, (1, size, size), steps, rng, constraints):
         if watch is not None:
-            watch(guess.found(state.carry["x_0"])[:, 0])
-    assert isinstance(x, Tensor)
-    made = guess.found(x)[:, 0]
+            watch(units.field(state.carry["x_0"])[:, 0])
+    made = units.field(state.x)[:, 0]  # type: ignore[arg-type]
     return relaxed(made, family, torch.as_tensor(value).expand(count), relax, seed) if relax else made
 
 
 def relaxed(x: Tensor, family: str, value: Tensor, count: int, seed: int) -> Tensor:
     """Fields after `count` sweeps of a Markov chain at their own energy: what is local and wrong is put
-    right at once, what is large was right before. The chain is exact; a wish that the fields were to obey is
-    not kept.
+    right at once, what is large was right before. The chain is exact; a constraint that the fields were to
+    obey is not kept.
 
     Raises:
         ValueError: the family has no energy whose law it follows.
@@ -153,7 +156,8 @@ def relaxed(x: Tensor, family: str, value: Tensor, count: int, seed: int) -> Ten
     for one in value.unique().tolist():
         here = (value == one).nonzero().flatten()
         energy = EnergyPotential(0.0, one, 1.0, 1.0) if spins else phi4(one / 2, LAM)
-        step = sweeps(energy, SWEEP, length=0 if spins else 10, flips=2, count=count)
+        steps = 0 if spins else 10
+        step = sweeps(energy, SWEEP, steps, cluster_updates=2, count=count)
         rng = Rng.of(seed, len(x)).rows(here).fork(30)
         out[here] = last(iterate(step, State.begin(out[here]), torch.zeros(2), rng)).x  # type: ignore[assignment]
     return out
@@ -172,16 +176,26 @@ class MultiScaleGenerator:
     steps: tuple[int, int, int] = (50, 20, 20)
     noise: float = 0.05
 
+    def __post_init__(self) -> None:
+        if len(self.steps) != 3:
+            raise ValueError(f"steps is {self.steps}; expected a number for each of the three scales")
+        options.settle(
+            self,
+            steps=tuple(options.whole(n, f"steps[{i}]", 1, MOST_STEPS) for i, n in enumerate(self.steps)),
+            noise=options.real(self.noise, "noise", above=0),
+        )
+
     @torch.no_grad()
     def sample(
-        self, beta: float | Tensor, count: int = 1, seed: int = 0, wishes: Wishes = NONE
+        self, beta: float | Tensor, count: int = 1, seed: int = 0, constraints: Constraints = NONE
     ) -> tuple[Tensor, Tensor, Tensor]:
         """phi4 fields of 256 x 256 sites, and their means over 2 x 2 and 4 x 4 blocks before them.
 
         Args:
-            wishes: of the coarsest field.
+            constraints: of the coarsest field.
         """
-        x = fields(self.model, "phi4-quarter", beta, 64, count, self.steps[0], seed, wishes=wishes)
+        count, seed = options.whole(count, "count", 1), options.seed(seed)
+        x = fields(self.model, "phi4-quarter", beta, 64, count, self.steps[0], seed, constraints=constraints)
         out = [x]
         for i, family in enumerate(DETAILS):
             x = self.refine(x, family, beta, self.steps[1 + i], Rng.of(seed, count).fork(40 + i))
@@ -195,6 +209,6 @@ class MultiScaleGenerator:
         noise = torch.full((len(x),), self.noise)
         spread = self.model.power(family, u, *x.shape[1:]).mean((1, 2)).sqrt()
         blurred = x + (noise * spread)[:, None, None] * rng.fork(1).normal(*x.shape[1:])
-        guess = self.model.details(family, u, blurred, noise)
-        found = last(denoising(guess, (3, *x.shape[1:]), steps, rng)).x
-        return unhaar(x, guess.found(found))  # type: ignore[arg-type]
+        units = self.model.details(family, u, blurred, noise)
+        found = last(denoising(units, (3, *x.shape[1:]), steps, rng)).x
+        return unhaar(x, units.field(found))  # type: ignore[arg-type]

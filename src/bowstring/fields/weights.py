@@ -12,10 +12,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from ..nn.config import NetworkConfig
 from ..weights.folder import load_weights, named_tensors
 from ..weights.format.parquet import WeightsFile, write
-from .model import FAMILIES, HEADS, KNOTS, NAMES, WAVES, FieldModel
+from .model import FAMILIES, HEADS, KINDS_OF_FIELDS, KNOTS, WAVES, FieldModel
 from .network import FieldNetwork
 
-SHIPPED = Path(__file__).parent.parent / "data" / "fields"
+SHIPPED_FIELDS = Path(__file__).parent.parent / "data" / "fields"
 
 
 class FieldMetadata(BaseModel):
@@ -48,7 +48,7 @@ def load_fields(folder: Path | None = None) -> FieldModel:
         FileNotFoundError: there is none.
         ValueError: metadata.json says something that the schema does not have, or the weights do not fit it.
     """
-    folder = folder or SHIPPED
+    folder = folder or SHIPPED_FIELDS
     path = folder / "metadata.json"
     if not path.exists():
         raise FileNotFoundError(
@@ -62,7 +62,7 @@ def load_fields(folder: Path | None = None) -> FieldModel:
     if metadata.families != [*FAMILIES]:
         raise ValueError(f"{path} names the families {metadata.families}; this version knows {[*FAMILIES]}")
     with torch.device("meta"):
-        network = FieldNetwork(NetworkConfig.from_json(metadata.network), HEADS, len(NAMES) + 2)
+        network = FieldNetwork(NetworkConfig.from_json(metadata.network), HEADS, len(KINDS_OF_FIELDS) + 2)
         model = FieldModel(network)
     load_weights(model, WeightsFile(folder / "network.parquet"))
     return model.eval().requires_grad_(requires_grad=False)

@@ -17,7 +17,7 @@ from ..core.guidance import pinned
 from ..core.loop import Denoise, State, iterate
 from ..core.options import choice, real, settle, whole
 from ..core.options import seed as checked_seed
-from ..core.process import Gaussian, linear, rectified, warped
+from ..core.process import Gaussian, linear, nonuniform, rectified
 from ..core.rng import Rng
 from ..core.samplers.continuous import ddim, dpmpp_2m, heun
 from ..nn.config import CHANNELS, PLACES
@@ -157,7 +157,7 @@ def sample_images(
         denoise = image_denoiser(network, known, how.cfg_scale, step_size)
         if where is not None and start is not None:
             denoise = pinned(denoise, start, where[..., None])
-        times = warped(how.steps, lambda u: strength * how.shift * u / (1 + (how.shift - 1) * u))
+        times = nonuniform(how.steps, lambda u: strength * how.shift * u / (1 + (how.shift - 1) * u))
         begin = replace(State.begin(x), t=torch.full((len(known),), float(times[0])))
         yield begin
         step = ddim if step_size else STEPS[how.sampler]

@@ -20,7 +20,7 @@ from ..core.options import seed as checked_seed
 from ..core.process import Masked, uniform
 from ..core.rng import Rng
 from ..core.samplers.continuous import Update
-from ..core.samplers.masked import ORDERS, Order, blocks, chosen, draw, reveal_count, truncate
+from ..core.samplers.masked import ORDERS, Order, blocks, chosen, invert_cdf, reveal_count, truncate
 from ..nn.network import UnifiedScoreNetwork
 from ..nn.trunk import Cache
 from .tokenizer import EOS, KINDS, MASK, MIDDLE, PAD, SEP, SUFFIX
@@ -182,7 +182,7 @@ def text_update(order: Order, temperature: float, top_p: float, gap: bool = Fals
         allowed = admissible(logits, x, gap)
         belief = allowed.softmax(-1)
         here = reveal_places(order, belief, masked, t, s, rng)
-        tokens = draw(truncate(allowed, temperature, top_p).softmax(-1), rng.uniform(x.shape[1]))
+        tokens = invert_cdf(truncate(allowed, temperature, top_p).softmax(-1), rng.uniform(x.shape[1]))
         x_s = torch.where(here, tokens, x)
         before = carry or {"confidence": torch.zeros(x.shape), "entropy": torch.zeros(x.shape)}
         fresh = {
@@ -217,12 +217,13 @@ def sample_text(
     size = 1 if causal else min(how.block, how.max_tokens)
     edges = [(i, min(i + size, how.max_tokens)) for i in range(0, how.max_tokens, size)]
     model = Autoregressive(network, context) if causal else BlockDiffusion.sampled(network, context, how)
-    step = blocks(model, text_update(ORDERS[how.order], how.temperature, how.top_p), edges)
+    steps = 1 if causal else min(how.steps, size)
+    step = blocks(model, text_update(ORDERS[how.order], how.temperature, how.top_p), edges, steps)
     carry = {"model": model.begin(*pad_left(known), memory), "update": None}
     rng = Rng.of(how.seed, len(known))
     start = State.begin(PROCESS.prior(rng, how.max_tokens), carry=carry)
     yield start
-    yield from iterate(step, start, uniform(len(edges) * (1 if causal else min(how.steps, size))), rng, ended)
+    yield from iterate(step, start, uniform(len(edges) * steps), rng, ended)
 
 
 @torch.no_grad()
@@ -237,12 +238,12 @@ def fill_gap(
     """States of a gap of `gap` masks followed by the pinned suffix, written as one block."""
     model = BlockDiffusion(network, context)
     canvas = torch.tensor([[MASK] * gap + list(suffix)])
-    step = blocks(
-        model, text_update(ORDERS[how.order], how.temperature, how.top_p, gap=True), [(0, canvas.shape[1])]
-    )
+    steps = min(how.steps, gap)
+    update = text_update(ORDERS[how.order], how.temperature, how.top_p, gap=True)
+    step = blocks(model, update, [(0, canvas.shape[1])], steps)
     start = State.begin(canvas, carry={"model": model.begin(*pad_left([known])), "update": None})
     yield start
-    yield from iterate(step, start, uniform(min(how.steps, gap)), Rng.of(how.seed, 1))
+    yield from iterate(step, start, uniform(steps), Rng.of(how.seed, 1))
 
 
 @torch.no_grad()

@@ -23,7 +23,7 @@ from ..core.loop import State, iterate
 from ..core.rng import Rng
 from ..energy.mcmc.lattice import sweeps
 from ..energy.potential import EnergyPotential, phi4
-from ..fields.model import DETAILS, FAMILIES, LAM, PROCESS, FieldModel, fitted_power, wiener
+from ..fields.model import DETAILS, FAMILIES, FIELD_PROCESS, LAM, FieldModel, fitted_power, wiener
 from ..fields.scales import haar
 from ..fields.solvers import cahn_hilliard, heat
 from ..fields.weights import save_fields
@@ -66,7 +66,7 @@ def equilibrium_fields(
         rng = Rng.of(seed, 1, first=i)
         x = rng.fork(1).normal(side, side)
         x = x.sign() if spins else x
-        walk = sweeps(energy, 0.09, length=0 if spins else 10, flips=16, count=50)
+        walk = sweeps(energy, 0.09, 0 if spins else 10, cluster_updates=16, count=50)
         states = iterate(walk, State.begin(x), torch.zeros(settle // 50 + each + 1), rng)
         out += [state.x[0] for i, state in enumerate(states) if i >= settle // 50]  # type: ignore[index]
         chains += [beta] * each
@@ -219,15 +219,15 @@ def denoising_errors(
         noise = 0.3 * torch.rand(len(x), generator=rng)
         scale = model.power(family, u, *mean.shape[1:]).mean((1, 2)).sqrt()
         blurred = mean + (noise * scale)[:, None, None] * torch.randn(mean.shape, generator=rng)
-        guess = model.details(family, u, blurred, noise)
+        units = model.details(family, u, blurred, noise)
     else:
-        guess = model.whole(name, u, second, *x.shape[1:])
+        units = model.whole(name, u, second, *x.shape[1:])
         wanted = symmetric_copies(x, name, rng)[:, None]
-    x_0 = (wanted - guess.offset) / guess.scale
-    alpha, sigma = PROCESS.at(t, x_0)
+    x_0 = (wanted - units.offset) / units.scale
+    alpha, sigma = FIELD_PROCESS.at(t, x_0)
     x_t = alpha * x_0 + sigma * torch.randn(x_0.shape, generator=rng)
-    error = (guess.denoise(x_t, t) - x_0).float().square().mean((1, 2, 3))
-    _, left = wiener(x_t, t, guess.power)
+    error = (units.denoise(x_t, t) - x_0).float().square().mean((1, 2, 3))
+    _, left = wiener(x_t, t, units.power)
     return error / left.mean((1, 2, 3)), error * (alpha / sigma).square().flatten()
 
 

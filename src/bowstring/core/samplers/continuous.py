@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..loop import Denoise, State, Step
+from ..loop import Denoise, State, Step, each
+from ..options import real
 from ..process import Gaussian
 from ..rng import Rng
 
@@ -53,6 +54,7 @@ def joint(denoise: Denoise, updates: Mapping[str, Update], clocks: Mapping[str, 
 
 def ddim_update(process: Gaussian, eta: float = 0.0) -> Update:
     """See `ddim`."""
+    eta = real(eta, "eta", 0, 1)
 
     def update(x: Tensor, x_0_hat: Tensor, t: Tensor, s: Tensor, rng: Rng, carry: Any) -> tuple[Tensor, Any]:
         (alpha_t, sigma_t), (alpha_s, sigma_s) = process.at(t, x), process.at(s, x)
@@ -112,10 +114,11 @@ def heun(denoise: Denoise, process: Gaussian) -> Step:
     def step(state: State, t: Tensor, s: Tensor, rng: Rng) -> State:
         first = denoise(state.x, t)
         x_s, _ = euler(state.x, first, t, s, rng, None)  # type: ignore[arg-type]
-        if bool((s == 0).all()):
+        ends = s == 0  # where nothing is noisy any more a second belief has nothing to say
+        if bool(ends.all()):
             return state.advance(x_s, s)
         second = denoise(x_s, s)
-        x_s, _ = euler(state.x, (first + second) / 2, t, s, rng, None)  # type: ignore[arg-type]
-        return state.advance(x_s, s, nfe=2)
+        better, _ = euler(state.x, (first + second) / 2, t, s, rng, None)  # type: ignore[arg-type]
+        return state.advance(torch.where(each(ends, x_s), x_s, better), s, nfe=2 - ends.long())
 
     return step

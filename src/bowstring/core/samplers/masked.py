@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ..loop import Denoise, State, Step
+from ..options import real, whole
 from ..process import Masked, like
 from ..rng import Rng
 from .continuous import Update, single
@@ -21,14 +22,14 @@ from .continuous import Update, single
 Order = Callable[[Tensor, Rng], Tensor]  # (probabilities, rng) -> priority (b, l), larger first
 
 
-def draw(probabilities: Tensor, u: Tensor) -> Tensor:
+def invert_cdf(probabilities: Tensor, u: Tensor) -> Tensor:
     """Tokens by inverting the cumulative distribution at one uniform number per position.
 
     `(b, l, v), (b, l) -> (b, l)`. Unnormalised rows are allowed.
     """
     cumulative = probabilities.cumsum(-1)
     place = (u * cumulative[..., -1]).unsqueeze(-1)
-    top = (probabilities > 0) * torch.arange(probabilities.shape[-1])
+    top = (probabilities > 0) * torch.arange(probabilities.shape[-1], device=probabilities.device)
     return torch.minimum(torch.searchsorted(cumulative, place, right=True).squeeze(-1), top.amax(-1))
 
 
@@ -43,14 +44,15 @@ def margin(probabilities: Tensor, rng: Rng) -> Tensor:
     return best[..., 0] - best[..., 1]
 
 
-def entropy(probabilities: Tensor, rng: Rng) -> Tensor:
+def lowest_entropy(probabilities: Tensor, rng: Rng) -> Tensor:
     """Lowest entropy first."""
     return -torch.special.entr(probabilities).sum(-1)
 
 
 def leftmost(probabilities: Tensor, rng: Rng) -> Tensor:
     """Left to right."""
-    return -torch.arange(probabilities.shape[1], dtype=torch.float32).expand(probabilities.shape[:2])
+    place = torch.arange(probabilities.shape[1], dtype=torch.float32, device=probabilities.device)
+    return -place.expand(probabilities.shape[:2])
 
 
 def random(probabilities: Tensor, rng: Rng) -> Tensor:
@@ -58,7 +60,13 @@ def random(probabilities: Tensor, rng: Rng) -> Tensor:
     return rng.fork(7).uniform(probabilities.shape[1])
 
 
-ORDERS: dict[str, Order] = {f.__name__: f for f in (confidence, margin, entropy, leftmost, random)}
+ORDERS: dict[str, Order] = {
+    "confidence": confidence,
+    "margin": margin,
+    "entropy": lowest_entropy,
+    "leftmost": leftmost,
+    "random": random,
+}
 
 
 def revealed_share(process: Masked, t: Tensor, s: Tensor) -> Tensor:
@@ -83,6 +91,7 @@ def ancestral_update(process: Masked, remask: float = 0.0) -> Update:
 
     Source: Sahoo et al. 2024, arXiv 2406.07524; remasking: Wang et al. 2025, arXiv 2503.00307 (capped).
     """
+    remask = real(remask, "remask", 0, 1)
 
     def update(x: Tensor, logits: Tensor, t: Tensor, s: Tensor, rng: Rng, carry: Any) -> tuple[Tensor, Any]:
         keep_t, keep_s = (process.schedule.keep(u.double()) for u in (t, s))
@@ -90,7 +99,7 @@ def ancestral_update(process: Masked, remask: float = 0.0) -> Update:
         reveal = ((keep_s - (1 - again) * keep_t) / (1 - keep_t)).clamp(0, 1)
         chance = rng.uniform(x.shape[1])
         masked = x == process.mask_id
-        tokens = draw(logits.softmax(-1), rng.fork(1).uniform(x.shape[1]))
+        tokens = invert_cdf(logits.softmax(-1), rng.fork(1).uniform(x.shape[1]))
         x_s = torch.where(masked & (chance < like(reveal, x).float()), tokens, x)
         return torch.where(~masked & (chance < like(again, x).float()), process.mask_id, x_s), carry
 
@@ -114,11 +123,8 @@ def truncate(logits: Tensor, temperature: float = 1.0, top_p: float = 1.0) -> Te
     Raises:
         ValueError: a temperature that is not positive, or top_p outside (0, 1].
     """
-    if temperature <= 0 or not 0 < top_p <= 1:
-        raise ValueError(
-            f"temperature is {temperature} and top_p is {top_p}; expected temperature > 0 and 0 < top_p <= 1"
-        )
-    logits = logits / temperature
+    top_p = real(top_p, "top_p", above=0, high=1)
+    logits = logits / real(temperature, "temperature", above=0)
     if top_p == 1:
         return logits
     probabilities, order = logits.softmax(-1).sort(-1, descending=True)
@@ -129,7 +135,7 @@ def truncate(logits: Tensor, temperature: float = 1.0, top_p: float = 1.0) -> Te
 def chosen(priority: Tensor, masked: Tensor, count: Tensor) -> Tensor:
     """The `count` `(b,)` masked positions of largest priority, as a mask; ties go to the left."""
     ranked = priority.masked_fill(~masked, -torch.inf).argsort(dim=1, descending=True, stable=True)
-    first = torch.arange(masked.shape[1]) < count[:, None]
+    first = torch.arange(masked.shape[1], device=masked.device) < count[:, None]
     return torch.zeros_like(masked).scatter(1, ranked, first) & masked
 
 
@@ -140,7 +146,7 @@ def unmask_k_update(process: Masked, order: Order = confidence) -> Update:
         masked = x == process.mask_id
         probabilities = logits.softmax(-1)
         here = chosen(order(probabilities, rng), masked, reveal_count(process, masked, t, s))
-        return torch.where(here, draw(probabilities, rng.uniform(x.shape[1])), x), carry
+        return torch.where(here, invert_cdf(probabilities, rng.uniform(x.shape[1])), x), carry
 
     return update
 
@@ -160,27 +166,27 @@ class BlockModel(Protocol):
         """The cache after these tokens have become final."""
 
 
-def blocks(model: BlockModel, update: Update, edges: Sequence[tuple[int, int]]) -> Step:
-    """Writes block after block; inside a block `update` runs from its own time 1 to 0.
+def blocks(model: BlockModel, update: Update, edges: Sequence[tuple[int, int]], steps: int) -> Step:
+    """Writes block after block; inside a block `update` runs from its own time 1 to 0 in `steps` steps.
 
-    The common time is divided evenly among the blocks, so `uniform(len(edges) * n)` gives each n steps.
-    Samples go through the blocks together. Block size 1 over a causal model is autoregression.
-    The carry is {"model": the cache, "update": what the update remembers of this block}.
+    Which block and which of its steps is counted, not read off the common time, so the loop needs
+    `len(edges) * steps` steps of any times. Samples go through the blocks together. Block size 1 over a
+    causal model is autoregression. The carry is {"model": the cache, "update": what the update remembers of
+    this block}.
     """
-    count = len(edges)
+    steps = whole(steps, "steps", 1)
+    own = torch.linspace(1, 0, steps + 1, dtype=torch.float64).tolist()
 
     def step(state: State, t: Tensor, s: Tensor, rng: Rng) -> State:
-        done = (1 - t[0].double().item()) * count
-        i = min(int(done + 1e-4), count - 1)
-        own_t, own_s = 1 - (done - i), 1 - ((1 - s[0].double().item()) * count - i)
-        (start, stop), opens, closes = edges[i], own_t > 1 - 1e-4, own_s < 1e-4
+        i, k = divmod(int(state.steps[0]), steps)
+        start, stop = edges[i]
         noisy = state.x[:, start:stop]  # type: ignore[index]
-        memory = None if opens else state.carry["update"]
-        ends = (torch.full_like(t, own_t), torch.full_like(s, 0.0 if closes else own_s))
-        written, memory = update(noisy, model.score(state.carry["model"], noisy), *ends, rng, memory)
+        memory = None if k == 0 else state.carry["update"]
+        own_t, own_s = (torch.full_like(t, time, dtype=torch.float64) for time in own[k : k + 2])
+        written, memory = update(noisy, model.score(state.carry["model"], noisy), own_t, own_s, rng, memory)
         x = torch.cat([state.x[:, :start], written, state.x[:, stop:]], 1)  # type: ignore[index]
         cache = state.carry["model"]
-        cache = model.commit(cache, written) if closes and i + 1 < count else cache
+        cache = model.commit(cache, written) if k + 1 == steps and i + 1 < len(edges) else cache
         return state.advance(x, s, carry={"model": cache, "update": memory})
 
     return step

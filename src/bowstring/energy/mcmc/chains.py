@@ -1,10 +1,10 @@
 """Markov chains that leave exp(-E / kT) as it is: Langevin, Metropolis, Hamiltonian.
 
-Shapes: b chains of fields `(b, ...)`; each chain accepts or refuses alone. A kernel is a `Step`: times
-only count. Energies give `(b,)`; an energy with a method `score` is used with it, any other is
-differentiated.
+Shapes: b chains of states `(b, ...)`, numbers `(b,)` included; each chain accepts or refuses alone. A kernel
+is a `Step`: times only count. Energies give `(b,)`; an energy with a method `score` is used with it, any
+other is differentiated.
 
-Unadjusted Langevin is biased by its step size. `boltzmann.BoltzmannSampler` tunes and runs these.
+Unadjusted Langevin is biased by its step size. `sampler.BoltzmannSampler` tunes and runs these.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...core.loop import State, Step
+from ...core.loop import State, Step, each, flat
 from ...core.rng import Rng
 from ..potential import Energy, Force, force_of
 
 
-def _each(values: Tensor, x: Tensor) -> Tensor:
-    return values.view(-1, *[1] * (x.ndim - 1)).to(x.dtype)
-
-
 def started(state: State, energy: Energy) -> dict[str, Any]:
-    if state.carry is not None:
-        return state.carry
-    b = len(state.t)
-    none = torch.zeros(b, dtype=torch.float64)
-    return {"energy": energy(state.x), "accepted": none, "proposed": none, "log_ratio": none}  # type: ignore[arg-type]
+    """What a chain remembers: counts, and the energy of where it is, found anew where the state does not
+    know it because something else has moved the sample.
+    """
+    if state.carry is None:
+        none = torch.zeros(len(state.t), dtype=torch.float64, device=state.t.device)
+        return {"energy": energy(state.x), "accepted": none, "proposed": none, "log_ratio": none}  # type: ignore[arg-type]
+    if bool(state.energy.isnan().any()):
+        return state.carry | {"energy": energy(state.x)}  # type: ignore[arg-type]
+    return state.carry
 
 
 def _decide(
@@ -39,11 +39,11 @@ def _decide(
     energies: Tensor,
     carry: dict[str, Any],
     rng: Rng,
-    nfe: int,
+    nfe: int | Tensor,
 ) -> State:
     """Metropolis and Hastings' choice, chain by chain; a ratio that is no number is refused."""
     taken = rng.fork(5).uniform().log().to(log_ratio.dtype) < log_ratio
-    x = torch.where(_each(taken, proposal) > 0, proposal, state.x)  # type: ignore[arg-type]
+    x = torch.where(each(taken, proposal), proposal, state.x)  # type: ignore[arg-type]
     carry = carry | {
         "energy": torch.where(taken, energies, carry["energy"]),
         "accepted": carry["accepted"] + taken,
@@ -53,14 +53,14 @@ def _decide(
     return state.advance(x, s, nfe=nfe, carry=carry, energy=carry["energy"].float())
 
 
-def ula(energy: Energy, size: float, temperature: float = 1.0) -> Step:
-    """x + size * force + sqrt(2 kT size) noise: unadjusted, wrong by O(size)."""
+def ula(energy: Energy, step_size: float, temperature: float = 1.0) -> Step:
+    """x + step_size * force + sqrt(2 kT step_size) noise: unadjusted, wrong by O(step_size)."""
     force = force_of(energy)
 
     def step(state: State, t: Tensor, s: Tensor, rng: Rng) -> State:
         x, carry = state.x, started(state, energy)
         noise = rng.normal(*x.shape[1:]).to(x.dtype)  # type: ignore[union-attr]
-        moved = x + size * force(x) + (2 * temperature * size) ** 0.5 * noise  # type: ignore[arg-type,operator]
+        moved = x + step_size * force(x) + (2 * temperature * step_size) ** 0.5 * noise  # type: ignore[arg-type,operator]
         carry = carry | {
             "energy": energy(moved),
             "accepted": carry["accepted"] + 1,
@@ -71,18 +71,18 @@ def ula(energy: Energy, size: float, temperature: float = 1.0) -> Step:
     return step
 
 
-def mala(energy: Energy, size: float, temperature: float = 1.0) -> Step:
+def mala(energy: Energy, step_size: float, temperature: float = 1.0) -> Step:
     """Langevin's proposal, accepted or refused (Roberts and Tweedie 1996)."""
     force = force_of(energy)
 
     def log_proposal(there: Tensor, here: Tensor) -> Tensor:
-        off = there - here - size * force(here)
-        return -off.flatten(1).square().sum(1) / (4 * temperature * size)
+        off = there - here - step_size * force(here)
+        return -flat(off).square().sum(1) / (4 * temperature * step_size)
 
     def step(state: State, t: Tensor, s: Tensor, rng: Rng) -> State:
         x, carry = state.x, started(state, energy)
         noise = rng.normal(*x.shape[1:]).to(x.dtype)  # type: ignore[union-attr]
-        y = x + size * force(x) + (2 * temperature * size) ** 0.5 * noise  # type: ignore[arg-type,operator]
+        y = x + step_size * force(x) + (2 * temperature * step_size) ** 0.5 * noise  # type: ignore[arg-type,operator]
         energies = energy(y)
         ratio = (carry["energy"] - energies) / temperature + log_proposal(x, y) - log_proposal(y, x)  # type: ignore[arg-type]
         return _decide(state, s, y, ratio, energies, carry, rng, 2)
@@ -90,12 +90,12 @@ def mala(energy: Energy, size: float, temperature: float = 1.0) -> Step:
     return step
 
 
-def metropolis(energy: Energy, size: float, temperature: float = 1.0) -> Step:
-    """x + size * noise, accepted or refused (Metropolis et al. 1953)."""
+def metropolis(energy: Energy, step_size: float, temperature: float = 1.0) -> Step:
+    """x + step_size * noise, accepted or refused (Metropolis et al. 1953)."""
 
     def step(state: State, t: Tensor, s: Tensor, rng: Rng) -> State:
         x, carry = state.x, started(state, energy)
-        y = x + size * rng.normal(*x.shape[1:]).to(x.dtype)  # type: ignore[union-attr,operator]
+        y = x + step_size * rng.normal(*x.shape[1:]).to(x.dtype)  # type: ignore[union-attr,operator]
         energies = energy(y)
         return _decide(state, s, y, (carry["energy"] - energies) / temperature, energies, carry, rng, 1)
 
@@ -103,26 +103,41 @@ def metropolis(energy: Energy, size: float, temperature: float = 1.0) -> Step:
 
 
 def leapfrog(
-    force: Force, x: Tensor, p: Tensor, size: float, count: int, mass: Tensor | float = 1.0
+    force: Force, x: Tensor, p: Tensor, step_size: float, count: int | Tensor, mass: Tensor | float = 1.0
 ) -> tuple[Tensor, Tensor]:
-    """`count` kick-drift-kick steps, one force each but the first's; reversible and volume preserving."""
-    p = p + 0.5 * size * force(x)
-    for i in range(count):
-        x = x + size * p / mass
-        p = p + (size if i + 1 < count else 0.5 * size) * force(x)
+    """`count` kick-drift-kick steps, one number for all chains or one each `(b,)`; one force a step but the
+    first's. Reversible and volume preserving.
+    """
+    left = torch.as_tensor(count, device=x.device).expand(len(x))
+    p = p + 0.5 * step_size * force(x)
+    for i in range(int(left.max())):
+        going, goes_on = each(left > i, x), each(left > i + 1, x)
+        x = torch.where(going, x + step_size * p / mass, x)
+        kick = force(x)
+        half = p + 0.5 * step_size * kick
+        p = torch.where(goes_on, p + step_size * kick, torch.where(going, half, p))
     return x, p
+
+
+def path_lengths(steps: int, jitter: float, rng: Rng) -> Tensor:
+    """How many integration steps each chain takes, `(b,)`: `steps` within +- `jitter`, drawn anew each time.
+
+    In single precision, ties to even: the kernels count the same.
+    """
+    spread = jitter * (2 * rng.fork(6).uniform() - 1)
+    return (steps * (1 + spread)).round().clamp(min=1).long()
 
 
 def hmc(
     energy: Energy,
-    size: float,
-    length: int,
+    step_size: float,
+    num_integration_steps: int,
     temperature: float = 1.0,
     mass: Tensor | float = 1.0,
     jitter: float = 0.2,
 ) -> Step:
-    """Hamiltonian Monte Carlo (Duane et al. 1987) on E / kT, its length drawn anew within +- `jitter` at
-    each step so that no trajectory is a period. `mass` is one number or one per site.
+    """Hamiltonian Monte Carlo (Duane et al. 1987) on E / kT. Each chain draws its number of integration
+    steps anew within +- `jitter`, so that no trajectory is a period. `mass` is one number or one per site.
     """
     pull = force_of(energy)
 
@@ -133,16 +148,9 @@ def hmc(
         x, carry = state.x, started(state, energy)
         root = torch.as_tensor(mass, dtype=x.dtype).sqrt()  # type: ignore[union-attr]
         p = root * rng.normal(*x.shape[1:]).to(x.dtype)  # type: ignore[union-attr]
-        # all chains share a length, so that they move together; it depends on the step alone
-        u = (
-            Rng(rng.seed, torch.zeros(1, dtype=torch.int64), rng.step[:1], rng.stream)
-            .fork(6)
-            .uniform()
-            .item()
-        )
-        count = max(1, round(length * (1 + jitter * (2 * u - 1))))
-        y, q = leapfrog(force, x, p, size, count, mass)  # type: ignore[arg-type]
-        kinetic = lambda v: 0.5 * (v**2 / mass).flatten(1).sum(1)  # noqa: E731  the formula's name
+        count = path_lengths(num_integration_steps, jitter, rng)
+        y, q = leapfrog(force, x, p, step_size, count, mass)  # type: ignore[arg-type]
+        kinetic = lambda v: 0.5 * flat(v**2 / mass).sum(1)  # noqa: E731  the formula's name
         energies = energy(y)
         ratio = (carry["energy"] - energies) / temperature + kinetic(p) - kinetic(q)
         return _decide(state, s, y, ratio, energies, carry, rng, count)
