@@ -1,19 +1,40 @@
-"""What commands share: the application, options that mean the same everywhere, and how facts are shown."""
+"""What commands share: the application and the options that mean the same everywhere."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
+
+from .terminal import put_line
 
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="One local generative engine.",
 )
+
+
+def show_version(wanted: bool) -> None:  # noqa: FBT001  typer calls it so
+    if wanted:
+        from .. import __version__
+
+        put_line(f"bowstring {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def every_command(
+    version: Annotated[
+        bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show where an error happened.")] = False,
+) -> None:
+    """One local generative engine.
+
+    A text may come from standard input: write - for it. One that begins with a hyphen goes last, behind --.
+    """
 
 
 def chosen_model(name: str) -> Path:
@@ -33,32 +54,6 @@ Model = Annotated[
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
-Seed = Annotated[int, typer.Option(help="Same seed, same output.")]
-
-
-def finish(result: Any, out: Path, facts: dict[str, Any] | None) -> None:
-    """Says what was made and where it lies: `facts` as JSON, or the result itself."""
-    if facts is not None:
-        typer.echo(json.dumps(facts))
-        return
-    from rich import print as rich_print
-
-    rich_print(result)
-    rich_print(f"written to {out}")
-
-
-def table(title: str, facts: Any) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("", title, title_justify="left", box=None)
-    for name, value in facts.items():
-        table.add_row(
-            str(name),
-            f"{value:,}"
-            if isinstance(value, int)
-            else f"{value:.4g}"
-            if isinstance(value, float)
-            else str(value),
-        )
-    Console().print(table)
+Seed = Annotated[
+    int, typer.Option(help="Same seed, same output: 0 to 2**64 - 1; -1 is the last one, and so on.")
+]

@@ -9,6 +9,9 @@ from typing import Annotated
 import typer
 
 from .common import Seed, app
+from .terminal import note
+
+MOST = 10_000
 
 
 @app.command()
@@ -21,8 +24,8 @@ def sample(
     time: Annotated[float, typer.Option(help="Time since the start (cahn-hilliard, heat).")] = 30.0,
     mean: Annotated[float, typer.Option(help="Composition, -0.4 to 0.4 (cahn-hilliard).")] = 0.0,
     size: Annotated[int, typer.Option(help="Side: 64, 128 or 256.")] = 64,
-    count: Annotated[int, typer.Option(help="How many fields.")] = 1,
-    steps: Annotated[int, typer.Option(help="Network evaluations.")] = 50,
+    count: Annotated[int, typer.Option("--count", "-n", help="How many fields.")] = 1,
+    steps: Annotated[int, typer.Option("--steps", "--num-inference-steps", help="Network evaluations.")] = 50,
     scales: Annotated[bool, typer.Option(help="phi4 from coarse to fine, 64 to 128 to 256.")] = False,
     relax: Annotated[int, typer.Option(help="Sweeps of an exact chain afterwards (phi4, ising).")] = 0,
     plot: Annotated[bool, typer.Option(help="Also write OUT.plot.png: strip, spectrum, histogram.")] = False,
@@ -32,7 +35,15 @@ def sample(
     ] = None,
 ) -> None:
     """Sample physical fields from the network."""
-    from ..fields.picture import write_fields
+    from ..core.files import output
+    from ..core.options import real, whole
+    from ..fields.picture import ENDINGS, write_fields
+
+    out = output(out, ENDINGS)
+    overview_out = output(out.with_suffix(".plot.png")) if plot else None
+    beta, time, mean = real(beta, "--beta"), real(time, "--time", 0), real(mean, "--mean")
+    count, steps = whole(count, "--count", 1, MOST), whole(steps, "--steps", 1, 1000)
+    relax = whole(relax, "--relax", 0, MOST)
     from ..fields.sampling import MultiScaleGenerator, fields
     from ..fields.weights import load_fields
 
@@ -59,10 +70,9 @@ def sample(
     settings = {"family": family, "value": value, "mean": mean, "size": size, "steps": steps}
     settings |= {"relax": relax, "seed": seed}
     write_fields(out, shown, settings)
-    typer.echo(f"{len(shown)} x {shown.shape[1]} x {shown.shape[2]} written to {out}")
-    if plot:
+    note(f"{len(shown)} x {shown.shape[1]} x {shown.shape[2]} written to {out}")
+    if overview_out is not None:
         from ..fields.plot import overview
 
-        target = out.with_suffix(".plot.png")
-        overview(target, shown, frames, f"{family}, {settings}")
-        typer.echo(f"plots written to {target}")
+        overview(overview_out, shown, frames, f"{family}, {settings}")
+        note(f"plots written to {overview_out}")

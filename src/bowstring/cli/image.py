@@ -7,16 +7,22 @@ from typing import Annotated, Any
 
 import typer
 
-from .common import AsJson, Model, Seed, app, finish
+from .common import AsJson, Model, Seed, app
+from .terminal import HALF, can_show, note, put_json, read_stdin_for, watch
 
 
 @app.command()
 def image(
     prompt: Annotated[str, typer.Argument(help='What to paint, for example "a sleepy fox".')],
-    out: Annotated[Path, typer.Option("--out", "-o", help="PNG file; it carries prompt, seed and settings.")],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="PNG or JPEG file; it carries prompt, seed and settings.")
+    ],
     style: Annotated[str, typer.Option(help="noto, flat, fluent or twemoji; default: any.")] = "",
-    steps: Annotated[int, typer.Option(help="Steps of the flow.")] = 16,
-    guidance_scale: Annotated[float, typer.Option(help="How much the prompt counts; 1 is off.")] = 3.0,
+    steps: Annotated[int, typer.Option("--steps", "--num-inference-steps", help="Steps of the flow.")] = 16,
+    cfg_scale: Annotated[
+        float,
+        typer.Option("--guidance-scale", "--cfg-scale", help="How much the prompt counts; 1 is off."),
+    ] = 3.0,
     start: Annotated[Path | None, typer.Option(help="A picture to begin from.")] = None,
     strength: Annotated[float, typer.Option(help="How much of it is made new, 0 to 1.")] = 0.7,
     mask: Annotated[Path | None, typer.Option(help="White where the picture is painted anew.")] = None,
@@ -24,47 +30,52 @@ def image(
     model: Model = None,
     as_json: AsJson = False,
 ) -> None:
-    """Paint a picture of 512 x 512 pixels; it is seen denoising in the terminal."""
+    """Paint a picture of 512 x 512 pixels; on a terminal it is seen denoising."""
+    from ..core.files import output
+    from ..image.files import ENDINGS
+
+    out = output(out, ENDINGS)
     from ..engine import ArrowEngine
-    from ..image.pipeline import ImageResult
     from ..weights.shipped import MULTIMODAL
 
     engine = ArrowEngine.load(model or MULTIMODAL)
-    options: dict[str, Any] = {"style": style, "steps": steps, "cfg_scale": guidance_scale, "seed": seed}
-    if start is not None:
-        options |= {"start": start, "strength": strength}
-    if mask is not None:
-        options["mask"] = mask
-    frames = engine.image_stream(prompt, **options)
-    result: ImageResult = [*frames][-1] if as_json else show_painting(frames, engine)  # type: ignore[assignment]
+    options: dict[str, Any] = {"style": style, "steps": steps, "cfg_scale": cfg_scale, "seed": seed}
+    options |= {} if start is None else {"start": start, "strength": strength}
+    options |= {} if mask is None else {"mask": mask}
+    frames = engine.image_stream(read_stdin_for(prompt).removesuffix("\n"), **options)
+    result = watch(frames, lambda frame: painting(frame, engine))
     result.save(out)
-    facts = {"file": str(out), "nfe": result.nfe, "seconds": result.seconds, **result.settings}
-    finish(result, out, facts if as_json else None)
+    if as_json:
+        made = {"file": str(out), "nfe": result.nfe, "seconds": result.seconds}
+        return put_json(made | result.settings)
+    h, w = result.image.shape[:2]
+    note(f"{w} x {h} pixels, {result.nfe} evaluations, {sum(result.seconds):.2f} s")
+    note(f"written to {out}")
 
 
-def show_painting(frames: Any, engine: Any) -> Any:
-    """Shows what the picture is expected to become, two pixels a character."""
-    from rich.live import Live
-
-    result = None
-    with Live(refresh_per_second=12, transient=True) as live:
-        for frame in frames:
-            if hasattr(frame, "image"):
-                result = frame
-                continue
-            live.update(half_blocks(engine.image_pipeline.picture(frame.expected)))
-    return result
+def painting(frame: Any, engine: Any) -> Any:
+    """What the picture is expected to become; nothing of the result, which is in a file."""
+    return half_blocks(engine.image_pipeline.picture(frame.expected)) if hasattr(frame, "expected") else None
 
 
 def half_blocks(image: Any, width: int = 48) -> Any:
-    """A picture as coloured characters; each shows two pixels, one above the other."""
+    """A picture as coloured characters; each shows two pixels, one above the other, or the mean of both where
+    the terminal has no such character.
+    """
     from rich.text import Text
 
     step = image.shape[0] // width
     small = image[step // 2 :: step, step // 2 :: step][:width, :width].astype(int)
-    text = Text()
+    text, halves = Text(), can_show(HALF)
     for upper, lower in zip(small[::2], small[1::2], strict=False):
         for above, below in zip(upper, lower, strict=True):
-            text.append("\u2580", f"rgb({','.join(map(str, above))}) on rgb({','.join(map(str, below))})")
+            if halves:
+                text.append(HALF, f"{_rgb(above)} on {_rgb(below)}")
+            else:
+                text.append(" ", f"on {_rgb((above + below) // 2)}")
         text.append("\n")
     return text
+
+
+def _rgb(colour: Any) -> str:
+    return f"rgb({','.join(map(str, colour))})"

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from .common import AsJson, Model, app, table
+from .common import AsJson, Model, app
+from .terminal import put_json, put_line, table
 
 
 @app.command()
@@ -16,23 +16,22 @@ def show(model: Model = None, as_json: AsJson = False) -> None:
     """Sizes and shares of the network, what a modality costs here, and the presets."""
     from ..eval.report import modality_costs, network_facts
 
-    facts = network_facts(model) | modality_costs(model)
-    typer.echo(json.dumps(facts, indent=1)) if as_json else table("network", facts)
+    rows = network_facts(model) | modality_costs(model)
+    put_json(rows, indent=1) if as_json else table("network", rows)
 
 
 @app.command()
 def tiers(as_json: AsJson = False) -> None:
     """Presets, their sizes, and which of them this machine can run."""
-    from ..eval.report import tiers as rows
+    from ..eval.report import tiers as presets
 
-    found = rows()
+    found = presets()
     if as_json:
-        return typer.echo(json.dumps(found, indent=1))
+        return put_json(found, indent=1)
     for row in found:
         size = f"{row['parameters'] / 1e6:8,.0f} M parameters  INT{row['bits']}  {row['file_mb']:8,.1f} MB"
-        typer.echo(
-            f"{row['preset']:12} {size}  {'runs here' if row['runs'] else 'does not fit'}: needs {row['why']}"
-        )
+        fits = "runs here" if row["runs"] else "does not fit"
+        put_line(f"{row['preset']:12} {size}  {fits}: needs {row['why']}")
 
 
 @app.command()
@@ -50,7 +49,7 @@ def selftest() -> None:
 
     failed = 0
     for name, fault in checks():
-        typer.echo(f"{'ok  ' if fault is None else 'FAIL'} {name}{'' if fault is None else ': ' + fault}")
+        put_line(f"{'ok  ' if fault is None else 'FAIL'} {name}{'' if fault is None else ': ' + fault}")
         failed += fault is not None
     raise typer.Exit(1 if failed else 0)
 
@@ -72,4 +71,4 @@ def bench(
     if topic not in TOPICS:
         raise ValueError(f"unknown topic {topic!r}; expected one of {sorted(TOPICS)}")
     numbers = TOPICS[topic](quick=quick, data=data, baseline=baseline, model=model)
-    typer.echo(json.dumps(numbers, indent=1)) if as_json else table(topic, numbers)
+    put_json(numbers, indent=1) if as_json else table(topic, numbers)

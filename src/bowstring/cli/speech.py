@@ -8,48 +8,54 @@ from typing import Annotated, Any
 
 import typer
 
-from .common import AsJson, Model, Seed, app, finish
+from .common import AsJson, Model, Seed, app
+from .terminal import note, put_json, read_stdin_for, watch
+
+Voice = Annotated[
+    Path | None,
+    typer.Option(help="Recording of the voice to match, about 5 s: WAV, FLAC, OGG or MP3; default: its own."),
+]
 
 
 @app.command()
 def say(
     text: Annotated[str, typer.Argument(help='What to say, for example "hello there".')],
     out: Annotated[Path, typer.Option("--out", "-o", help="WAV file, 24 kHz.")],
-    voice: Annotated[
-        Path | None, typer.Option(help="WAV file of the voice to match, about 5 s; default: the model's own.")
-    ] = None,
+    voice: Voice = None,
     speed: Annotated[float, typer.Option(help="2 is twice as fast.")] = 1.0,
-    steps: Annotated[int, typer.Option(help="Steps of the flow.")] = 8,
+    steps: Annotated[int, typer.Option("--steps", "--num-inference-steps", help="Steps of the flow.")] = 8,
     temperature: Annotated[float, typer.Option(help="0 is steady and dull, 1 lively and rough.")] = 0.0,
     seed: Seed = 0,
     model: Model = None,
     as_json: AsJson = False,
 ) -> None:
-    """Speak; the result knows when each word and sound is heard."""
+    """Speak; the result knows when each word and phoneme is heard."""
+    from ..core.files import output
+    from ..speech.files import ENDINGS
+
+    out = output(out, ENDINGS)
     from ..engine import ArrowEngine
-    from ..speech.pipeline import SpeechResult
     from ..weights.shipped import MULTIMODAL
 
-    engine = ArrowEngine.load(model or MULTIMODAL)
-    how = {"speed": speed, "steps": steps, "temperature": temperature, "seed": seed}
-    frames = engine.say_stream(text, voice=voice, **how)
-    result: SpeechResult = [*frames][-1] if as_json else show_speaking(frames)  # type: ignore[assignment]
+    spoken = read_stdin_for(text)
+    frames = ArrowEngine.load(model or MULTIMODAL).say_stream(
+        spoken, voice=voice, speed=speed, steps=steps, temperature=temperature, seed=seed
+    )
+    result = watch(frames, speaking)
     result.save(out)
-    times = {name: [asdict(span) for span in getattr(result, name)] for name in ("words", "phonemes")}
-    facts = {"file": str(out), "nfe": result.nfe, "seconds": result.seconds, **result.settings}
-    finish(result, out, facts | times if as_json else None)
+    for remark in result.notes:
+        note(f"note: {remark}")
+    if as_json:
+        times = {name: [asdict(span) for span in getattr(result, name)] for name in ("words", "phonemes")}
+        made = {"file": str(out), "nfe": result.nfe, "seconds": result.seconds, "notes": result.notes}
+        return put_json(made | result.settings | times)
+    length = len(result.audio) / result.rate
+    note(f"{length:.2f} s of speech, {result.nfe} evaluations, {sum(result.seconds):.2f} s")
+    note(f"written to {out}")
 
 
-def show_speaking(frames: Any) -> Any:
-    """A bar that grows with what has been said."""
-    from rich.progress import Progress
+def speaking(frame: Any) -> Any:
+    """A bar that grows with what has been spoken."""
+    from rich.progress_bar import ProgressBar
 
-    result = None
-    with Progress(transient=True) as bar:
-        task = bar.add_task("speaking", total=1.0)
-        for frame in frames:
-            if hasattr(frame, "rate"):
-                result = frame
-            else:
-                bar.update(task, completed=frame.share)
-    return result
+    return None if hasattr(frame, "rate") else ProgressBar(1.0, frame.share, 40)

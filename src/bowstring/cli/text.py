@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Any
 
 import typer
 
 from .common import AsJson, Model, Seed, app
+from .terminal import SHADE, can_show, note, put, put_json, read_stdin_for, watch
+
+MaxTokens = Annotated[int, typer.Option("--max-tokens", "--max-new-tokens", help="Longest text.")]
+Steps = Annotated[int, typer.Option("--steps", "--num-inference-steps", help="Evaluations per block.")]
 
 
 @app.command()
@@ -15,21 +18,24 @@ def run(
     prompt: Annotated[str, typer.Argument(help='What to write, for example "a story about a fox".')],
     mode: Annotated[str, typer.Option(help="diffusion or ar")] = "diffusion",
     kind: Annotated[str, typer.Option(help="text or code")] = "text",
-    max_tokens: Annotated[int, typer.Option(help="Longest text.")] = 192,
+    max_tokens: MaxTokens = 192,
     block: Annotated[int, typer.Option(help="Tokens that are denoised together, 1 to 32.")] = 4,
-    steps: Annotated[int, typer.Option(help="Network evaluations per block.")] = 4,
+    steps: Steps = 4,
     order: Annotated[str, typer.Option(help="confidence, margin, entropy, leftmost or random")] = "leftmost",
-    temperature: float = 0.7,
-    top_p: float = 0.95,
+    temperature: Annotated[float, typer.Option(help="Below 1 surer words, above 1 rarer ones.")] = 0.7,
+    top_p: Annotated[float, typer.Option(help="Draw from the likeliest tokens of this share.")] = 0.95,
     seed: Seed = 0,
     model: Model = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write a text; it unmasks live, coloured by confidence."""
+    """Write a text; on a terminal it unmasks live, coloured by confidence."""
     from ..engine import ArrowEngine
 
     engine = ArrowEngine.load(model)
-    options = dict(
+    frames = engine.stream(
+        read_stdin_for(prompt).removesuffix("\n"),
+        mode,
+        kind,
         max_tokens=max_tokens,
         block=block,
         steps=steps,
@@ -38,13 +44,14 @@ def run(
         top_p=top_p,
         seed=seed,
     )
-    frames = engine.stream(prompt, mode, kind, **options)
-    show_result(show_live(frames, engine) if not as_json else [*frames][-1], as_json)
+    if as_json:
+        return put_json([*frames][-1].to_json())  # type: ignore[union-attr]
+    show_text(watch(frames, lambda frame: unmasking(frame, engine)))
 
 
 @app.command()
 def infill(
-    prefix: Annotated[str, typer.Argument(help="What comes before.")],
+    prefix: Annotated[str, typer.Argument(help="What comes before; kept to the byte, as the suffix is.")],
     suffix: Annotated[str, typer.Option(help="What comes after.")],
     length: Annotated[int | None, typer.Option(help="Tokens of the middle; default: found out.")] = None,
     prompt: Annotated[str, typer.Option(help="What the whole is about.")] = "",
@@ -57,46 +64,37 @@ def infill(
     """Write the middle between a prefix and a suffix."""
     from ..engine import ArrowEngine
 
-    unescape = lambda text: text.replace("\\n", "\n")  # noqa: E731  shells pass a backslash and an n
-    show_result(
-        ArrowEngine.load(model).infill(
-            unescape(prefix), unescape(suffix), length, mode, kind, prompt, seed=seed
-        ),
-        as_json,
-    )
+    before = read_stdin_for(prefix)
+    result = ArrowEngine.load(model).infill(before, suffix, length, mode, kind, prompt, seed=seed)
+    put_json(result.to_json()) if as_json else show_text(result)
 
 
 @app.command()
-def encode(text: str, model: Model = None) -> None:
+def encode(
+    text: Annotated[str, typer.Argument(help="The text, or - for standard input.")], model: Model = None
+) -> None:
     """Print a text's unit vector as JSON."""
     from ..engine import ArrowEngine
 
-    typer.echo(json.dumps([round(float(v), 6) for v in ArrowEngine.load(model).encode(text)]))
+    vector = ArrowEngine.load(model).encode(read_stdin_for(text))
+    put_json([round(float(v), 6) for v in vector])
 
 
-def show_result(result: Any, as_json: bool) -> None:  # noqa: FBT001
-    from rich import print as rich_print
+def show_text(result: Any) -> None:
+    """The text to standard output, what it cost to standard error."""
+    put(result.text)
+    cost = f"{len(result.tokens)} tokens, {result.nfe} evaluations, {sum(result.seconds):.2f} s"
+    note(f"{cost}, {result.uncertainty['nll']:.2f} nats a token")
 
-    typer.echo(json.dumps(result.to_json())) if as_json else rich_print(result)
 
-
-def show_live(frames: Any, engine: Any) -> Any:
-    from rich.live import Live
+def unmasking(frame: Any, engine: Any) -> Any:
+    """A moment of writing, coloured by confidence; nothing of the result, which is printed."""
     from rich.text import Text
 
-    result = None
-    with Live(refresh_per_second=24, transient=True) as live:
-        for frame in frames:
-            if hasattr(frame, "text"):
-                result = frame
-                continue
-            text = Text()
-            for piece, sure in zip(engine.tokenizer.pieces(frame.tokens), frame.confidence, strict=True):
-                text.append(
-                    piece,
-                    "grey42"
-                    if piece == "\u2591"
-                    else f"rgb({int(255 - 155 * sure)},{int(120 + 135 * sure)},120)",
-                )
-            live.update(text)
-    return result
+    if not hasattr(frame, "confidence"):
+        return None
+    text, masked = Text(), SHADE if can_show(SHADE) else "."
+    for piece, sure in zip(engine.tokenizer.pieces(frame.tokens), frame.confidence, strict=True):
+        colour = f"rgb({int(255 - 155 * sure)},{int(120 + 135 * sure)},120)"
+        text.append(*((masked, "grey42") if piece == SHADE else (piece, colour)))
+    return text

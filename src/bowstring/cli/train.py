@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .common import Model, app, chosen_model, table
+from .common import Model, app, chosen_model
+from .terminal import put_line, table
 
 if TYPE_CHECKING:
     from ..train.speech.flow import TrainingUtterance
@@ -30,8 +31,10 @@ def data(
     ] = False,
 ) -> None:
     """Build a corpus, split by document."""
+    from ..core.files import output_folder
     from ..train.data.corpora import PACKAGES, build_corpus, tales_file
 
+    out = output_folder(out)
     if corpus == "pictures":
         return pictures(out, download=download)
     if corpus == "speech":
@@ -62,7 +65,7 @@ def pictures(out: Path, *, download: bool) -> None:
     sheet.save(out / "scenes.png")
     table(f"pictures in {out}, some drawn in {out / 'scenes.png'}", counts)
     for i, scene in enumerate(shown):
-        typer.echo(f"{i + 1:2}. {scene.caption()} ({scene.style})")
+        put_line(f"{i + 1:2}. {scene.caption()} ({scene.style})")
 
 
 def speech(out: Path) -> None:
@@ -126,9 +129,11 @@ def train(
     ] = 0,
 ) -> None:
     """Train, or go on where it stopped. Ctrl-C is safe: the last checkpoint stays."""
+    from ..core.files import output_folder
+
     if recipe in RENAMED_RECIPES:
         raise ValueError(f"{recipe!r} is called {RENAMED_RECIPES[recipe]!r} now")
-    out = out or Path("runs") / recipe
+    out = output_folder(out or Path("runs") / recipe)
     stepped = ("multimodal", "shortcut", "face", "postfilter")
     if steps is not None and recipe not in stepped:
         raise ValueError(f"{recipe} has its own number of steps; --steps is for {', '.join(stepped)}")
@@ -187,10 +192,11 @@ def quantise(
     model: Model = None,
 ) -> None:
     """Pack a model's matrices into few bits."""
+    from ..core.files import output_folder
     from ..train.text.run import quantise_model
     from ..weights.shipped import model_folder
 
-    quantise_model(out, bits, qat_steps, data, model_folder(model))
+    quantise_model(output_folder(out), bits, qat_steps, data, model_folder(model))
 
 
 @app.command()
@@ -201,17 +207,21 @@ def verify(model: Model = None) -> None:
 
     file = WeightsFile(model_folder(model) / "network.parquet")
     file.verify()
-    typer.echo(f"{len(file)} tensors match their hashes")
+    put_line(f"{len(file)} tensors match their hashes")
 
 
 @app.command()
 def convert(source: Path, target: Path) -> None:
     """Convert weights between .parquet and .safetensors; the endings say which way."""
+    from ..core.files import output
     from ..weights.convert import from_safetensors, to_safetensors
 
     ways = {(".parquet", ".safetensors"): to_safetensors, (".safetensors", ".parquet"): from_safetensors}
-    if (source.suffix, target.suffix) not in ways:
+    way = (source.suffix.lower(), target.suffix.lower())
+    if way not in ways:
         raise ValueError(
             f"cannot convert {source.name} to {target.name}; one ends in .parquet, the other in .safetensors"
         )
-    typer.echo(f"{ways[source.suffix, target.suffix](source, target)} tensors written to {target}")
+    if not source.is_file():
+        raise FileNotFoundError(f"there is no file {source}")
+    put_line(f"{ways[way](source, output(target))} tensors written to {target}")

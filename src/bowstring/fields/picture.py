@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,9 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
+from ..core.files import output, write
+
+ENDINGS = (".png", ".npy")  # a picture, or the numbers
 # dark blue, blue, paper, red, dark red; equal steps in lightness on both sides
 ANCHORS = np.array([[18, 38, 92], [86, 134, 190], [244, 241, 234], [205, 104, 88], [110, 20, 34]], np.float64)
 
@@ -47,23 +51,19 @@ def grid(
     return Image.fromarray(canvas)
 
 
-def write_fields(path: Path, x: Tensor, settings: dict[str, Any]) -> None:
+def write_fields(path: Path | str, x: Tensor, settings: dict[str, Any]) -> None:
     """Writes fields as a picture or as numbers, by the path's ending; a picture carries its settings.
 
     Raises:
         ValueError: another ending.
     """
-    if path.suffix == ".npy":
-        with path.open("wb") as file:
-            np.save(file, x.numpy(), allow_pickle=False)
-    elif path.suffix == ".png":
+    path, file = output(path, ENDINGS), io.BytesIO()
+    if path.suffix.lower() == ".npy":
+        np.save(file, x.numpy(), allow_pickle=False)
+    else:
         note = PngInfo()
         note.add_text("bowstring", json.dumps(settings))
         scale = max(1, 256 // x.shape[1])
-        grid(x, scale=scale, centre=1.0 if settings.get("family") == "heat" else None).save(
-            path, pnginfo=note
-        )
-    else:
-        raise ValueError(
-            f"{path} ends in {path.suffix!r}; expected .png for a picture or .npy for the numbers"
-        )
+        centre = 1.0 if settings.get("family") == "heat" else None
+        grid(x, scale=scale, centre=centre).save(file, "PNG", pnginfo=note)
+    write(path, file.getvalue())
