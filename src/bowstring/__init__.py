@@ -10,6 +10,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .core.diffusion import ContinuousSampler, DiffusionCore, DiscreteSampler, NoiseScheduler
+    from .energy.diffusion import ForwardDiffusion, ReverseDiffusion
     from .energy.mcmc.sampler import BoltzmannSampler
     from .energy.potential import EnergyPotential
     from .engine import ArrowEngine
@@ -40,17 +42,29 @@ _WHERE = {
     "SpeechResult": "speech.pipeline",
     "UnifiedScoreNetwork": "nn.network",
     "render_avatar": "face.draw",
+    "ContinuousSampler": "core.diffusion",
+    "DiffusionCore": "core.diffusion",
+    "DiscreteSampler": "core.diffusion",
+    "NoiseScheduler": "core.diffusion",
+    "ForwardDiffusion": "energy.diffusion",
+    "ReverseDiffusion": "energy.diffusion",
 }
 __all__ = [
     "ArrowEngine",
     "ArrowQuant",
     "BoltzmannSampler",
+    "ContinuousSampler",
+    "DiffusionCore",
+    "DiscreteSampler",
     "EnergyPotential",
     "FieldModel",
+    "ForwardDiffusion",
     "ImageResult",
     "JointResult",
     "MultiScaleGenerator",
+    "NoiseScheduler",
     "QuantLinear",
+    "ReverseDiffusion",
     "SpeechResult",
     "TextFrame",
     "TextResult",

@@ -1,10 +1,12 @@
 """Steps for tokens against a small joint table."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from bowstring.core.loop import State, iterate, last
-from bowstring.core.process import SCHEDULES, Masked, uniform
+from bowstring.core.process import SCHEDULES, Masked, custom, uniform
 from bowstring.core.rng import Rng
 from bowstring.core.samplers.masked import (
     ORDERS,
@@ -20,6 +22,7 @@ from bowstring.core.samplers.masked import (
 from tests.oracles import MASK, TABLE, table_counts, table_denoise, within_four_errors
 
 N = 20_000
+LAWS = SCHEDULES | {"custom": custom([0, 0.2, 0.7, 1], [1, 0.5, 0.4, 0])}
 ENTROPY = torch.special.entr(TABLE).sum().item()
 
 
@@ -45,7 +48,7 @@ def test_revealing_all_at_once_draws_independent_marginals():
     assert within_four_errors(table_counts(sample(unmask_k(table_denoise, Masked(MASK)), 1)), independent, N)
 
 
-@pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
+@pytest.mark.parametrize("schedule", LAWS.values(), ids=LAWS)
 def test_the_share_of_masks_follows_the_schedule_forwards_and_backwards(schedule):
     process, t = Masked(MASK, schedule), torch.full((N,), 0.4)
     keep = schedule.keep(t.double())[0].item()
@@ -77,7 +80,7 @@ def test_remasking_takes_tokens_back_and_keeps_the_law():
     assert (shares - TABLE).abs().max() < 0.02
 
 
-@pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
+@pytest.mark.parametrize("schedule", LAWS.values(), ids=LAWS)
 def test_an_exact_denoiser_has_nelbo_equal_to_the_entropy(schedule):
     """A wrong weight, a wrong mean or a leaked label all break this equality."""
     process, n = Masked(MASK, schedule), 60_000
@@ -146,18 +149,21 @@ class Counting:
         return {"written": carry["written"] + tokens.shape[1]}
 
 
-@pytest.mark.parametrize(("size", "steps"), [(1, 1), (7, 3)])
+@pytest.mark.parametrize(("size", "steps"), [(1, 1), (7, 7)])
 def test_a_long_text_has_no_holes_however_many_blocks_it_has(size, steps):
+    """Each step writes into its own block, and the block's last leaves nothing masked there."""
     length = 5000
     edges = [(i, min(i + size, length)) for i in range(0, length, size)]
-    step = blocks(Counting(), unmask_k_update(Masked(MASK)), edges, steps)
-    start = State.begin(torch.full((1, length), MASK), carry={"model": {"written": torch.zeros(1)}})
-    written = [0]
-    for state in iterate(step, start, uniform(len(edges) * steps), Rng.of(0, 1)):
-        done = int(state.steps[0]) // steps * size
-        assert (state.x[0, :done] != MASK).all() and (state.x[0, done + size :] == MASK).all()
-        written.append(int(state.carry["model"]["written"]))
-    assert (state.x != MASK).all() and written[-1] == length - (length - 1) % size - 1
+    step, times = blocks(Counting(), unmask_k_update(Masked(MASK)), edges, steps), uniform(len(edges) * steps)
+    blank = State.begin(torch.full((1, length), MASK), carry={"model": {"written": 0}, "update": None})
+    for block in range(0, len(edges), 11):
+        state = replace(blank, steps=torch.tensor([block * steps]))
+        for k in range(block * steps, (block + 1) * steps):
+            state = step(state, times[k : k + 1], times[k + 1 : k + 2], Rng.of(0, 1).at(state.steps))
+            state = replace(state, steps=state.steps + 1)
+        start, stop = edges[block]
+        assert (state.x[0] != MASK).nonzero().flatten().tolist() == list(range(start, stop))
+        assert state.carry["model"]["written"] == (stop - start if block + 1 < len(edges) else 0)
 
 
 def test_a_draw_inverts_the_distribution_at_its_edges():

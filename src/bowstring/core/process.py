@@ -7,8 +7,9 @@ Shapes: b samples, l positions, v tokens. This module knows nothing of networks,
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -53,11 +54,48 @@ linear = Schedule("linear", lambda t: 1 - t)
 cosine = Schedule(
     "cosine", lambda t: torch.cos(math.pi / 2 * t) ** 2
 )  # Nichol & Dhariwal 2021 without their offset
-square_root = Schedule("square-root", lambda t: 1 - t.sqrt())  # Li et al. 2022 without their offset
+square_root = Schedule("sqrt", lambda t: 1 - t.sqrt())  # Li et al. 2022 without their offset
 linear_beta = Schedule(
     "linear-beta", lambda t: torch.exp(-(0.1 * t + 9.95 * t**2))
 )  # Song et al. 2021, beta 0.1 .. 20
 SCHEDULES = {one.name: one for one in (linear, cosine, square_root, linear_beta)}
+
+
+def custom(times: Sequence[float], keep: Sequence[float]) -> Schedule:
+    """The schedule with these values at these times, linear in between.
+
+    >>> custom([0, 0.5, 1], [1, 0.9, 0]).keep(torch.tensor([0.25, 0.75]))
+    tensor([0.9500, 0.4500])
+
+    Raises:
+        ValueError: times do not rise from 0 to 1, or values do not fall from 1 to 0.
+    """
+    at = [real(t, f"times[{i}]", 0, 1) for i, t in enumerate(times)]
+    values = [real(k, f"keep[{i}]", 0, 1) for i, k in enumerate(keep)]
+    rising = len(at) > 1 and all(a < b for a, b in itertools.pairwise(at))
+    if not rising or (at[0], at[-1]) != (0, 1) or len(values) != len(at):
+        raise ValueError(f"times are {at} for {len(values)} values; expected as many, rising from 0 to 1")
+    places, levels = torch.tensor(at, dtype=torch.float64), torch.tensor(values, dtype=torch.float64)
+
+    def interpolated(t: Tensor) -> Tensor:
+        knots, known = places.to(t.device), levels.to(t.device)
+        right = torch.searchsorted(knots, t.detach().double().contiguous()).clamp(1, len(at) - 1)
+        share = (t - knots[right - 1]) / (knots[right] - knots[right - 1])
+        return torch.lerp(known[right - 1], known[right], share.double()).to(t.dtype)
+
+    return Schedule("custom", interpolated)
+
+
+def grid(times: Sequence[float]) -> Tensor:
+    """Times of a loop as they are given, `(n + 1,)`.
+
+    Raises:
+        ValueError: fewer than two, outside of 0 to 1, or not falling.
+    """
+    at = [real(t, f"times[{i}]", 0, 1) for i, t in enumerate(times)]
+    if len(at) < 2 or not all(a > b for a, b in itertools.pairwise(at)):
+        raise ValueError(f"times are {at}; expected at least two, falling from noise (1) to clean (0)")
+    return torch.tensor(at)
 
 
 def uniform(n: int) -> Tensor:
