@@ -21,6 +21,10 @@ impl<T> Shared<T> {
         }
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.length == 0
+    }
+
     /// # Safety
     /// No other task may hold any of these places.
     #[allow(clippy::mut_from_ref)]

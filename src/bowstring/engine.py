@@ -38,7 +38,6 @@ from .text.sampling import pad_left
 from .text.tokenizer import TextTokenizer
 from .text.weights import load_model
 from .weights.folder import Metadata
-from .weights.quant.packed import matrices
 from .weights.shipped import G2P_FOLDER, model_folder
 
 NOT_YET = "this model has no {0} head; its modalities are {1}"
@@ -68,8 +67,6 @@ class ArrowEngine:
         """The model in `folder`, one that ships with the package by its name, or the default one."""
         place = model_folder(folder)
         network, tokenizer, metadata = load_model(place)
-        if matrices(network):
-            torch.set_num_threads(1)  # its threads and the kernels' would wait for each other's cores
         return cls(network, tokenizer, metadata, place)
 
     def encode(self, text: str | Sequence[str]) -> np.ndarray:

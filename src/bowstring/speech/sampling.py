@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..core.conditioning import Conditioning
 from ..core.loop import Denoise, State, iterate
 from ..core.options import real, settle, whole
 from ..core.options import seed as checked_seed
@@ -121,14 +122,12 @@ def speech_denoiser(
     network: UnifiedScoreNetwork, utterance: Utterance, voice: Tensor, step_size: float = 0.0
 ) -> Denoise:
     """The denoiser of the tokens of an utterance, x `(1, l, 96)`."""
-    cond = speech_condition(network, utterance, voice)
+    conditioning = Conditioning(added={0: speech_condition(network, utterance, voice)})
     position = torch.arange(float(utterance.tokens))[None]
 
     def denoise(x: Tensor, t: Tensor) -> Tensor:
         sizes = {"audio": torch.full_like(t, step_size)} if step_size else None
-        velocity = network.flow(
-            {"audio": x}, {"audio": t}, {"audio": position}, None, sizes, cond={"audio": cond}
-        )["audio"]
+        velocity = network.flow({"audio": x}, {"audio": t}, {"audio": position}, sizes, conditioning)["audio"]
         return x - t[:, None, None] * velocity
 
     return denoise

@@ -14,6 +14,7 @@ from typing import Any, Self, cast
 import torch
 from torch import Tensor
 
+from ..core.conditioning import NOTHING, Cache, Conditioning
 from ..core.loop import State, iterate
 from ..core.options import choice, real, settle, whole
 from ..core.options import seed as checked_seed
@@ -22,7 +23,6 @@ from ..core.rng import Rng
 from ..core.samplers.continuous import Update
 from ..core.samplers.masked import ORDERS, Order, blocks, chosen, invert_cdf, reveal_count, truncate
 from ..nn.network import UnifiedScoreNetwork
-from ..nn.trunk import Cache
 from .tokenizer import EOS, KINDS, MASK, MIDDLE, PAD, SEP, SUFFIX
 
 NEVER = torch.tensor([MASK, KINDS["text"], KINDS["code"], SEP, SUFFIX, MIDDLE])
@@ -78,33 +78,40 @@ class BlockDiffusion:
     network: UnifiedScoreNetwork
     context: int
     step_size: float = 0.0
+    conditioning: Conditioning = NOTHING
 
     @classmethod
-    def sampled(cls, network: UnifiedScoreNetwork, context: int, how: Sampling) -> Self:
+    def sampled(
+        cls, network: UnifiedScoreNetwork, context: int, how: Sampling, conditioning: Conditioning = NOTHING
+    ) -> Self:
         """For blocks of `how.block`; where they get fewer steps than tokens, a network that has learned to
         jump is told so.
         """
-        return cls(network, context, network.shortcut_step_size(how.steps) if how.steps < how.block else 0.0)
+        size = network.shortcut_step_size(how.steps) if how.steps < how.block else 0.0
+        return cls(network, context, size, conditioning)
 
-    def begin(self, tokens: Tensor, valid: Tensor, memory: Tensor | None = None) -> dict[str, Any]:
-        """Reads what is known before the canvas."""
+    def begin(self, tokens: Tensor, valid: Tensor, row: Tensor | None = None) -> dict[str, Any]:
+        """Reads what is known before the canvas; `row` says which of the conditioning's rows a sample has."""
         position = (valid.cumsum(1) - 1).clamp(min=0).float()
-        hidden, cache = self.network.prefill(tokens, position, valid, memory=memory)
-        carry = {"layers": cache.layers, "valid": valid, "position": position[:, -1] + 1, "tokens": tokens}
-        return (
-            carry
-            | {"head": valid.sum(1), "next": self.logits(hidden[:, -1])}
-            | ({} if memory is None else {"memory": memory})
-        )
+        row = torch.arange(len(tokens)) if row is None else row
+        hidden, cache = self.network.prefill(tokens, position, valid, self.conditioning.rows(row))
+        return {
+            **{"layers": cache.layers, "valid": valid, "position": position[:, -1] + 1, "tokens": tokens},
+            **{"head": valid.sum(1), "next": self.logits(hidden[:, -1]), "row": row},
+        }
+
+    def given(self, carry: dict[str, Any]) -> Conditioning:
+        """The conditioning of these samples, with what they have read."""
+        cache = Cache(carry["layers"], carry["valid"])
+        return self.conditioning.rows(carry["row"]).with_(cache=cache)
 
     def logits(self, hidden: Tensor) -> Tensor:
         return self.network.heads["text"](hidden)
 
     def score(self, carry: dict[str, Any], noisy: Tensor) -> Tensor:
         position = carry["position"][:, None] + torch.arange(noisy.shape[1])
-        cache = Cache(carry["layers"], carry["valid"])
         size = torch.full((1, 1), self.step_size)
-        hidden = self.network.block_hidden(noisy, position, cache, memory=carry.get("memory"), step_size=size)
+        hidden = self.network.block_hidden(noisy, position, self.given(carry), size)
         logits = self.logits(hidden)
         # While nothing of a block is visible, reading order knows its first token best, and for free.
         blank = (noisy == MASK).all(1, keepdim=True)
@@ -116,8 +123,7 @@ class BlockDiffusion:
             return self._slid(carry, tokens)
         valid = torch.ones_like(tokens, dtype=torch.bool)
         position = carry["position"][:, None] + torch.arange(tokens.shape[1])
-        cache = Cache(carry["layers"], carry["valid"])
-        hidden, cache = self.network.prefill(tokens, position, valid, cache, memory=carry.get("memory"))
+        hidden, cache = self.network.prefill(tokens, position, valid, self.given(carry))
         grown = {
             "layers": cache.layers,
             "valid": cache.valid,
@@ -134,7 +140,7 @@ class BlockDiffusion:
             row[:head] + row[head:][-(self.context - head) // 2 :]
             for row, head in zip(rows, carry["head"].tolist(), strict=True)
         ]
-        return self.begin(*pad_left(kept), carry.get("memory")) | {"head": carry["head"]}
+        return self.begin(*pad_left(kept), carry["row"]) | {"head": carry["head"]}
 
 
 class Autoregressive(BlockDiffusion):
@@ -210,16 +216,20 @@ def sample_text(
     known: Sequence[Sequence[int]],
     how: Sampling,
     context: int,
-    memory: Tensor | None = None,
+    conditioning: Conditioning = NOTHING,
 ) -> Iterator[State]:
     """States of a canvas of `how.max_tokens` behind each row of known tokens, the fully masked one first."""
     causal = how.mode == "ar"
     size = 1 if causal else min(how.block, how.max_tokens)
     edges = [(i, min(i + size, how.max_tokens)) for i in range(0, how.max_tokens, size)]
-    model = Autoregressive(network, context) if causal else BlockDiffusion.sampled(network, context, how)
+    model = (
+        Autoregressive(network, context, conditioning=conditioning)
+        if causal
+        else BlockDiffusion.sampled(network, context, how, conditioning)
+    )
     steps = 1 if causal else min(how.steps, size)
     step = blocks(model, text_update(ORDERS[how.order], how.temperature, how.top_p), edges, steps)
-    carry = {"model": model.begin(*pad_left(known), memory), "update": None}
+    carry = {"model": model.begin(*pad_left(known)), "update": None}
     rng = Rng.of(how.seed, len(known))
     start = State.begin(PROCESS.prior(rng, how.max_tokens), carry=carry)
     yield start
