@@ -2,6 +2,7 @@
 //! behind knows slices only. Functions return 0, or a number that the caller turns into a sentence.
 
 pub mod hooks;
+pub mod hash;
 pub mod lattice;
 pub mod layout;
 pub mod linear;
@@ -31,7 +32,7 @@ thread_local! {
 /// Version of this interface; the caller refuses another.
 #[unsafe(no_mangle)]
 pub extern "C" fn bowstring_abi() -> u32 {
-    3
+    4
 }
 
 /// Number of the instruction set in use.
@@ -717,6 +718,44 @@ pub unsafe extern "C" fn bowstring_lattice(
                 }
             });
         });
+    }
+    0
+}
+
+/// Digests of `count` parts of `data (length)`, 16 bytes each, the higher 64 bits first, to `out (count, 16)`.
+///
+/// # Safety
+/// Pointers must be valid for the stated shapes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn bowstring_digests(
+    data: *const u8,
+    length: usize,
+    offsets: *const usize,
+    sizes: *const usize,
+    count: usize,
+    out: *mut u8,
+) -> i32 {
+    if data.is_null() || offsets.is_null() || sizes.is_null() || out.is_null() {
+        return NULL;
+    }
+    // SAFETY: promised by the caller.
+    unsafe {
+        let data = std::slice::from_raw_parts(data, length);
+        let places = std::slice::from_raw_parts(offsets, count)
+            .iter()
+            .zip(std::slice::from_raw_parts(sizes, count));
+        let parts: Option<Vec<&[u8]>> = places
+            .map(|(&at, &size)| data.get(at..at.checked_add(size)?))
+            .collect();
+        let Some(parts) = parts else {
+            return WRONG_SIZE;
+        };
+        let mut found = vec![0; count];
+        hash::digests(&parts, &mut found);
+        let out = std::slice::from_raw_parts_mut(out, 16 * count);
+        for (out, digest) in out.as_chunks_mut::<16>().0.iter_mut().zip(found) {
+            *out = digest.to_be_bytes();
+        }
     }
     0
 }

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-ABI = 3
+ABI = 4
 ISAS = {"portable": 1, "avx2": 2, "avx512vnni": 3, "neon": 4}
 NAME = {"darwin": "libbowstring_native.dylib", "win32": "bowstring_native.dll"}.get(
     sys.platform, "libbowstring_native.so"
@@ -157,6 +157,7 @@ def _find() -> tuple[ctypes.CDLL | None, str]:
         OUT_FLOAT32,
         OUT_FLOAT64,
     ]
+    library.bowstring_digests.argtypes = [POINTER, SIZE, POINTER, POINTER, SIZE, POINTER]
     if wanted := os.environ.get("BOWSTRING_ISA"):
         if wanted not in ISAS or library.bowstring_choose_isa(ISAS[wanted]):
             raise NativeError(
