@@ -3,6 +3,7 @@
 
 pub mod hooks;
 pub mod hash;
+pub mod index;
 pub mod lattice;
 pub mod layout;
 pub mod linear;
@@ -23,6 +24,7 @@ pub const WRONG_BITS: i32 = 1;
 pub const WRONG_SIZE: i32 = 2;
 pub const NULL: i32 = 3;
 pub const UNSUPPORTED: i32 = 4;
+pub const OTHER_BYTES: i32 = 5;
 
 thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::default();
@@ -755,6 +757,33 @@ pub unsafe extern "C" fn bowstring_digests(
         let out = std::slice::from_raw_parts_mut(out, 16 * count);
         for (out, digest) in out.as_chunks_mut::<16>().0.iter_mut().zip(found) {
             *out = digest.to_be_bytes();
+        }
+    }
+    0
+}
+
+/// Start and size of the five values of `count` row groups of a weights file, to `out (count, 5, 2)`; see `index`.
+/// `at` is where their description begins, and becomes where it ends.
+///
+/// # Safety
+/// Pointers must be valid for the stated shapes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn bowstring_row_groups(
+    file: *const u8,
+    length: usize,
+    count: usize,
+    at: *mut usize,
+    out: *mut [[usize; 2]; 5],
+) -> i32 {
+    if file.is_null() || at.is_null() || out.is_null() {
+        return NULL;
+    }
+    // SAFETY: promised by the caller.
+    unsafe {
+        let file = std::slice::from_raw_parts(file, length);
+        match index::row_groups(file, *at, std::slice::from_raw_parts_mut(out, count)) {
+            Some(end) => *at = end,
+            None => return OTHER_BYTES,
         }
     }
     0

@@ -158,6 +158,7 @@ def _find() -> tuple[ctypes.CDLL | None, str]:
         OUT_FLOAT64,
     ]
     library.bowstring_digests.argtypes = [POINTER, SIZE, POINTER, POINTER, SIZE, POINTER]
+    library.bowstring_row_groups.argtypes = [POINTER, SIZE, SIZE, ctypes.POINTER(SIZE), POINTER]
     if wanted := os.environ.get("BOWSTRING_ISA"):
         if wanted not in ISAS or library.bowstring_choose_isa(ISAS[wanted]):
             raise NativeError(
