@@ -1,8 +1,8 @@
 //! The kernels behind a C ABI. Every pointer is checked against a stated length here, at the seam; what lies
 //! behind knows slices only. Functions return 0, or a number that the caller turns into a sentence.
 
-pub mod hooks;
 pub mod hash;
+pub mod hooks;
 pub mod index;
 pub mod lattice;
 pub mod layout;
