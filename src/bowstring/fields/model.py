@@ -39,7 +39,7 @@ class Family:
         """The known mean of fields with these second conditions, `(b, 1, 1)`."""
         if self.mean == "second":
             return second[:, None, None]
-        return torch.full((len(second), 1, 1), float(self.mean or 0.0))
+        return torch.full((len(second), 1, 1), float(self.mean or 0.0), device=second.device)
 
     def unit(self, value: Tensor) -> Tensor:
         """The parameter on [0, 1].
@@ -126,13 +126,13 @@ class FieldModel(nn.Module):
         """E |mode|^2 / sites of a family's fields, `(b, h, w)`; the mean has a column of its own."""
         table = self.log_power.view(len(FAMILIES), KNOTS, WAVES + 1)[[*FAMILIES].index(family)]
         rows = interpolate(table, u)  # (b, WAVES + 1)
-        wave = (symbol(h, w) / 8).sqrt().float().flatten()  # in [0, 1]
+        wave = (symbol(h, w, u.device) / 8).sqrt().float().flatten()  # in [0, 1]
         out = interpolate(rows[:, 1:].T, wave).T.unflatten(1, (h, w)).clone()
         out[:, 0, 0] = rows[:, 0]
         return out.exp()
 
     def condition(self, name: str, u: Tensor, second: Tensor) -> Tensor:
-        kind = torch.zeros(len(u), len(KINDS_OF_FIELDS))
+        kind = torch.zeros(len(u), len(KINDS_OF_FIELDS), device=u.device)
         kind[:, KINDS_OF_FIELDS.index(name)] = 1.0
         return torch.cat([kind, u[:, None], second[:, None]], 1)
 
@@ -183,7 +183,8 @@ def wiener(x: Tensor, t: Tensor, power: Tensor) -> tuple[Tensor, Tensor]:
 
 def tent(place: Tensor, knots: int) -> Tensor:
     """How much each of `knots` equally spaced knots on [0, 1] has to say at a place, `(n, knots)`."""
-    distance = (place[:, None] * (knots - 1) - torch.arange(knots, dtype=place.dtype)[None]).abs()
+    every = torch.arange(knots, dtype=place.dtype, device=place.device)
+    distance = (place[:, None] * (knots - 1) - every[None]).abs()
     return (1 - distance).clamp(min=0)
 
 

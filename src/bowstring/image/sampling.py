@@ -7,7 +7,7 @@ evaluates with and without it in one pass.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -96,7 +96,7 @@ def encode_captions(network: UnifiedScoreNetwork, known: Sequence[list[int]]) ->
     """Reads captions in the text stream."""
     head = network.heads["image"]
     assert isinstance(head, ImageHead)
-    tokens, valid = pad_left(known)
+    tokens, valid = pad_left(known, network.device)
     position = (valid.cumsum(1) - 1).clamp(min=0).float()
     hidden, cache = network.prefill(tokens, position, valid)
     return Caption(cache, position[:, -1:] + 1, hidden, head.condition(hidden, valid))
@@ -104,7 +104,7 @@ def encode_captions(network: UnifiedScoreNetwork, known: Sequence[list[int]]) ->
 
 def positions_after(after: Tensor) -> Tensor:
     """Positions of a picture's tokens on the clock of its caption, row by row: `(b, 1)` -> `(b, 64)`."""
-    return after + torch.arange(TOKENS)[None]
+    return after + torch.arange(TOKENS, device=after.device)[None]
 
 
 def image_denoiser(
@@ -148,18 +148,19 @@ def sample_images(
         start: clean tokens `(b, 64, 64)` to begin from, noised to time `strength`.
         where: `(b, 64)`, True where `start` is kept (inpainting).
     """
-    rng = Rng.of(how.seed, len(known), first)
+    rng = Rng.of(how.seed, len(known), first, network.device)
     x = PROCESS.prior(rng.fork(1), TOKENS, CHANNELS["image"])
     if start is not None:
+        start = start.to(x.device)
         x = (1 - strength) * start + strength * x
     whole = start is None and how.shift == 1 and how.sampler == "auto"
     step_size = network.shortcut_step_size(how.steps) if whole else 0.0
     with torch.no_grad():
         denoise = image_denoiser(network, known, how.cfg_scale, step_size)
         if where is not None and start is not None:
-            denoise = pinned(denoise, start, where[..., None])
+            denoise = pinned(denoise, start, where[..., None].to(x.device))
         times = nonuniform(how.steps, lambda u: strength * how.shift * u / (1 + (how.shift - 1) * u))
-        begin = replace(State.begin(x), t=torch.full((len(known),), float(times[0])))
+        begin = State.begin(x, float(times[0]))
         yield begin
         step = ddim if step_size else STEPS[how.sampler]
         yield from iterate(step(denoise, PROCESS), begin, times, rng)

@@ -76,7 +76,9 @@ def captions(network: UnifiedScoreNetwork, caption: Sequence[int]) -> tuple[Capt
     return said, asked.cache.length, free.cache.length
 
 
-def attention_mask(lengths: Mapping[str, int], asked: int = 0, free: int = 0) -> Tensor:
+def attention_mask(
+    lengths: Mapping[str, int], asked: int = 0, free: int = 0, device: torch.device | None = None
+) -> Tensor:
     """Who looks at what, stream by stream: `(all tokens, asked + free + all tokens)`."""
     owner = ["asked"] * asked + ["free"] * free + [name for name, n in lengths.items() for _ in range(n)]
     may = {
@@ -85,8 +87,8 @@ def attention_mask(lengths: Mapping[str, int], asked: int = 0, free: int = 0) ->
         "image": {"asked", "image"},
         "image/free": {"free", "image/free"},
     }
-    rows = (torch.tensor([one in may[name] for one in owner]).expand(n, -1) for name, n in lengths.items())
-    return torch.cat([*rows])
+    rows = [[one in may[name] for one in owner] for name, n in lengths.items() for _ in range(n)]
+    return torch.tensor(rows, device=device)
 
 
 def joint_denoiser(
@@ -98,7 +100,7 @@ def joint_denoiser(
     cfg_scale = cfg_scale / DEFAULT_GUIDANCE if step_size else cfg_scale
     length = what.utterance.tokens
     lengths = {"audio": length} | ({"avatar": length} if what.face else {})
-    clock = torch.arange(float(length))[None]
+    clock = torch.arange(float(length), device=network.device)[None]
     with torch.no_grad():
         known = speech_condition(network, what.utterance, what.voice)
         said, asked, free = None, 0, 0
@@ -110,9 +112,9 @@ def joint_denoiser(
     if said is not None:
         cond |= dict(zip(("image", "image/free"), said.pooled.split(1), strict=True))
     for name, after in (("image", asked), ("image/free", free)):
-        places[name] = positions_after(torch.full((1, 1), float(after)))
+        places[name] = positions_after(torch.full((1, 1), float(after), device=network.device))
     places = {name: places[name] for name in lengths}
-    mask = attention_mask(lengths, asked, free)
+    mask = attention_mask(lengths, asked, free, network.device)
     added = torch.cat([cond[name].expand(-1, n, -1) for name, n in lengths.items()], 1)
     caption = NOTHING if said is None else said.conditioning.with_(entries_mask=mask[None, :, : asked + free])
     conditioning = caption.with_(mask=mask[None, None], added={0: added})
@@ -138,8 +140,8 @@ def sample_joint(
     shapes = {"audio": (length, AUDIO_CHANNELS)}
     shapes |= {"avatar": (length, CHANNELS["avatar"])} if what.face else {}
     shapes |= {"image": (TOKENS, CHANNELS["image"])} if what.caption is not None else {}
-    rng = Rng.of(seed, 1, number)
-    forks = {"audio": rng.fork(2), "avatar": rng.fork(3), "image": Rng.of(seed, 1, 0).fork(1)}
+    rng = Rng.of(seed, 1, number, network.device)
+    forks = {"audio": rng.fork(2), "avatar": rng.fork(3), "image": Rng.of(seed, 1, 0, network.device).fork(1)}
     noise = {name: PROCESS.prior(forks[name], *shape) for name, shape in shapes.items()}
     begin = State.begin(noise | {"audio": TEMPERATURE * noise["audio"]})
     yield begin

@@ -81,6 +81,11 @@ class UnifiedScoreNetwork(nn.Module):
             if name != "text":
                 self.add_head(name)
 
+    @property
+    def device(self) -> torch.device:
+        """Where its parameters lie, and what it is given has to lie."""
+        return self.trunk.norm.device
+
     def add_head(self, modality: str, head: ContinuousHead | None = None) -> ContinuousHead:
         """A new modality is a new head, its own embedding in it; the trunk stays as it is.
 

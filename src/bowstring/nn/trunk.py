@@ -33,7 +33,7 @@ SHORT = 128  # up to so many tokens plain products learn faster than torch's fus
 def sinusoid(t: Tensor, features: int = TIME_FEATURES) -> Tensor:
     """Sinusoidal embedding of times in [0, 1], `(...) -> (..., features)` (Vaswani et al. 2017)."""
     rates = torch.exp(-math.log(10_000.0) * torch.arange(features // 2, device=t.device) / (features // 2))
-    angle = 1000.0 * t.unsqueeze(-1) * rates
+    angle = 1000.0 * t.float().unsqueeze(-1) * rates
     return torch.cat([angle.sin(), angle.cos()], -1)
 
 
@@ -106,9 +106,8 @@ class TimeModulation(nn.Module):
 
     def forward(self, t: Tensor, step_size: Tensor) -> Tensor:
         """`(b|1, l|1)` twice -> `(b|1, l|1, 6, d)`."""
-        features = self.time(sinusoid(t)) + self.step_size(
-            sinusoid(step_size) - sinusoid(torch.zeros_like(step_size))
-        )
+        dtype, change = self.time.weight.dtype, sinusoid(step_size) - sinusoid(torch.zeros_like(step_size))
+        features = self.time(sinusoid(t).to(dtype)) + self.step_size(change.to(dtype))
         return self.out(F.silu(features)).unflatten(-1, (6, -1))
 
 

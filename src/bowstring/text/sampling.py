@@ -25,7 +25,7 @@ from ..core.samplers.masked import ORDERS, Order, blocks, chosen, invert_cdf, re
 from ..nn.network import UnifiedScoreNetwork
 from .tokenizer import EOS, KINDS, MASK, MIDDLE, PAD, SEP, SUFFIX
 
-NEVER = torch.tensor([MASK, KINDS["text"], KINDS["code"], SEP, SUFFIX, MIDDLE])
+NEVER = (MASK, KINDS["text"], KINDS["code"], SEP, SUFFIX, MIDDLE)
 PROCESS = Masked(MASK)
 
 
@@ -60,12 +60,12 @@ class Sampling:
         )
 
 
-def pad_left(rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+def pad_left(rows: Sequence[Sequence[int]], device: torch.device | None = None) -> tuple[Tensor, Tensor]:
     """Rows of tokens flushed right, and which are real, `(b, n)` each."""
     longest = max(map(len, rows))
-    tokens = torch.tensor([[PAD] * (longest - len(row)) + list(row) for row in rows])
-    valid = torch.tensor([[False] * (longest - len(row)) + [True] * len(row) for row in rows])
-    return tokens, valid
+    tokens = [[PAD] * (longest - len(row)) + list(row) for row in rows]
+    valid = [[False] * (longest - len(row)) + [True] * len(row) for row in rows]
+    return torch.tensor(tokens, device=device), torch.tensor(valid, device=device)
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class BlockDiffusion:
     def begin(self, tokens: Tensor, valid: Tensor, row: Tensor | None = None) -> dict[str, Any]:
         """Reads what is known before the canvas; `row` says which of the conditioning's rows a sample has."""
         position = (valid.cumsum(1) - 1).clamp(min=0).float()
-        row = torch.arange(len(tokens)) if row is None else row
+        row = torch.arange(len(tokens), device=tokens.device) if row is None else row
         hidden, cache = self.network.prefill(tokens, position, valid, self.conditioning.rows(row))
         return {
             **{"layers": cache.layers, "valid": valid, "position": position[:, -1] + 1, "tokens": tokens},
@@ -106,11 +106,11 @@ class BlockDiffusion:
         return self.conditioning.rows(carry["row"]).with_(cache=cache)
 
     def logits(self, hidden: Tensor) -> Tensor:
-        return self.network.heads["text"](hidden)
+        return self.network.heads["text"](hidden).float()
 
     def score(self, carry: dict[str, Any], noisy: Tensor) -> Tensor:
-        position = carry["position"][:, None] + torch.arange(noisy.shape[1])
-        size = torch.full((1, 1), self.step_size)
+        position = carry["position"][:, None] + torch.arange(noisy.shape[1], device=noisy.device)
+        size = torch.full((1, 1), self.step_size, device=noisy.device)
         hidden = self.network.block_hidden(noisy, position, self.given(carry), size)
         logits = self.logits(hidden)
         # While nothing of a block is visible, reading order knows its first token best, and for free.
@@ -122,7 +122,7 @@ class BlockDiffusion:
         if carry["valid"].shape[1] + 2 * tokens.shape[1] > self.context:
             return self._slid(carry, tokens)
         valid = torch.ones_like(tokens, dtype=torch.bool)
-        position = carry["position"][:, None] + torch.arange(tokens.shape[1])
+        position = carry["position"][:, None] + torch.arange(tokens.shape[1], device=tokens.device)
         hidden, cache = self.network.prefill(tokens, position, valid, self.given(carry))
         grown = {
             "layers": cache.layers,
@@ -140,7 +140,7 @@ class BlockDiffusion:
             row[:head] + row[head:][-(self.context - head) // 2 :]
             for row, head in zip(rows, carry["head"].tolist(), strict=True)
         ]
-        return self.begin(*pad_left(kept), carry["row"]) | {"head": carry["head"]}
+        return self.begin(*pad_left(kept, tokens.device), carry["row"]) | {"head": carry["head"]}
 
 
 class Autoregressive(BlockDiffusion):
@@ -156,10 +156,10 @@ def admissible(logits: Tensor, x: Tensor, gap: bool) -> Tensor:  # noqa: FBT001
     Reserved ids never appear, except [end], which waits until all to its left is visible, and nulls, which
     fill a gap that was cut too long.
     """
-    logits = logits.index_fill(-1, NEVER, -torch.inf)
+    never = torch.tensor([*NEVER, EOS if gap else PAD], device=logits.device)
+    logits = logits.index_fill(-1, never, -torch.inf)
     if gap:
-        return logits.index_fill(-1, torch.tensor([EOS]), -torch.inf)
-    logits = logits.index_fill(-1, torch.tensor([PAD]), -torch.inf)
+        return logits
     waits = (x == MASK).cumsum(1) - (x == MASK).long() > 0
     logits[..., EOS] = logits[..., EOS].masked_fill(waits, -torch.inf)
     return logits
@@ -190,7 +190,7 @@ def text_update(order: Order, temperature: float, top_p: float, gap: bool = Fals
         here = reveal_places(order, belief, masked, t, s, rng)
         tokens = invert_cdf(truncate(allowed, temperature, top_p).softmax(-1), rng.uniform(x.shape[1]))
         x_s = torch.where(here, tokens, x)
-        before = carry or {"confidence": torch.zeros(x.shape), "entropy": torch.zeros(x.shape)}
+        before = carry or dict.fromkeys(("confidence", "entropy"), torch.zeros(x.shape, device=x.device))
         fresh = {
             "confidence": belief.gather(-1, tokens[..., None])[..., 0],
             "entropy": torch.special.entr(belief).sum(-1),
@@ -229,8 +229,8 @@ def sample_text(
     )
     steps = 1 if causal else min(how.steps, size)
     step = blocks(model, text_update(ORDERS[how.order], how.temperature, how.top_p), edges, steps)
-    carry = {"model": model.begin(*pad_left(known)), "update": None}
-    rng = Rng.of(how.seed, len(known))
+    carry = {"model": model.begin(*pad_left(known, network.device)), "update": None}
+    rng = Rng.of(how.seed, len(known), device=network.device)
     start = State.begin(PROCESS.prior(rng, how.max_tokens), carry=carry)
     yield start
     yield from iterate(step, start, uniform(len(edges) * steps), rng, ended)
@@ -247,21 +247,22 @@ def fill_gap(
 ) -> Iterator[State]:
     """States of a gap of `gap` masks followed by the pinned suffix, written as one block."""
     model = BlockDiffusion(network, context)
-    canvas = torch.tensor([[MASK] * gap + list(suffix)])
+    canvas = torch.tensor([[MASK] * gap + list(suffix)], device=network.device)
     steps = min(how.steps, gap)
     update = text_update(ORDERS[how.order], how.temperature, how.top_p, gap=True)
     step = blocks(model, update, [(0, canvas.shape[1])], steps)
-    start = State.begin(canvas, carry={"model": model.begin(*pad_left([known])), "update": None})
+    carry = {"model": model.begin(*pad_left([known], network.device)), "update": None}
+    start = State.begin(canvas, carry=carry)
     yield start
-    yield from iterate(step, start, uniform(steps), Rng.of(how.seed, 1))
+    yield from iterate(step, start, uniform(steps), Rng.of(how.seed, 1, device=network.device))
 
 
 @torch.no_grad()
 def log_likelihood(network: UnifiedScoreNetwork, rows: Sequence[Sequence[int]], given: int) -> Tensor:
     """Causal log-probability of each row's tokens after the first `given`, nats, `(b,)`."""
     longest = max(map(len, rows))
-    tokens = torch.tensor([list(row) + [PAD] * (longest - len(row)) for row in rows])
-    doc = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in rows])
-    logits = network.heads["text"](network.plain(tokens, doc))[:, :-1].log_softmax(-1)
+    tokens = torch.tensor([[*row, *[PAD] * (longest - len(row))] for row in rows], device=network.device)
+    doc = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in rows], device=network.device)
+    logits = network.heads["text"](network.plain(tokens, doc))[:, :-1].float().log_softmax(-1)
     nll = logits.gather(-1, tokens[:, 1:, None])[..., 0]
     return (nll * (doc[:, 1:] > 0))[:, given - 1 :].sum(1)

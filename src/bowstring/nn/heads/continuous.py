@@ -57,7 +57,7 @@ class ContinuousHead(nn.Module):
         return ((1 - t).square() * self.std.square() + t.square()).sqrt()
 
     def embed(self, x: Tensor, t: Tensor) -> Tensor:
-        tokens = self.up(x / self.size(t))
+        tokens = self.up((x / self.size(t)).to(self.up.weight.dtype))
         return (tokens if self.place is None else tokens + self.place) + self.modality
 
     def forward(self, hidden: Tensor, x: Tensor, t: Tensor) -> Tensor:
