@@ -49,10 +49,14 @@ class Family:
         """
         u = (value - self.low) / (self.high - self.low)
         if not bool(((u >= -1e-6) & (u <= 1 + 1e-6)).all()):
-            raise ValueError(
-                f"{self.parameter} is {value.tolist()}; this model knows {self.low:g} to {self.high:g}"
-            )
+            raise ValueError(self._outside(value))
         return u.clamp(0, 1)
+
+    def _outside(self, value: Tensor) -> str:
+        name, low, high = self.parameter, self.low, self.high
+        if name.startswith("log10_"):  # people say times, not their logarithms
+            name, low, high, value = name.removeprefix("log10_"), 10**low, 10**high, 10**value
+        return f"{name} is {_rounded(value)}; this model knows {low:.4g} to {high:.4g}"
 
     def checked_second(self, value: Tensor) -> Tensor:
         """The second condition as it is.
@@ -62,9 +66,13 @@ class Family:
         """
         if self.second and not bool((value.abs() <= MOST_MEAN + 1e-6).all()):
             raise ValueError(
-                f"{self.second} is {value.tolist()}; this model knows {-MOST_MEAN:g} to {MOST_MEAN:g}"
+                f"{self.second} is {_rounded(value)}; this model knows {-MOST_MEAN:g} to {MOST_MEAN:g}"
             )
         return value
+
+
+def _rounded(values: Tensor) -> list[float]:
+    return [float(f"{value:.4g}") for value in values.tolist()]
 
 
 FAMILIES = {
