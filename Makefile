@@ -1,4 +1,5 @@
-.PHONY: check test bench bench-text bench-skeleton bench-physics bench-quality bench-speed native
+TOPICS = text skeleton physics quality speed
+.PHONY: check test native bench tables $(TOPICS:%=bench-%)
 
 check:            ## what CI runs
 	.ci/run
@@ -11,19 +12,10 @@ native:           ## build the kernels into the source tree
 	cp native/target/release/libbowstring_native.* src/bowstring/ 2>/dev/null || true
 	rm -f src/bowstring/libbowstring_native.d src/bowstring/libbowstring_native.rlib
 
-bench: bench-text bench-skeleton bench-physics bench-quality bench-speed
+bench: $(TOPICS:%=bench-%) tables
 
-bench-text:       ## quality and speed of the text model; needs the corpora of `bowstring data`
-	bowstring bench text --json | tee bench/results/text.json
+$(TOPICS:%=bench-%): bench-%:   ## text, skeleton (extra bench), physics (extra physics-bench), quality (extra judges), speed
+	bowstring bench $* --out bench/results
 
-bench-skeleton:   ## kernels, 350 M network and weights file beside their rivals; needs the extra `bench`
-	bowstring bench skeleton --json | tee bench/results/skeleton.json
-
-bench-physics:    ## chains and fields beside their rivals; needs the extra `physics-bench`
-	bowstring bench physics --json | tee bench/results/physics.json
-
-bench-quality:    ## pictures, speech and face and their judges; needs the corpora of `bowstring data`
-	bowstring bench quality --json | tee bench/results/quality.json
-
-bench-speed:      ## how long a picture, speech and a conversation take
-	bowstring bench speed --json | tee bench/results/speed.json
+tables:           ## the README's tables, made from bench/results
+	python -m bowstring.eval.tables

@@ -5,7 +5,7 @@ import itertools
 import pytest
 import torch
 
-from bowstring.eval.likelihood import Held, causal_nll, nelbo, rows_of, sampler_nll
+from bowstring.eval.likelihood import HeldText, causal_nll, nelbo, rows_of, sampler_nll
 from bowstring.text.sampling import Sampling, admissible, ended, fill_gap, sample_text
 from bowstring.text.tokenizer import EOS, KINDS, MASK, PAD, SEP
 from tests.conftest import build_network
@@ -25,7 +25,7 @@ def small():
 def test_the_samplers_likelihood_is_a_law(small, order, steps, monkeypatch):
     """Over all texts it sums to one: a step counted twice, a leaked token or a wrong mask breaks this."""
     everything = [
-        Held("text", "x", HEAD, list(tokens), 1) for tokens in itertools.product(range(8, 12), repeat=6)
+        HeldText("text", "x", HEAD, list(tokens), 1) for tokens in itertools.product(range(8, 12), repeat=6)
     ]
     never = torch.tensor([MASK, EOS, *KINDS.values(), SEP, 6, 7])
     monkeypatch.setattr("bowstring.text.sampling.NEVER", never)
@@ -41,7 +41,9 @@ def test_samples_follow_the_law(small, monkeypatch):
     n, texts = 4000, list(itertools.product(range(8, 12), repeat=2))
     *_, state = sample_text(small, [HEAD] * n, how, 64)
     with torch.no_grad():
-        law = sampler_nll(small, [Held("text", "x", HEAD, list(t), 1) for t in texts], how, 64).neg().exp()
+        law = (
+            sampler_nll(small, [HeldText("text", "x", HEAD, list(t), 1) for t in texts], how, 64).neg().exp()
+        )
     found = torch.stack([(state.x == torch.tensor(t)).all(1).float().mean() for t in texts])
     assert ((found - law).abs() <= 4 * (law * (1 - law) / n).sqrt() + 1e-3).all()
 
@@ -50,10 +52,10 @@ def test_blocks_of_one_token_bound_what_is_exact(network):
     """With blocks of one the bound has no slack: it is the likelihood of reading order."""
     rng = torch.Generator().manual_seed(0)
     body = torch.randint(8, 512, (16,), generator=rng).tolist()
-    rows = rows_of([Held("text", "x", HEAD, body, 1)])
+    rows = rows_of([HeldText("text", "x", HEAD, body, 1)])
     with torch.no_grad():
         bound = nelbo(network, rows, 1, 1)
-        held = [Held("text", "x", HEAD, body, 1)]
+        held = [HeldText("text", "x", HEAD, body, 1)]
         exact = sampler_nll(network, held, Sampling(block=1, steps=1), 64)
     # the sampler forbids reserved ids and therefore gives the rest a little more
     assert 0 <= (bound - exact).item() < 16 * 0.2

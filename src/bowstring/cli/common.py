@@ -41,7 +41,10 @@ def chosen_model(name: str) -> Path:
     """The folder that --model means, by the form of what was typed."""
     from ..weights.shipped import model_folder
 
-    return model_folder(name)
+    try:
+        return model_folder(name)
+    except FileNotFoundError as error:
+        raise typer.BadParameter(str(error)) from None
 
 
 Model = Annotated[

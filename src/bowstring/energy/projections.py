@@ -54,7 +54,7 @@ def mass_and_norm(m: Tensor | float, square: Tensor | float) -> Project:
         if bool((left < 0).any()):
             raise ValueError(f"sum of squares {square} is below mass^2 / n; no field of {n} sites has both")
         centred = rows - mean
-        length = torch.linalg.vector_norm(centred, dim=1, keepdim=True)
+        length = centred.norm(dim=1, keepdim=True)
         aside = torch.zeros_like(centred)  # all directions are equally near a constant field
         aside[:, 0], aside[:, -1] = math.sqrt(0.5), -math.sqrt(0.5)
         unit = torch.where(length > 0, centred / length.clamp(min=1e-30), aside)
@@ -172,8 +172,7 @@ def dirichlet(value: Tensor | float) -> Project:
         if bool((wanted < 0).any()):
             raise ValueError(f"a sum of squares cannot be {value}")
         modes = torch.fft.fft2(x.double())
-        h, w = x.shape[1:]
-        rates = symbol(h, w, x.device)
+        rates = symbol(*x.shape[1:]).to(x.device)
         weight = 0.5 * rates * modes.abs() ** 2 / rates.numel()
 
         def energy(factor: Tensor) -> Tensor:
@@ -200,10 +199,10 @@ def dirichlet(value: Tensor | float) -> Project:
     return project
 
 
-def symbol(h: int, w: int, device: torch.device | None = None) -> Tensor:
+def symbol(h: int, w: int) -> Tensor:
     """Eigenvalues of minus the lattice Laplacian on a torus, `(h, w)`: 4 sin^2(k/2) summed over axes."""
-    waves = (torch.arange(n, dtype=torch.float64, device=device) for n in (h, w))
-    rows, columns = (4 * torch.sin(math.pi * wave / len(wave)) ** 2 for wave in waves)
+    waves = (4 * torch.sin(math.pi * torch.arange(n, dtype=torch.float64) / n) ** 2 for n in (h, w))
+    rows, columns = waves
     return rows[:, None] + columns[None]
 
 
@@ -212,8 +211,7 @@ def divergence_free(x: Tensor) -> Tensor:
     differences.
     """
     h, w = x.shape[1:3]
-    turns = (torch.fft.fftfreq(n, dtype=torch.float64, device=x.device) for n in (h, w))
-    ahead = [1 - torch.exp(-2j * math.pi * turn) for turn in turns]
+    ahead = [1 - torch.exp(-2j * math.pi * torch.fft.fftfreq(n, dtype=torch.float64)) for n in (h, w)]
     d = torch.stack([ahead[0][:, None].expand(h, w), ahead[1][None].expand(h, w)], -1)
     modes = torch.fft.fft2(x.double(), dim=(1, 2))
     flux = (modes * d).sum(-1, keepdim=True) / (d.abs() ** 2).sum(-1, keepdim=True).clamp(min=1e-300)

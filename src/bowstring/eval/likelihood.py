@@ -9,7 +9,8 @@ import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from itertools import pairwise
+from hashlib import sha256
+from itertools import pairwise, zip_longest
 
 import numpy as np
 import torch
@@ -22,40 +23,73 @@ from ..nn.network import UnifiedScoreNetwork
 from ..text.sampling import BlockDiffusion, Sampling, admissible, pad_left, reveal_places
 from ..text.tokenizer import MASK, PAD, TextTokenizer
 from ..train.data.corpora import Document
+from ..train.data.splits import RULE
 from ..train.text.losses import blocks_of, draw_noise
 from ..train.text.packing import BODY_ALIGNMENT, Corpus, Layout, Rows, pack, prompt_tokens
 from .ngram import probabilities
+from .results import Measured
 
-CANVAS = 1 << 20  # a block that holds any body
+WHOLE = 1 << 20  # a block that holds any body
+REAL = ("tale", "function")  # what people wrote
+SOURCES = (*REAL, "story", "snippet")
 
-Score = Callable[[list["Held"]], Tensor]
+Score = Callable[[list["HeldText"]], Tensor]
 
 
 @dataclass(frozen=True)
-class Held:
-    """One held-out text: its tokenised prompt, the tokens that are scored, and their UTF-8 bytes."""
+class HeldText:
+    """One held-out text: its tokenised prompt, the tokens that are scored, their UTF-8 bytes, and the work it
+    is a piece of. source: see `source_of`.
+    """
 
     kind: str
     source: str
     head: list[int]
     body: list[int]
     size: int
+    work: str = ""
 
 
-def held_out(documents: Sequence[Document], codec: TextTokenizer, context: int, count: int) -> list[Held]:
-    """The first `count` documents of each source that are long enough."""
+def source_of(document: Document, rule: int) -> str:
+    """The name a document's numbers go under: what of a grammar's text is new decides.
+
+    "story" and "snippet" have held-out templates where the model's training had a rule for them, "_filler"
+    held-out words in known templates, "_known" only a new combination. Under the first rule nothing was held
+    out but the whole text, so all of a grammar is "story" or "snippet".
+    """
+    if rule != RULE or document.source in REAL:
+        return document.source
+    return document.source + {"template": "", "filler": "_filler", "combination": "_known"}[document.novelty]
+
+
+def over_works(documents: Sequence[Document]) -> list[Document]:
+    """One piece of every work, then another one of every work that has more; works and pieces by hash."""
+    of: dict[str, list[Document]] = {}
+    for document in sorted(documents, key=lambda one: sha256(one.body.encode()).digest()):
+        of.setdefault(document.work, []).append(document)
+    ordered = [of[work] for work in sorted(of, key=lambda work: sha256(work.encode()).digest())]
+    return [piece for turn in zip_longest(*ordered) for piece in turn if piece is not None]
+
+
+def held_texts(
+    documents: Sequence[Document], codec: TextTokenizer, context: int, count: int, rule: int
+) -> list[HeldText]:
+    """`count` texts of each source that a model of `rule` has not learned from, spread over works."""
     out, taken = [], Counter[str]()
-    for document in documents:
+    for document in over_works([one for one in documents if one.held_out(rule)]):
+        name = source_of(document, rule)
+        if taken[name] == count:
+            continue
         head = prompt_tokens(codec, document.kind, document.prompts[0])
         body = codec.encode(document.body)
-        body = body[: min(len(body), context - len(head)) // BODY_ALIGNMENT * BODY_ALIGNMENT]
-        if body and taken[document.source] < count:
-            taken[document.source] += 1
-            out.append(Held(document.kind, document.source, head, body, len(codec.decode(body).encode())))
+        if body := body[: min(len(body), context - len(head)) // BODY_ALIGNMENT * BODY_ALIGNMENT]:
+            taken[name] += 1
+            size = len(codec.decode(body).encode())
+            out.append(HeldText(document.kind, name, head, body, size, document.work))
     return out
 
 
-def rows_of(held: Sequence[Held]) -> Rows:
+def rows_of(held: Sequence[HeldText]) -> Rows:
     """One document per row."""
     laid = []
     for one in held:
@@ -90,7 +124,9 @@ def nelbo(network: UnifiedScoreNetwork, rows: Rows, size: int, draws: int, seed:
     return total
 
 
-def sampler_nll(network: UnifiedScoreNetwork, held: Sequence[Held], how: Sampling, context: int) -> Tensor:
+def sampler_nll(
+    network: UnifiedScoreNetwork, held: Sequence[HeldText], how: Sampling, context: int
+) -> Tensor:
     """Exact negative log-likelihood of the block sampler at temperature 1 without top_p, nats, `(b,)`.
 
     The order is decided by the state and not by draws, so there is one path to each text, and the
@@ -115,34 +151,66 @@ def sampler_nll(network: UnifiedScoreNetwork, held: Sequence[Held], how: Samplin
     return out
 
 
-def by_length(score: Score, held: Sequence[Held], width: int = 16) -> dict[tuple[str, str], float]:
-    """Bits per byte and per token of each source and of all, batches made of equally long texts."""
-    ordered = sorted(held, key=lambda one: len(one.head) + len(one.body))
-    nats, size, tokens = Counter[str](), Counter[str](), Counter[str]()
-    for i in range(0, len(ordered), width):
-        batch = ordered[i : i + width]
-        for one, value in zip(batch, score(batch).tolist(), strict=True):
-            for name in (one.source, "all"):
-                nats[name] += value
-                size[name] += one.size
-                tokens[name] += len(one.body)
-    bits = {name: value / math.log(2) for name, value in nats.items()}
-    per_byte = {(name, "byte"): value / size[name] for name, value in bits.items()}
-    return per_byte | {(name, "nats a token"): value / tokens[name] for name, value in nats.items()}
+def nats_of(score: Score, held: Sequence[HeldText], width: int = 16) -> np.ndarray:
+    """Negative log-likelihood of every text, nats, `(n,)`; batches are made of equally long ones."""
+    order = sorted(range(len(held)), key=lambda i: len(held[i].head) + len(held[i].body))
+    out = np.zeros(len(held))
+    for i in range(0, len(order), width):
+        some = order[i : i + width]
+        out[some] = score([held[j] for j in some]).numpy()
+    return out
 
 
-def counting(train: Sequence[Document], held: Sequence[Held], codec: TextTokenizer) -> dict[str, float]:
-    """Bits per byte of unigram, bigram and 5-gram models of the training documents."""
+def by_source(held: Sequence[HeldText], take: Callable[[np.ndarray], Measured]) -> dict[str, Measured]:
+    """`take` of the places of each source's texts, and of "real": all that people wrote. A source without
+    texts is None, and so is "real" without one of its sources; nothing is averaged over the rest.
+    """
+    source = np.array([one.source for one in held])
+    places = {name: np.flatnonzero(source == name) for name in dict.fromkeys((*SOURCES, *source.tolist()))}
+    out = {name: take(where) if len(where) else Measured(None, n=0) for name, where in places.items()}
+    complete = all(len(places[name]) for name in REAL)
+    real = np.concatenate([places[name] for name in REAL])
+    return out | {"real": take(real) if complete else Measured(None, n=0)}
+
+
+def bits_per_byte(held: Sequence[HeldText], nats: np.ndarray) -> dict[str, Measured]:
+    """Bits per byte by source; texts of one work count as one for the standard error."""
+    size, works = np.array([one.size for one in held]), np.array([one.work for one in held])
+    return by_source(held, lambda i: Measured.ratio(nats[i] / math.log(2), size[i], works[i]))
+
+
+def perplexity_gap(held: Sequence[HeldText], nats: np.ndarray, rival: np.ndarray) -> dict[str, Measured]:
+    """Perplexity per token over that of a rival, less one, by source; paired over texts."""
+    count, works = np.array([len(one.body) for one in held]), np.array([one.work for one in held])
+    return by_source(
+        held,
+        lambda i: Measured.ratio(nats[i] - rival[i], count[i], works[i]).mapped(math.expm1, math.exp),
+    )
+
+
+def bits_ratio(held: Sequence[HeldText], nats: np.ndarray, other: np.ndarray) -> dict[str, Measured]:
+    """Bits per byte over those of another model, by source; paired over texts."""
+    works = np.array([one.work for one in held])
+    return by_source(held, lambda i: Measured.ratio(nats[i], other[i], works[i]))
+
+
+def ngram_nats(
+    train: Sequence[Document], held: Sequence[HeldText], codec: TextTokenizer
+) -> dict[str, np.ndarray]:
+    """Negative log-likelihood of every text under unigram, bigram and 5-gram models of the training
+    documents, nats, `(n,)`.
+    """
     corpus = Corpus.of(train, codec)
-    known = np.concatenate(
+    learned = np.concatenate(
         [[*head[0], *body] for head, body in zip(corpus.prompts, corpus.bodies, strict=True)]
     )
-    out, size = {}, sum(one.size for one in held)
     test = np.concatenate([[*one.head, *one.body] for one in held])
-    scored = np.concatenate([[False] * len(one.head) + [True] * len(one.body) for one in held])
+    text = np.repeat(np.arange(len(held)), [len(one.head) + len(one.body) for one in held])
+    scored = np.concatenate([[0.0] * len(one.head) + [1.0] * len(one.body) for one in held])
+    out = {}
     for name, order in (("unigram", 1), ("bigram", 2), ("fivegram", 5)):
-        p = probabilities(known.astype(np.int64), test.astype(np.int64), order, codec.vocab)
-        out[name] = float(-np.log2(p[scored]).sum() / size)
+        p = probabilities(learned.astype(np.int64), test.astype(np.int64), order, codec.vocab)
+        out[name] = np.bincount(text, -np.log(p) * scored)
     return out
 
 

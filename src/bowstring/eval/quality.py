@@ -1,13 +1,15 @@
 """How good are pictures, speech and face, and what did they cost the text? Every judge has floor and ceiling.
 
-Known: pairs of concept and style that were learned. Recombined: pairs that were held out, of concepts that
-are known in other styles. The judges see pictures of 256 pixels. The captions are the concepts' labels.
+Known: pairs of concept and style that were learned. Unseen: pairs that were held out, with all nearly equal
+ones, of concepts that are known in other styles. The judges see pictures of 256 pixels. The captions are the
+concepts' labels.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,22 +24,32 @@ from ..image.sampling import ImageSampling, caption_tokens, sample_images
 from ..nn.network import UnifiedScoreNetwork
 from ..text.sampling import Sampling
 from ..text.weights import load_model
-from ..train.data.corpora import corpus_documents
 from ..train.data.gallery import LEARNED, SIDE, Picture, curated, painted, plan
-from ..train.data.pictures import load_icons
+from ..train.data.pictures import load_icons, pair_learned, pair_unseen
 from ..train.image.autoencoder import as_pixels, halved, reconstruction_psnr
 from ..train.text.packing import prompt_tokens
 from ..weights.shipped import MULTIMODAL, model_folder
 from .judges.features import POOLED
 from .judges.names import NameJudge, look
 from .judges.scenes import Detector, Found, judged_scene
-from .likelihood import Held, Score, by_length, held_out, score_bound, score_causal, score_sampler
+from .likelihood import (
+    HeldText,
+    bits_per_byte,
+    bits_ratio,
+    held_texts,
+    nats_of,
+    score_bound,
+    score_causal,
+    score_sampler,
+)
 from .report import network_facts
+from .results import Measured, Measurement, Setting, announce, jackknife
 from .speech import measure_speech
-from .text import distinct_2, generated
+from .text import corpora, distinct_2, generated
 
-FEW = (1, 2, 4, 8, 50)
-AXES = 32  # principal axes of the features on which Frechet distances are taken
+STEP_COUNTS = (1, 2, 4, 8, 50)
+AXES = 16  # principal axes of the features on which Frechet distances are taken
+JUDGE = Path("bench/judges/judge.safetensors")
 
 
 def drawn_pictures(
@@ -47,8 +59,8 @@ def drawn_pictures(
     out = []
     for i in range(0, len(pictures), width):
         some = pictures[i : i + width]
-        known = [caption_tokens(engine.tokenizer, picture.captions[0], picture.style) for picture in some]
-        *_, state = sample_images(engine.network, known, how, first=i)
+        captions = [caption_tokens(engine.tokenizer, picture.captions[0], picture.style) for picture in some]
+        *_, state = sample_images(engine.network, captions, how, first=i)
         out.append(state.x)
     return torch.cat(out)  # type: ignore[arg-type]
 
@@ -59,95 +71,105 @@ def small(codec: ImageAutoencoder, tokens: Tensor) -> Tensor:
     return torch.cat([halved(codec.decode(part)) for part in tokens.split(16)])
 
 
-def real(pictures: Sequence[Picture], source: Path) -> Tensor:
+def real_pictures(pictures: Sequence[Picture], source: Path) -> Tensor:
     """The drawings themselves, `(n, 3, 256, 256)`."""
     return as_pixels(np.stack([*painted([*pictures], source, INSIDE)]))
 
 
-def precision(judge: NameJudge, seen: Tensor, pictures: Sequence[Picture]) -> dict[str, float]:
+def precision(judge: NameJudge, seen: Tensor, names: Sequence[str]) -> dict[str, Measured]:
     """Shares whose own name is the best of 100, and among the best five."""
-    ranks = judge.ranks(seen, [picture.concept for picture in pictures])
-    return {"1": (ranks < 1).float().mean().item(), "5": (ranks < 5).float().mean().item()}
+    ranks = judge.ranks(seen, names)
+    return {str(best): Measured.mean((ranks < best).float().tolist()) for best in (1, 5)}
 
 
-class Pictures:
-    """The fixed subset that is judged: icons known and recombined, and scenes."""
+class PictureSets:
+    """The fixed subset that is judged: icons known and unseen, whose names the judge knows, and scenes."""
 
-    def __init__(self, source: Path, *, quick: bool) -> None:
+    def __init__(self, source: Path, judge: NameJudge, rule: int, *, quick: bool) -> None:
+        """`rule` is the rule of splitting that the model was trained under."""
         _, concepts = load_icons(source)
-        everything, rng = plan(concepts, 0, 300, LEARNED), random.Random(5)
-        alone = [picture for picture in everything if picture.scene is None]
-        learned, held_out = ([p for p in alone if p.held_out == hidden] for hidden in (False, True))
-        count = min(96 if quick else 384, len(learned) // 2)
-        chosen = rng.sample(learned, 2 * count)
+        everything, rng = plan(concepts, 0, 600, LEARNED), random.Random(5)
+        icons = [p for p in everything if p.scene is None and p.concept in judge.names]
+        known = [p for p in icons if pair_learned(p.concept, p.style, rule)]
+        unseen = [p for p in icons if pair_unseen(p.concept, p.style, rule)]
+        count = min(40 if quick else 192, len(known) // 2)
+        chosen = rng.sample(known, 2 * count)
         self.known, self.other = chosen[:count], chosen[count:]
-        self.recombined = rng.sample(held_out, min(count, len(held_out)))
-        self.unseen = [p for p in plan(concepts) if p.held_out]  # of the codec's gallery
-        self.scenes = [p for p in everything if p.scene is not None][: 32 if quick else 128]
+        self.unseen = rng.sample(unseen, min(count, len(unseen)))
+        self.codec = [p for p in plan(concepts) if p.held_out][: 64 if quick else None]  # of its gallery
+        self.scenes = [p for p in everything if p.scene is not None and unseen_scene(p, rule)]
+        self.scenes = self.scenes[: 12 if quick else 96]
 
 
-def frechet_on(axes: Tensor, a: Tensor, b: Tensor, scale: Tensor) -> float:
-    """On the pooled features of appearances `(b, 2752)`, along axes `(1280, k)`."""
-    return frechet(*(part[:, :POOLED] @ axes for part in (a, b, scale)))
+def unseen_scene(picture: Picture, rule: int) -> bool:
+    """Whether none of the things in a scene was learned in its style."""
+    scene = picture.scene
+    return scene is not None and all(pair_unseen(one.concept.name, scene.style, rule) for one in scene.things)
 
 
-def measure_pictures(engine: ArrowEngine, source: Path, judge_path: Path, *, quick: bool) -> dict[str, Any]:
+def frechet_between(axes: Tensor, a: Tensor, b: Tensor) -> Measured:
+    """Frechet distance of pooled features along axes `(1280, k)`; its error from leaving out some of a."""
+    near, far = (part[:, :POOLED] @ axes for part in (a, b))
+    return jackknife(lambda rows: frechet(torch.stack(rows), far, torch.cat([near, far])), [*near])
+
+
+def measure_pictures(engine: ArrowEngine, source: Path, *, quick: bool) -> dict[str, Any]:
     """Everything about pictures. See the keys."""
-    judge, codec, sets = (
-        NameJudge.load(judge_path),
-        engine.image_pipeline.autoencoder,
-        Pictures(source, quick=quick),
-    )
-    truth = {name: real(getattr(sets, name), source) for name in ("known", "other", "recombined")}
-    seen = {name: look(pixels) for name, pixels in truth.items()}
-    whole = torch.cat([seen["known"], seen["other"]])
-    _, _, axes = torch.linalg.svd((whole - whole.mean(0))[:, :POOLED], full_matrices=False)
+    judge, codec = NameJudge.load(JUDGE), engine.image_pipeline.autoencoder
+    sets = PictureSets(source, judge, engine.metadata.split_rule, quick=quick)
+    announce(f"pictures: {len(sets.known)} known and {len(sets.unseen)} unseen pairs, real")
+    seen = {name: look(real_pictures(getattr(sets, name), source)) for name in ("known", "other", "unseen")}
+    learned = torch.cat([seen["known"], seen["other"]])
+    _, _, axes = torch.linalg.svd((learned - learned.mean(0))[:, :POOLED], full_matrices=False)
     axes = axes[:AXES].T
     numbers: dict[str, Any] = {
-        "codec_db": reconstruction_psnr(codec, painted(sets.unseen, source, SIDE)),
-        "fd_floor": frechet_on(axes, seen["known"], seen["other"], whole),
+        "codec_db": Measured(
+            reconstruction_psnr(codec, painted(sets.codec, source, SIDE)), n=len(sets.codec)
+        ),
+        "frechet_unseen_floor": frechet_between(axes, seen["known"], seen["unseen"]),
     }
-    for name in ("known", "recombined"):
-        for rank, value in precision(judge, seen[name], getattr(sets, name)).items():
-            numbers[f"rprecision{rank}_{name}_real"] = value
-    numbers["rprecision5_chance"] = 0.05
-    curve: dict[int, dict[str, float]] = {}
-    for steps in FEW:
+    names = {name: [one.concept for one in getattr(sets, name)] for name in ("known", "unseen")}
+    for name, asked in names.items():
+        for best, value in precision(judge, seen[name], asked).items():
+            numbers[f"rprecision{best}_{name}_real"] = value
+        shuffled = precision(judge, seen[name], [*asked[1:], *asked[:1]])
+        numbers[f"rprecision5_{name}_shuffled"] = shuffled["5"]
+    curve: dict[str, dict[str, Measured]] = {}
+    for steps in (4, 50) if quick else STEP_COUNTS:
+        announce(f"pictures in {steps} steps")
         how = ImageSampling(steps=steps)
-        made = {
-            name: look(small(codec, drawn_pictures(engine, getattr(sets, name), how)))
-            for name in ("known", "recombined")
-        }
-        curve[steps] = {"fd": frechet_on(axes, made["known"], seen["known"], whole)}
-        for name, features in made.items():
-            for rank, value in precision(judge, features, getattr(sets, name)).items():
-                curve[steps][f"rprecision{rank}_{name}"] = value
-    numbers |= curve[50]
-    numbers["curve"] = {str(steps): row for steps, row in curve.items()}
-    numbers["keep_4_of_50"] = kept(curve[4], curve[50])
-    numbers |= scene_numbers(engine, codec, sets, source)
-    return numbers
+        made = {name: look(small(codec, drawn_pictures(engine, getattr(sets, name), how))) for name in names}
+        row = {"frechet_unseen": frechet_between(axes, made["unseen"], seen["unseen"])}
+        for name, asked in names.items():
+            for best, value in precision(judge, made[name], asked).items():
+                row[f"rprecision{best}_{name}"] = value
+        curve[str(steps)] = row
+    numbers |= curve["50"] | {"curve": curve, "keep_4_of_50": kept(curve["4"], curve["50"])}
+    announce(f"{len(sets.scenes)} scenes")
+    return numbers | scene_numbers(engine, codec, sets.scenes, source)
 
 
-def kept(few: dict[str, float], many: dict[str, float]) -> dict[str, float]:
-    """What four steps keep of fifty, metric by metric, a distance the other way round. Where fifty steps
-    reach nothing there is nothing to keep, and the metric is left out.
+def kept(few: Mapping[str, Measured], many: Mapping[str, Measured]) -> dict[str, Measured]:
+    """What few steps keep of many, metric by metric, a distance the other way round. Where many steps reach
+    nothing there is nothing to keep, and the metric is left out.
     """
     return {
-        name: many[name] / few[name] if name == "fd" else few[name] / many[name]
+        name: many[name].over(few[name]) if name == "frechet_unseen" else few[name].over(many[name])
         for name in many
-        if many[name]
+        if many[name].value
     }
 
 
 def scene_numbers(
-    engine: ArrowEngine, codec: ImageAutoencoder, sets: Pictures, source: Path
-) -> dict[str, float]:
-    """Held-out scenes, taken apart: all right, and each of objects, colours, relations; the same of real
-    ones, and of real ones that were asked for otherwise.
+    engine: ArrowEngine, codec: ImageAutoencoder, pictures: Sequence[Picture], source: Path
+) -> dict[str, Measured]:
+    """Unseen scenes, taken apart: all right, and each of objects, colours, relations; the same of real ones,
+    and of real ones that were asked for otherwise.
     """
-    asked = [picture.scene for picture in sets.scenes if picture.scene is not None]
-    made = small(codec, drawn_pictures(engine, sets.scenes, ImageSampling(steps=50)))
+    asked = [picture.scene for picture in pictures if picture.scene is not None]
+    if not asked:
+        return {"scene_accuracy": Measured(None, n=0)}
+    made = small(codec, drawn_pictures(engine, pictures, ImageSampling(steps=50)))
     icons, concepts = load_icons(source)
     known = curated(concepts, LEARNED)
     detectors = {style: Detector(icons, known, style) for style in {scene.style for scene in asked}}
@@ -158,82 +180,105 @@ def scene_numbers(
             for scene, image in zip(asked, pixels, strict=True)
         ]
 
-    drawings = taken_apart(real(sets.scenes, source))
-    others = asked[1:] + asked[:1]
+    drawings = taken_apart(real_pictures(pictures, source))
     numbers = {}
     for name, scenes, found in (
         ("", asked, taken_apart(made)),
         ("_real", asked, drawings),
-        ("_other", others, drawings),
+        ("_other", [*asked[1:], *asked[:1]], drawings),
     ):
         rows = [judged_scene(scene, one) for scene, one in zip(scenes, found, strict=True)]
-        numbers[f"scene_accuracy{name}"] = float(np.mean([all(row.values()) for row in rows]))
+        numbers[f"scene_accuracy{name}"] = Measured.mean([float(all(row.values())) for row in rows])
         for part in ("objects", "colours", "relations"):
-            numbers[f"scene_{part}{name}"] = float(np.mean([row[part] for row in rows]))
+            numbers[f"scene_{part}{name}"] = Measured.mean([float(row[part]) for row in rows])
     return numbers
 
 
-def text_change(engine: ArrowEngine, before: Path, data: Path, *, quick: bool) -> dict[str, Any]:
-    """Bits per byte of the same held-out texts before pictures were learned and after: in reading order, and
-    the bound with blocks of 4; what fewer steps a block cost, and what is written then.
+def text_change(
+    engine: ArrowEngine, before: Path, data: Path, *, quick: bool
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Bits per byte of the same held-out texts before other modalities were learned and after, by source: in
+    reading order, and the bound with blocks of 4; what fewer steps a block of 16 cost, and what is written
+    then; and which sources are missing.
     """
     network, codec, metadata = load_model(before)
-    tests = corpus_documents(data, "test")
-    held = held_out(tests, codec, metadata.context, 24 if quick else 60)
+    documents, missing = corpora(data)
+    rule = min(metadata.split_rule, engine.metadata.split_rule)
+    held = held_texts(documents, codec, metadata.context, 8 if quick else 40, rule)
     numbers: dict[str, Any] = {}
-    for name, score in (("", score_causal), ("_b4", lambda one: score_bound(one, 4, 4))):
-        old, new = (by_length(score(one), held)["all", "byte"] for one in (network, engine.network))
+    for name, score in (("", score_causal), ("_b4", partial(score_bound, size=4, draws=2 if quick else 4))):
+        announce(f"text before and after{name}")
+        old, new = (nats_of(score(one), held) for one in (network, engine.network))
         numbers |= {
-            f"text_bpb_before{name}": old,
-            f"text_bpb{name}": new,
-            f"text_bpb_change{name}": new / old - 1,
+            f"text_bpb_before{name}": bits_per_byte(held, old),
+            f"text_bpb{name}": bits_per_byte(held, new),
+            f"text_bpb_ratio{name}": bits_ratio(held, new, old),
         }
-    curve = {steps: by_length(sampled(engine, steps), held)["all", "byte"] for steps in FEW}
-    numbers["text_curve"] = {str(steps): bits for steps, bits in curve.items()}
-    prompts = [one.prompts[0] for one in tests if one.kind == "text"][: 40 if quick else 100]
-    numbers["text_written"] = {str(steps): written(engine, network, prompts, steps) for steps in FEW}
-    return numbers | {"keep_4_of_50": {"text": curve[50] / curve[4]}}
+    counts = (4, 16) if quick else (1, 2, 4, 8, 16)
+    curve = {}
+    for steps in counts:
+        announce(f"text in blocks of 16 by {steps} steps")
+        how = Sampling(block=16, steps=steps, order="confidence")
+        curve[steps] = nats_of(score_sampler(engine.network, how, engine.metadata.context), held)
+    numbers["text_curve"] = {str(steps): bits_per_byte(held, nats) for steps, nats in curve.items()}
+    keep = bits_ratio(held, curve[16], curve[4])
+    prompts = [one.prompts[0] for one in documents if one.kind == "text" and one.held_out(rule)]
+    prompts = prompts[: 12 if quick else 60]
+    numbers["text_written"] = {str(steps): written(engine, network, prompts, steps) for steps in counts}
+    real = "text" if keep["real"].value is not None else "text (stories alone)"
+    numbers["keep_4_of_16"] = {real: keep["real"] if real == "text" else keep["story"]}
+    return numbers, missing
 
 
 def written(
     engine: ArrowEngine, reader: UnifiedScoreNetwork, prompts: Sequence[str], steps: int
-) -> dict[str, float]:
+) -> dict[str, Measured]:
     """Stories in blocks of 16 by so many steps a block: how many nats a token another model wants to read
     them, and how many of their pairs of neighbours are different ones.
     """
-    rows = generated(
-        engine, prompts, "text", Sampling(block=16, steps=steps, order="confidence", max_tokens=128)
-    )
+    how = Sampling(block=16, steps=steps, order="confidence", max_tokens=128)
+    rows = generated(engine, prompts, "text", how)
     held = [
-        Held("text", "", prompt_tokens(engine.tokenizer, "text", prompt), row, len(row))
+        HeldText("text", "", prompt_tokens(engine.tokenizer, "text", prompt), row, len(row))
         for prompt, row in zip(prompts, rows, strict=True)
         if row
     ]
-    nats = by_length(score_causal(reader), held)["all", "nats a token"]
-    return {"nats_a_token": nats, "distinct_2": distinct_2(rows)}
+    nats = nats_of(score_causal(reader), held)
+    return {
+        "nats_a_token": Measured.ratio(nats.tolist(), [len(one.body) for one in held]),
+        "distinct_2": jackknife(distinct_2, rows),
+    }
 
 
-def sampled(engine: ArrowEngine, steps: int) -> Score:
-    """Exact likelihoods of the sampler of text; it takes as many steps as a block has tokens at most."""
-    return score_sampler(engine.network, Sampling(steps=steps), engine.metadata.context)
+def reading_number() -> tuple[Measured, dict[str, str]]:
+    """Share of everyday sentences that are read aloud as a person would, all of them as listed."""
+    try:
+        from .reading import reading_accuracy  # type: ignore[import-untyped,unused-ignore]
+    except ImportError as error:
+        return Measured(None, n=0), {"reading_accuracy": str(error)}
+    return Measured(*reading_accuracy()), {}
 
 
-def measure(
-    quick: bool = False,  # noqa: FBT001
-    data: Path = Path("runs/data"),
-    baseline: Path | None = None,
-    model: Path | None = None,
-) -> dict[str, Any]:
-    """`bowstring bench quality`: of the shipped model with all heads, or of another one."""
-    model = model or MULTIMODAL
-    engine = ArrowEngine.load(model)
-    parts = [measure_pictures(engine, data, Path("bench/judges/judge.safetensors"), quick=quick)]
+def measure_quality(setting: Setting) -> Measurement:
+    """`bowstring bench quality`: of the shipped model with all modalities, or of another one."""
+    folder, quick, data = model_folder(setting.model or MULTIMODAL), setting.quick, setting.data
+    before = model_folder("text")
+    engine = ArrowEngine.load(folder)
+    corpora(data)
+    missing: dict[str, str] = {}
+    numbers = measure_pictures(engine, data, quick=quick)
     if "audio" in engine.network.heads:
-        parts.append(measure_speech(engine, data))
-    parts.append(text_change(engine, model_folder("text"), data, quick=quick))
-    numbers: dict[str, Any] = {}
-    for part in parts:
-        numbers |= part | {"keep_4_of_50": numbers.get("keep_4_of_50", {}) | part["keep_4_of_50"]}
-    numbers["keep_4_of_50"]["smallest"] = min(numbers["keep_4_of_50"].values())
-    facts = network_facts(model_folder(model))
-    return numbers | {name: facts[name] for name in ("trunk_share", "total_share")}
+        speech, absent = measure_speech(engine, data, quick=quick)
+        numbers["keep_4_of_50"] |= speech.pop("keep_4_of_50")
+        numbers, missing = numbers | speech, missing | absent
+        numbers["reading_accuracy"], absent = reading_number()
+        missing |= absent
+    text, absent = text_change(engine, before, data, quick=quick)
+    numbers, missing = numbers | text, missing | absent
+    keep = numbers["keep_4_of_50"]
+    keep["least"] = min(keep.values(), key=lambda one: one.value)
+    facts = network_facts(folder)
+    numbers |= {name: Measured(facts[name]) for name in ("trunk_share", "total_share")}
+    numbers["split_rule"] = engine.metadata.split_rule
+    weights = [*sorted(folder.glob("*.parquet")), before / "network.parquet", JUDGE]
+    return Measurement(numbers, weights, missing)

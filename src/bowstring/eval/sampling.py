@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -23,6 +23,7 @@ from ..energy.mcmc.lattice import free_field, sweeps
 from ..energy.mcmc.sampler import BoltzmannSampler
 from ..energy.potential import EnergyPotential, phi4
 from ..fields.metrics import histogram_divergence
+from .results import Measured, announce
 from .rivals import chains as rivals
 
 LATTICE = phi4(0.325, 0.5)
@@ -66,56 +67,103 @@ def timed_chain(step: Step, state: State, count: int, seed: int) -> tuple[list[T
     return kept, time.perf_counter() - began  # type: ignore[return-value]
 
 
-def lattice_rates(
+Contender = Callable[[int], dict[str, float]]  # a seed -> independent draws per second of every monitor
+
+
+def lattice_chain(
     energy: EnergyPotential, side: tuple[int, int], clusters: int, chains: int, count: int, steps: int = 10
-) -> dict[str, float]:
+) -> Contender:
     """Ours on a lattice, step size found in warm-up, which is not timed."""
     begin = Rng.of(1, chains).normal(*side)
     sampler = BoltzmannSampler(energy, num_integration_steps=steps, cluster_updates=clusters)
     tuned = sampler.sample(begin, 5, 400)
     step = sweeps(energy, tuned.step_size, steps, cluster_updates=clusters)
-    kept, seconds = timed_chain(step, State.begin(tuned.draws[:, -1]), count, 2)
-    return rates(kept, seconds, energy)
+
+    def run(seed: int) -> dict[str, float]:
+        kept, seconds = timed_chain(step, State.begin(tuned.draws[:, -1]), count, seed)
+        return rates(kept, seconds, energy)
+
+    return run
 
 
-def chain_numbers(*, quick: bool) -> dict[str, Any]:
-    n = 1500 if quick else 6000
-    with one_core():
-        ours = lattice_rates(LATTICE, (64, 64), 8, 4, n)
-        plain = lattice_rates(LATTICE, (64, 64), 0, 4, n)
-        kept, seconds = timed_chain(free_field(FREE), State.begin(torch.zeros(16, 64, 64)), n // 10, 3)
-        gff = rates(kept, seconds, FREE)
-        wells = lattice_rates(WELLS, (1, 2), 1, 4096, n // 8, 4)
-        wells_plain = lattice_rates(WELLS, (1, 2), 0, 4096, n // 8, 4)
-        theirs = rivals.measure(LATTICE, FREE, WELLS, rates, quick=quick)
+def free_chain(count: int) -> Contender:
+    """Ours on the free field, whose draws are independent."""
+
+    def run(seed: int) -> dict[str, float]:
+        kept, seconds = timed_chain(free_field(FREE), State.begin(torch.zeros(16, 64, 64)), count, seed)
+        return rates(kept, seconds, FREE)
+
+    return run
+
+
+def in_turns(contenders: Mapping[str, Contender], rounds: int) -> dict[str, dict[str, Measured]]:
+    """Medians over rounds; in each round every contender runs once, and each begins one."""
+    found: dict[str, list[dict[str, float]]] = {name: [] for name in contenders}
+    order = [*contenders.items()]
+    for seed in range(rounds):
+        for name, run in order:
+            announce(f"chains, round {seed + 1} of {rounds}: {name}")
+            found[name].append(run(seed + 2))
+        order = [*order[1:], order[0]]
+    return {
+        name: {key: Measured.median([one[key] for one in some]) for key in some[0]}
+        for name, some in found.items()
+    }
+
+
+def free_energy_divergence(count: int) -> dict[str, Measured]:
+    """Divergence of the free field's energies from their exact law, and of as many exact draws: the floor."""
+    kept, _ = timed_chain(free_field(FREE), State.begin(torch.zeros(16, 64, 64)), count, 3)
     energies = FREE(torch.cat(kept)).double()
     exact = torch.special.gammainc(torch.tensor(64 * 64 / 2, dtype=torch.float64), energies)
     places = torch.linspace(0, 1, 100_001, dtype=torch.float64)[1:-1]
     fresh = torch.rand(len(exact), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    blackjax = theirs.get("BlackJAX HMC", {})
-    out: dict[str, Any] = {
+    n = len(exact)
+    floor = histogram_divergence(fresh, places)
+    return {
+        "gff_kl": Measured(histogram_divergence(exact, places) - floor, n=n),
+        "gff_kl_floor": Measured(floor, n=n),
+    }
+
+
+def chain_numbers(*, quick: bool) -> dict[str, Any]:
+    n, rounds = (500, 2) if quick else (2000, 3)
+    with one_core():
+        contenders = {
+            "phi4": lattice_chain(LATTICE, (64, 64), 8, 4, n),
+            "phi4 without cluster updates": lattice_chain(LATTICE, (64, 64), 0, 4, n),
+            "gff": free_chain(n // 10),
+            "wells": lattice_chain(WELLS, (1, 2), 1, 4096, n // 8, 4),
+            "wells without cluster updates": lattice_chain(WELLS, (1, 2), 0, 4096, n // 8, 4),
+        } | rivals.chains(LATTICE, FREE, WELLS, rates, n)
+        found = in_turns(contenders, rounds)
+    ours, gff, wells = found["phi4"], found["gff"], found["wells"]
+    return {
         "phi4_mag_ess_s": ours["magnetisation"],
-        "phi4_worst_ess_s": min(ours.values()),
-        "phi4_vs_blackjax": ours["magnetisation"] / blackjax["phi4"]["magnetisation"] if blackjax else None,
+        "phi4_worst_ess_s": slowest(ours),
+        "phi4_vs_blackjax": over(
+            ours["magnetisation"], found.get("BlackJAX HMC, phi4", {}).get("magnetisation")
+        ),
         "gff_energy_ess_s": gff["energy"],
         "gff_mag_ess_s": gff["magnetisation"],
-        "gff_kl": histogram_divergence(exact, places) - histogram_divergence(fresh, places),
-        "gff_kl_floor": histogram_divergence(fresh, places),
-        "double_well_ratio": min(wells.values()) / min(blackjax["wells"].values()) if blackjax else None,
-        "double_well_ratio_magnetisation": wells["magnetisation"] / blackjax["wells"]["magnetisation"]
-        if blackjax
-        else None,
+        **free_energy_divergence(n // 4),
+        "double_well_ratio": over(slowest(wells), slowest(found.get("BlackJAX HMC, wells", {}))),
+        "double_well_ratio_magnetisation": over(
+            wells["magnetisation"], found.get("BlackJAX HMC, wells", {}).get("magnetisation")
+        ),
         "stuck_detected": stuck_detected(),
-        "ess_per_second": {
-            "phi4": ours,
-            "phi4 without cluster updates": plain,
-            "gff": gff,
-            "wells": wells,
-            "wells without cluster updates": wells_plain,
-        },
-        "rivals": theirs,
+        "ess_per_second": found,
     }
-    return out
+
+
+def slowest(found: Mapping[str, Measured]) -> Measured | None:
+    """The monitor with the fewest independent draws a second."""
+    return min(found.values(), key=lambda one: one.value or 0.0) if found else None
+
+
+def over(ours: Measured | None, theirs: Measured | None) -> Measured:
+    """Ours over a rival's; None if it is not installed."""
+    return ours.over(theirs) if ours is not None and theirs is not None else Measured(None, n=0)
 
 
 def stuck_detected() -> bool:

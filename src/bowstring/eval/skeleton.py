@@ -1,6 +1,6 @@
-"""How fast are the kernels, the 350 M network and the weights file, against rivals in one run?
+"""How fast are the kernels, a network of 24 x 1024 and the weights file, against rivals in one run?
 
-Every contender takes its turn in each round; medians are compared. Ratios are of times, rival over ours.
+Contenders take turns within every round; medians are compared. Ratios are of times, rival over ours.
 """
 
 from __future__ import annotations
@@ -11,9 +11,7 @@ import os
 import statistics
 import subprocess
 import sys
-import tempfile
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,40 +21,31 @@ import torch
 from torch import Tensor
 
 from .. import _native
-from ..core.process import uniform
-from ..core.rng import Rng
-from ..core.samplers.masked import confidence, invert_cdf
 from ..nn.config import SHAPES
 from ..nn.network import UnifiedScoreNetwork
 from ..nn.trunk import Trunk
-from ..text.sampling import Sampling, reveal_places
-from ..text.tokenizer import MASK
+from ..text.sampling import Sampling, sample_text
+from ..text.tokenizer import KINDS, PAD
 from ..text.weights import load_model
-from ..weights.convert import to_safetensors
-from ..weights.format.parquet import Tensor as Stored
-from ..weights.format.parquet import write
 from ..weights.quant.arrowquant import ArrowQuant
 from ..weights.quant.packed import matrices, random_network
 from ..weights.shipped import model_folder
-from .likelihood import by_length, held_out, score_causal, score_sampler
+from .likelihood import bits_per_byte, bits_ratio, held_texts, nats_of, score_causal, score_sampler
+from .loading import loading
+from .results import Measured, Measurement, Setting, announce
 from .rivals.kernels import Ggml, dynamic_int8, rivals
+from .rivals.turns import medians_in_turns, ratio_of_turns, seconds_in_turns
 from .text import corpora
 
-SIZES = ((768, 3072), (3072, 768), (1024, 3072), (1024, 4096), (4096, 1024), (4096, 4096))  # inputs, outputs
-ROWS = (1, 16, 32, 64, 128)
+Shape = tuple[int, int]
+Table = list[dict[str, Any]]  # k, n, m and seconds of every contender
+
+MATRIX_SHAPES: tuple[Shape, ...] = (  # inputs, outputs
+    (768, 3072), (3072, 768), (1024, 3072), (1024, 4096), (4096, 1024), (4096, 4096))  # fmt: skip
+FEW_SHAPES = MATRIX_SHAPES[2:4] + MATRIX_SHAPES[5:]
+ROW_COUNTS = (1, 16, 32, 64, 128)
 AVX2 = {"BOWSTRING_ISA": "avx2", "FBGEMM_ENABLE_INSTRUCTIONS": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2"}
-
-
-def medians(runs: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
-    """Median seconds of each, taking turns; each has a warm-up of its own."""
-    taken: dict[str, list[float]] = {name: [] for name in runs}
-    for name, run in runs.items():
-        run()
-        for _ in range(rounds):
-            began = time.perf_counter()
-            run()
-            taken[name].append(time.perf_counter() - began)
-    return {name: statistics.median(seconds) for name, seconds in taken.items()}
+PROMPT = 16  # tokens before what the large network writes
 
 
 def use_threads(count: int) -> None:
@@ -64,222 +53,219 @@ def use_threads(count: int) -> None:
     _native.set_threads(count)
 
 
-def products(threads: int, rounds: int, sizes: tuple[tuple[int, int], ...] = SIZES) -> list[dict[str, Any]]:
-    """Milliseconds of every contender for every size and number of rows."""
+def products(threads: int, rounds: int, shapes: Sequence[Shape]) -> Table:
+    """Seconds of every contender for every shape and number of rows, in turns."""
     use_threads(threads)
     rng, out = np.random.default_rng(0), []
-    for k, n in sizes:
+    for k, n in shapes:
+        announce(f"products with {k} x {n}, {threads} threads")
         w = rng.normal(size=(n, k)).astype(np.float32)
         quants = {bits: ArrowQuant.quantise(w, bits) for bits in (2, 4)}
-        for m in ROWS:
+        for m in ROW_COUNTS:
             x = rng.normal(size=(m, k)).astype(np.float32)
-            ours = {f"W{bits}A8": lambda q=q, x=x: q.matmul(x) for bits, q in quants.items()}
-            times = medians(ours | dict(rivals(w, x, threads)), rounds if m < 64 else max(3, rounds // 3))
-            out.append(
-                {"k": k, "n": n, "m": m, "threads": threads, "ms": {a: 1e3 * b for a, b in times.items()}}
+            own = {f"W{bits}A8": partial(quant.matmul, x) for bits, quant in quants.items()}
+            times = medians_in_turns(
+                own | dict(rivals(w, x, threads)), rounds if m < 64 else max(3, rounds // 3)
             )
+            out.append({"k": k, "n": n, "m": m, "threads": threads, "seconds": times})
     return out
 
 
-def scaling(rounds: int) -> float:
-    """One thread's time over that of all, median over sizes, before rivals have woken their threads."""
-    rng, ratios = np.random.default_rng(0), []
-    for k, n in SIZES[2:4] + SIZES[5:]:
-        quant = ArrowQuant.quantise(rng.normal(size=(n, k)).astype(np.float32), 2)
-        for m in ROWS[2:]:
-            x, times = rng.normal(size=(m, k)).astype(np.float32), []
-            for threads in (1, os.cpu_count() or 1):
-                use_threads(threads)
-                times.append(medians({"ours": partial(quant.matmul, x)}, rounds)["ours"])
-            ratios.append(times[0] / times[1])
-    return statistics.median(ratios)
+def as_tree(table: Table) -> dict[str, dict[str, Measured]]:
+    """Milliseconds by shape and contender, for the results file."""
+    return {
+        f"{row['k']}x{row['n']}, {row['m']} rows, {row['threads']} threads": {
+            name: seconds.mapped(lambda s: 1e3 * s, lambda _: 1e3) for name, seconds in row["seconds"].items()
+        }
+        for row in table
+    }
 
 
-def ratio(table: list[dict[str, Any]], rival: str, m: int, ours: str = "W2A8") -> float:
-    """Geometric mean over sizes of rival's time over ours; a rival given by its beginning: the best such."""
+def speed_ratio(table: Table, rival: str, m: int, ours: str = "W2A8") -> Measured:
+    """Geometric mean over shapes of rival's time over ours, its error from how shapes differ; a rival given
+    by its beginning: the best such. None if it is not installed.
+    """
     logs = []
     for row in table:
-        found = [ms for name, ms in row["ms"].items() if name.startswith(rival)]
+        found = [seconds.value for name, seconds in row["seconds"].items() if name.startswith(rival)]
         if row["m"] == m and found:
-            logs.append(math.log(min(found) / row["ms"][ours]))
-    return math.exp(statistics.fmean(logs)) if logs else math.nan
+            logs.append(math.log(min(found) / row["seconds"][ours].value))
+    return Measured.mean(logs).mapped(math.exp, math.exp) if logs else Measured(None, n=0)
 
 
-def elsewhere(environment: dict[str, str], rounds: int) -> dict[str, Any]:
-    """The table of products in a process whose libraries are told to stay within AVX2."""
-    code = "import json; from bowstring.eval.skeleton import products, SIZES; "
-    code += f"print(json.dumps(products(1, {rounds}, SIZES[2:4] + SIZES[5:])))"
+def worst(ratios: Sequence[Measured]) -> Measured:
+    """The least of several; None if there is none."""
+    known = [one for one in ratios if one.value is not None]
+    return min(known, key=lambda one: one.value or 0.0) if known else Measured(None, n=0)
+
+
+def scaling(rounds: int) -> Measured:
+    """One thread's time over that of all, by turns, over shapes and rows."""
+    rng, logs = np.random.default_rng(0), []
+    cores = os.cpu_count() or 1
+    for k, n in FEW_SHAPES:
+        quant = ArrowQuant.quantise(rng.normal(size=(n, k)).astype(np.float32), 2)
+        for m in ROW_COUNTS[2:]:
+            x = rng.normal(size=(m, k)).astype(np.float32)
+
+            def product(threads: int, x: np.ndarray = x, quant: ArrowQuant = quant) -> None:
+                _native.set_threads(threads)
+                quant.matmul(x)
+
+            runs = {str(threads): partial(product, threads) for threads in (1, cores)}
+            times = {name: statistics.median(some) for name, some in seconds_in_turns(runs, rounds).items()}
+            logs.append(math.log(times["1"] / times[str(cores)]))
+    return Measured.mean(logs).mapped(math.exp, math.exp)
+
+
+def kernel_numbers(one: Table, cores: int) -> dict[str, Any]:
+    """Ratios over rivals with one thread; "worst" is over 16 to 128 rows."""
+    most = ROW_COUNTS[1:]
+    return {
+        "w2a8_vs_fp32_m32": speed_ratio(one, "torch FP32", 32),
+        "w2a8_vs_fp32_m128": speed_ratio(one, "torch FP32", 128),
+        "w2a8_vs_fbgemm_m16_128": worst([speed_ratio(one, "torch INT8", m) for m in most]),
+        "w2a8_vs_fbgemm_m1": speed_ratio(one, "torch INT8", 1),
+        "w2a8_vs_ggml2": worst([speed_ratio(one, "ggml q2_K", m) for m in most]),
+        "w2a8_vs_ort_int8": worst([speed_ratio(one, "ONNX Runtime INT8", m) for m in most]),
+        "w2a8_vs_ort_2_bits": worst([speed_ratio(one, "ONNX Runtime 2", m) for m in most]),
+        "w4a8_vs_ort_4_bits": worst([speed_ratio(one, "ONNX Runtime 4", m, "W4A8") for m in most]),
+    }
+
+
+def print_avx2_table(rounds: int) -> None:
+    """What `within_avx2` runs in its process: ratios as JSON."""
+    table = products(1, rounds, FEW_SHAPES)
+    ratios = {
+        "fp32_m32": speed_ratio(table, "torch FP32", 32),
+        "fp32_m128": speed_ratio(table, "torch FP32", 128),
+    }
+    for name, rival in (("fbgemm", "torch INT8"), ("ggml_q2_K", "ggml q2_K")):
+        ratios |= {f"{name}_m{m}": speed_ratio(table, rival, m) for m in ROW_COUNTS}
+    print(json.dumps({name: [one.value, one.se, one.n] for name, one in ratios.items()}))
+
+
+def within_avx2(rounds: int) -> dict[str, Measured]:
+    """Ratios in a process whose libraries are told to stay within AVX2."""
+    code = f"from bowstring.eval.skeleton import print_avx2_table; print_avx2_table({rounds})"
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", code],
-        env={**os.environ, **environment},
-        capture_output=True,
+        env={**os.environ, **AVX2},
+        stdout=subprocess.PIPE,
         text=True,
-        check=False,
+        check=True,
     )
-    if done.returncode:
-        return {"fault": done.stderr.strip().splitlines()[-1:]}
-    table = json.loads(done.stdout)
-    return {
-        "fp32_m32": ratio(table, "torch FP32", 32),
-        "fp32_m128": ratio(table, "torch FP32", 128),
-        "fbgemm": {str(m): ratio(table, "torch INT8", m) for m in ROWS},
-        "ggml_q2_K": {str(m): ratio(table, "ggml q2_K", m) for m in ROWS},
-    }
+    return {name: Measured(*found) for name, found in json.loads(done.stdout).items()}
+
+
+def parameter_counts(network: torch.nn.Module) -> tuple[int, int]:
+    """Parameters that run when text is written, and those of the cross-attention, which then stand idle."""
+    idle = sum(p.numel() for name, p in network.named_parameters() if ".cross." in name)
+    return sum(p.numel() for p in network.parameters()) - idle, idle
+
+
+def full_run(network: UnifiedScoreNetwork, how: Sampling) -> Callable[[], Any]:
+    """Writes `how.max_tokens` tokens as the product does: a prompt is read, blocks are revealed and their
+    keys kept. The seed is one by which a network of random weights does not end early.
+    """
+    head = [KINDS["code"], *range(100, 100 + PROMPT - 1)]
+
+    def run(seed: int) -> Tensor:
+        *_, state = sample_text(network, [head], Sampling(**{**vars(how), "seed": seed}), 1024)
+        return state.x  # type: ignore[return-value]
+
+    seed = next(seed for seed in range(64) if not bool((run(seed) == PAD).any()))
+    return partial(run, seed)
 
 
 @torch.no_grad()
-def few_steps(network: UnifiedScoreNetwork, length: int, steps: int = 4) -> None:
-    """A blank page of `length` tokens unmasked in `steps`; logits only where a mask still stands."""
-    x = torch.full((1, length), MASK)
-    position, rng, times = torch.arange(length)[None].float(), Rng.of(0, 1), uniform(steps)
-    for k in range(steps):
-        hidden, _ = network(network.embed("text", x), position)
-        masked = x == MASK
-        belief = network.heads["text"](hidden[masked])[None].softmax(-1)
-        here = reveal_places(
-            confidence, belief, masked[masked][None], times[k : k + 1], times[k + 1 : k + 2], rng
-        )
-        tokens = invert_cdf(belief, rng.at(torch.tensor([k])).uniform(belief.shape[1]))
-        x[masked] = torch.where(here[0], tokens[0], MASK)
-
-
-def large(rounds: int) -> dict[str, float]:
-    """The 24 x 1024 network: four steps at several lengths, and one forward against torch."""
-    config = SHAPES["24x1024"]
+def large_numbers(rounds: int) -> dict[str, Any]:
+    """The 24 x 1024 network of random 2-bit weights: writing in 4 steps per block of 32 at several lengths,
+    and one forward against torch.
+    """
+    announce("the network of 24 x 1024")
+    config, cores = SHAPES["24x1024"], os.cpu_count() or 1
     network = random_network(config, 2)
-    use_threads(os.cpu_count() or 1)
+    use_threads(cores)
     torch.set_num_threads(1)  # the kernels have threads of their own
-    steps = {f"ms_350m_{n}": lambda n=n: few_steps(network, n) for n in (32, 64, 96, 128)}
-    out = {name: 1e3 * seconds for name, seconds in medians(steps, rounds).items()}
+    lengths = {
+        f"large_ms_{n}": full_run(network, Sampling(block=32, steps=4, max_tokens=n))
+        for n in (32, 64, 96, 128)
+    }
+    out: dict[str, Any] = {
+        name: seconds.mapped(lambda s: 1e3 * s, lambda _: 1e3)
+        for name, seconds in medians_in_turns(lengths, rounds).items()
+    }
     x, position, t = torch.randn(1, 32, config.width), torch.arange(32.0)[None], torch.zeros(1, 1)
     rival = Trunk(config).eval().requires_grad_(requires_grad=False)
-    small = dynamic_int8(rival)
 
-    def forward(trunk: torch.nn.Module) -> Callable[[], Tensor]:
-        @torch.no_grad()
-        def run() -> Tensor:
-            return trunk(x, position, t)[0]
+    def forward(trunk: torch.nn.Module, threads: int) -> Tensor:
+        torch.set_num_threads(threads)
+        return trunk(x, position, t)[0]
 
-        return run
-
-    times = medians({"ours": forward(network.trunk)}, rounds)
-    use_threads(os.cpu_count() or 1)
-    times |= medians({"fp32": forward(rival), "int8": forward(small)}, rounds)
-    out |= {f"forward_vs_{name}_32": times[name] / times["ours"] for name in ("fp32", "int8")}
-    out["forward_ms_32"] = 1e3 * times["ours"]
-    out["parameters_350m"] = sum(p.numel() for p in rival.parameters())
-    out["packed_mb_350m"] = (
-        sum(m.lines.nbytes + m.group_scales.nbytes for m in matrices(network).values()) / 1e6
-    )
-    return out
-
-
-MAPPING = """
-import json, sys, time
-def private():
-    with open("/proc/self/smaps_rollup") as lines:
-        return sum(int(l.split()[1]) for l in lines if l.startswith("Private")) / 1024
-def resident():
-    with open("/proc/self/status") as lines:
-        return next(int(l.split()[1]) for l in lines if l.startswith("VmRSS")) / 1024
-kind, path = sys.argv[1:]
-import numpy
-if kind.startswith("bowstring"):
-    from pathlib import Path
-    from bowstring.weights.parquet import WeightsFile
-elif kind == "safetensors":
-    from safetensors.numpy import load_file
-else:
-    import pyarrow.parquet
-before, seen, began = private(), resident(), time.perf_counter()
-if kind == "bowstring":
-    file = WeightsFile(Path(path)); held = [file.raw(name, verify=False) for name in file]
-elif kind == "bowstring, verified":
-    file = WeightsFile(Path(path)); held = [file[name] for name in file]
-elif kind == "safetensors":
-    held = load_file(path)
-else:
-    held = pyarrow.parquet.read_table(path, memory_map=True)
-print(json.dumps({"ms": 1e3 * (time.perf_counter() - began), "private_mb": private() - before, "rss_mb":
-resident() - seen}))
-"""
-
-
-def mapping(rounds: int) -> dict[str, dict[str, float]]:
-    """Loading 200 MB in fresh processes: time, private memory and resident memory that it took."""
-    rng, out = np.random.default_rng(0), {}
-    with tempfile.TemporaryDirectory() as folder:
-        path, other = Path(folder) / "w.parquet", Path(folder) / "w.safetensors"
-        write(
-            path,
-            ((f"layer.{i}", Stored.of(rng.integers(0, 256, 2_000_000, np.uint8))) for i in range(100)),
-            {},
-        )
-        to_safetensors(path, other)
-        for kind in ("bowstring", "bowstring, verified", "safetensors", "pyarrow"):
-            runs = []
-            for _ in range(rounds):
-                command = [sys.executable, "-c", MAPPING, kind, str(other if kind == "safetensors" else path)]
-                done = subprocess.run(command, capture_output=True, text=True, check=False)
-                if not done.returncode:
-                    runs.append(json.loads(done.stdout))
-            if runs:
-                out[kind] = {key: statistics.median(run[key] for run in runs) for key in runs[0]}
-    return out
+    contenders = {"ours": network.trunk, "fp32": rival, "int8": dynamic_int8(rival)}
+    runs = {
+        name: partial(forward, trunk, 1 if name == "ours" else cores) for name, trunk in contenders.items()
+    }
+    times = seconds_in_turns(runs, rounds)
+    out |= {f"forward_vs_{name}_32": ratio_of_turns(times[name], times["ours"]) for name in ("fp32", "int8")}
+    out["forward_ms_32"] = Measured.median([1e3 * seconds for seconds in times["ours"]])
+    out["large_parameters_run"], out["large_parameters_idle"] = parameter_counts(UnifiedScoreNetwork(config))
+    packed = sum(m.lines.nbytes + m.group_scales.nbytes for m in matrices(network).values())
+    return out | {"large_packed_mb": Measured(packed / 1e6)}
 
 
 @torch.no_grad()
-def quality(data: Path, count: int) -> dict[str, Any]:
-    """Bits per byte of the shipped text model at each precision, reading and sampling."""
-    documents, _ = corpora(data)
-    tests = [document for document in documents if document.split == "test"]
-    out: dict[str, Any] = {}
+def precision_numbers(data: Path, count: int) -> tuple[dict[str, Any], list[Path], dict[str, str]]:
+    """Bits per byte of the shipped text model at each precision by source, reading and sampling, and over
+    FP16's on the same texts; the files used; what is missing.
+    """
+    documents, missing = corpora(data)
+    bits: dict[str, Any] = {}
+    ratios: dict[str, Any] = {}
+    base: dict[str, np.ndarray] = {}
+    files = []
     for name in ("text", "text-int4", "text-int2"):
         folder = model_folder(name)
-        if not (folder / "metadata.json").exists():
-            continue
+        announce(f"bits per byte of {name}")
         network, codec, metadata = load_model(folder)
-        held = held_out(tests, codec, metadata.context, count)
+        files.append(folder / "network.parquet")
+        held = held_texts(documents, codec, metadata.context, count, metadata.split_rule)
         scores = {"ar": score_causal(network), "exact": score_sampler(network, Sampling(), metadata.context)}
-        bits = {mode: by_length(score, held)[("all", "byte")] for mode, score in scores.items()}
-        out[name] = bits | {"file_mb": (folder / "network.parquet").stat().st_size / 1e6}
-    return out
-
-
-def measure(*, quick: bool, data: Path, baseline: Path, model: Path | None) -> dict[str, Any]:
-    """Everything the README says about speed and small weights. `baseline` and `model` are not used."""
-    load_before, rounds = os.getloadavg()[0], 5 if quick else 15
-    cores = os.cpu_count() or 1
-    scaled = scaling(rounds)
-    one = products(1, rounds, SIZES[2:4] + SIZES[5:] if quick else SIZES)
-    two = products(cores, rounds, SIZES[2:4] + SIZES[5:] if quick else SIZES)
-    ggml, kinds = Ggml.find(), [row for row in one if row["m"] >= 16]
-    found, bits = mapping(3 if quick else 7), quality(data, 20 if quick else 60)
-    base = bits.get("text", {})
-    ratios = {
-        name: max(bits[name][mode] / base[mode] for mode in ("ar", "exact")) if name in bits else math.nan
-        for name in ("text-int4", "text-int2")
-    }
-    return {
-        "w2a8_vs_fp32_m32": ratio(one, "torch FP32", 32),
-        "w2a8_vs_fp32_m128": ratio(one, "torch FP32", 128),
-        "w2a8_vs_fbgemm_m16_128": min(ratio(one, "torch INT8", m) for m in ROWS[1:]),
-        "w2a8_vs_fbgemm_m1": ratio(one, "torch INT8", 1),
-        "w2a8_vs_ggml2": min(ratio(kinds, "ggml q2_K", m) for m in ROWS[1:]),
-        "w2a8_vs_ort_int8": min(ratio(one, "ONNX Runtime INT8", m) for m in ROWS[1:]),
-        "w2a8_vs_ort_2_bits": min(ratio(one, "ONNX Runtime 2", m) for m in ROWS[1:]),
-        "w4a8_vs_ort_4_bits": min(ratio(one, "ONNX Runtime 4", m, "W4A8") for m in ROWS[1:]),
-        "scaling_2_threads": scaled,
-        **large(rounds),
-        "map_200mb_ms": found["bowstring"]["ms"],
-        "map_private_mb": found["bowstring"]["private_mb"],
-        "mapping": found,
+        nats = {mode: nats_of(score, held) for mode, score in scores.items()}
+        base = base or nats
+        bits[name] = {mode: bits_per_byte(held, some) for mode, some in nats.items()}
+        bits[name]["file_mb"] = Measured(files[-1].stat().st_size / 1e6)
+        ratios[name] = {mode: bits_ratio(held, nats[mode], base[mode]) for mode in nats}
+    numbers = {
+        "bits_per_byte": bits,
         "int4_bpb_ratio": ratios["text-int4"],
         "int2_bpb_ratio": ratios["text-int2"],
-        "edge_file_mb": bits.get("text-int2", {}).get("file_mb", math.nan),
-        "bits_per_byte": bits,
-        "within_avx2": elsewhere(AVX2, rounds) if _native.isa() == "avx512vnni" else {},
-        "instructions": {"ours": _native.isa(), "ggml": ggml.features() if ggml else []},
-        "products": one + two,
-        "machine": {"cores": cores, "load_before": load_before, "load_after": os.getloadavg()[0]},
+        "edge_file_mb": bits["text-int2"]["file_mb"],
     }
+    return numbers, files, missing
+
+
+def measure_skeleton(setting: Setting) -> Measurement:
+    """Everything the README says about speed and small weights; baseline and model are not used."""
+    quick, cores = setting.quick, os.cpu_count() or 1
+    rounds, shapes = (3, FEW_SHAPES[:1]) if quick else (15, MATRIX_SHAPES)
+    announce("two threads over one")
+    numbers: dict[str, Any] = {"scaling_2_threads": scaling(rounds)}
+    one = products(1, rounds, shapes)
+    two = products(cores, rounds, shapes)
+    numbers |= kernel_numbers(one, cores) | large_numbers(rounds)
+    announce("loading 200 MB")
+    numbers |= loading(3 if quick else 9)
+    precision, files, missing = precision_numbers(setting.data, 6 if quick else 30)
+    numbers |= precision
+    ggml = Ggml.find()
+    numbers |= {
+        "within_avx2": within_avx2(rounds) if _native.isa() == "avx512vnni" and not quick else {},
+        "instructions": {
+            "ours": _native.isa(),
+            "ggml": " ".join(ggml.features()) if ggml else "not installed",
+        },
+        "products_ms": as_tree(one + two),
+    }
+    return Measurement(numbers, files, missing)

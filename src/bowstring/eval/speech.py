@@ -1,120 +1,230 @@
-"""How good are speech and face? Sentences of the fixed list that nothing learned from, beside the teacher's.
+"""How good are speech and face, beside the teacher that the network learned from?
 
-The teacher's own sound is the ceiling; the same sound through our codec says what the codec costs.
+Harvard sentences are only measured: nothing is learned from them and nothing is chosen by them; choices are
+made on `development`, sentences of held-out stories. The teacher's own sound is the ceiling; the same sound
+through our codec says what the codec costs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..engine import ArrowEngine
-from ..face.animate import animate, closures, lag, loudness
+from ..face.animate import animate, lag, loudness
+from ..speech.alignment import Span
 from ..speech.analysis import analyse
+from ..speech.sampling import SpeechSampling
 from ..speech.source_filter import noise_gated
 from ..speech.vocoder import limited
 from ..speech.voice import Warp
-from ..train.data.sentences import HARVARD
-from ..train.speech.flow import HELD_OUT_WARPS, load_utterances, warped_utterance
-from ..train.speech.teacher import Teacher, as_utterance
+from ..train.data.corpora import corpus_documents
+from ..train.data.sentences import HARVARD, sentences
+from ..train.data.splits import RULE
+from ..train.speech.flow import HELD_OUT_WARPS, TrainingUtterance, load_utterances, warped_utterance
+from ..train.speech.teacher import Reading, Teacher, as_utterance
 from ..train.speech.voices import is_held_out_voice
-from .judges.speech import alike, heard, opinion, voice_vector, word_errors
+from .judges.face import closings
+from .judges.speech import (
+    cosines,
+    dnsmos_ovrl,
+    speaker_embedding,
+    start_differences,
+    transcribed,
+    transcribed_words,
+    word_error_rate,
+)
+from .results import Measured, announce, jackknife
 
-FEW = (1, 2, 4, 8, 50)
-REFERENCES, OTHERS = HARVARD[40:43], HARVARD[43:46]  # what voices are told by, and compared with
+STEP_COUNTS = (1, 2, 4, 8, 50)
+REFERENCES, OTHERS = HARVARD[40:43], HARVARD[43:46]  # what voices are matched to, and compared with
+SAMPLED = 0.7  # temperature of what is sampled and not the likeliest speech
 
 
-def judged(texts: Sequence[str], signals: Sequence[np.ndarray]) -> dict[str, float]:
-    """Word error rate and mean opinion."""
+def judge_speech(texts: Sequence[str], signals: Sequence[np.ndarray]) -> dict[str, Measured]:
+    """Word error rate and mean opinion score."""
     return {
-        "wer": word_errors(texts, [heard(signal) for signal in signals]),
-        "dnsmos_ovrl": float(np.mean([opinion(signal) for signal in signals])),
+        "wer": word_error_rate(texts, [transcribed(signal) for signal in signals]),
+        "dnsmos_ovrl": Measured.mean([dnsmos_ovrl(signal) for signal in signals]),
     }
 
 
-def measure_speech(engine: ArrowEngine, data: Path) -> dict[str, Any]:
-    """Everything about speech. See the keys; a base voice that was held out is among them if `bowstring data
-    voices` made it.
-    """
-    texts, teacher = HARVARD[:50], Teacher()
-    numbers: dict[str, Any] = {"sentences": len(texts)}
+def named(found: dict[str, Measured], name: str) -> dict[str, Measured]:
+    """The same numbers of something else: `wer` becomes `wer_name`."""
+    return {f"{key}_{name}": value for key, value in found.items()}
+
+
+def development(data: Path, count: int) -> list[str]:
+    """Sentences of stories that are kept from training and not tested: what choices are made on."""
+    stories = [one for one in corpus_documents(data, "valid") if one.source == "story"]
+    return sentences(stories, count, seed=1)
+
+
+def measure_speech(engine: ArrowEngine, data: Path, *, quick: bool) -> tuple[dict[str, Any], dict[str, str]]:
+    """Everything about speech and face, see the keys; and what is missing."""
+    texts, teacher = HARVARD[: 8 if quick else 50], Teacher()
     readings = [next(teacher.read(text)) for text in texts]
-    theirs = judged(texts, [limited(reading.signal) for reading in readings])
-    numbers |= {"wer_teacher": theirs["wer"], "dnsmos_teacher": theirs["dnsmos_ovrl"]}
+    announce(f"speech: {len(texts)} sentences of the teacher, and through the codec")
+    numbers: dict[str, Any] = named(judge_speech(texts, [limited(one.signal) for one in readings]), "teacher")
     coder, sound = engine.speech_pipeline.coder.codec, engine.speech_pipeline.vocoder.sound
-    coded = [sound(noise_gated(coder.decode(coder.encode(reading.taken_apart())))) for reading in readings]
-    numbers |= {f"{name}_codec": value for name, value in judged(texts, coded).items()}
-    curve = {}
-    for steps in FEW:
-        curve[steps] = judged(texts, [engine.say(text, steps=steps).audio for text in texts])
-    numbers |= judged(texts, [engine.say(text).audio for text in texts])
-    numbers["speech_curve"] = {str(steps): row for steps, row in curve.items()}
-    numbers["keep_4_of_50"] = {
-        "words": (1 - curve[4]["wer"]) / (1 - curve[50]["wer"]),
-        "dnsmos": curve[4]["dnsmos_ovrl"] / curve[50]["dnsmos_ovrl"],
-    }
+    coded = [sound(noise_gated(coder.decode(coder.encode(one.taken_apart())))) for one in readings]
+    numbers |= named(judge_speech(texts, coded), "codec")
+    numbers |= step_curves(engine, texts, (4, 50) if quick else STEP_COUNTS)
+    chosen = development(data, len(texts))
+    numbers |= named(judge_speech(chosen, [engine.say(text).audio for text in chosen]), "development")
+    announce("speech: alignment")
+    numbers |= alignment_numbers(engine, texts, readings)
+    announce("speech: voices")
     numbers["similarity"] = similarity(engine, teacher)
-    if (voices := data / "voices.safetensors").exists():
-        numbers["similarity_base"] = base_similarity(engine, voices)
-    return numbers | face_numbers(engine, texts[:10])
+    unseen, missing = unseen_voices(engine, data)
+    announce("face")
+    return numbers | unseen | face_numbers(engine, texts[: 4 if quick else 20]), missing
 
 
-def similarity(engine: ArrowEngine, teacher: Teacher) -> dict[str, float]:
+def step_curves(engine: ArrowEngine, texts: Sequence[str], counts: Sequence[int]) -> dict[str, Any]:
+    """Words and sound by steps: of the likeliest speech, and of sampled speech, which starts from noise, so
+    that steps have something to do. What four steps keep of fifty is of the sampled.
+    """
+    default = SpeechSampling().steps
+    curves: dict[float, dict[int, dict[str, Measured]]] = {}
+    for temperature in (SpeechSampling().temperature, SAMPLED):
+        curves[temperature] = {}
+        for steps in sorted({*counts, default}):
+            announce(f"speech: {steps} steps at temperature {temperature}")
+            signals = [engine.say(text, steps=steps, temperature=temperature).audio for text in texts]
+            curves[temperature][steps] = judge_speech(texts, signals)
+    likeliest, drawn = curves[SpeechSampling().temperature], curves[SAMPLED]
+    right = lambda steps: drawn[steps]["wer"].mapped(lambda w: 1 - w, lambda _: -1.0)  # noqa: E731
+    return {
+        **likeliest[default],
+        "wer_sampled": drawn[default]["wer"],
+        "dnsmos_ovrl_sampled": drawn[default]["dnsmos_ovrl"],
+        "speech_curve": {str(steps): row for steps, row in likeliest.items()},
+        "speech_curve_sampled": {str(steps): row for steps, row in drawn.items()},
+        "keep_4_of_50": {
+            "words_sampled": right(4).over(right(50)),
+            "dnsmos_sampled": drawn[4]["dnsmos_ovrl"].over(drawn[50]["dnsmos_ovrl"]),
+        },
+    }
+
+
+def word_times(reading: Reading) -> list[Span]:
+    """The words of what the teacher read, in its symbols, and when it says them."""
+    ends = np.cumsum(reading.seconds)
+    out, begin = [], 0
+    for i in range(len(reading.symbols) + 1):
+        if i == len(reading.symbols) or reading.symbols[i] == " ":
+            if i > begin:
+                out.append(Span(reading.symbols[begin:i], float(ends[begin]), float(ends[i])))
+            begin = i + 1
+    return out
+
+
+def percentile(rows: Sequence[Sequence[float]], q: int) -> float:
+    """Of all values of all rows."""
+    return float(np.percentile(np.concatenate([*rows]), q))
+
+
+def percentiles(name: str, differences: Sequence[Sequence[float]]) -> dict[str, Measured]:
+    """Median and 95th percentile of what differs in each sentence, errors by leaving out sentences."""
+    known = [some for some in differences if some]
+    return {f"{name}_p{q}": jackknife(partial(percentile, q=q), known) for q in (50, 95)}
+
+
+def alignment_numbers(
+    engine: ArrowEngine, texts: Sequence[str], readings: Sequence[Reading]
+) -> dict[str, Measured]:
+    """How far our times of words are from those that an independent recogniser hears, milliseconds; the same
+    of the teacher, whose own times are exact, says how well the recogniser knows.
+    """
+    ours, teachers = [], []
+    for text, reading in zip(texts, readings, strict=True):
+        made = engine.say(text)
+        ours.append(start_differences(made.words, transcribed_words(made.audio)))
+        spans, words = word_times(reading), text.split()
+        if len(spans) == len(words):
+            spelt = [Span(word, span.start, span.end) for word, span in zip(words, spans, strict=True)]
+            teachers.append(start_differences(spelt, transcribed_words(reading.signal)))
+    return percentiles("alignment_ms", ours) | percentiles("alignment_ms_teacher", teachers)
+
+
+def similarity(engine: ArrowEngine, teacher: Teacher) -> dict[str, Measured]:
     """Cosines of voices: the same pseudo-speaker saying other sentences, another one saying the same, and
-    ours after hearing a few seconds; all of voices that were held out, and through one codec.
+    ours matched to a few seconds; all of pseudo-speakers that were held out, and through one codec.
     """
     warps, sound = (Warp(), *HELD_OUT_WARPS), engine.speech_pipeline.vocoder.sound
     read = [[as_utterance(next(teacher.read(text))) for text in some] for some in (REFERENCES, OTHERS)]
-    said = [
+    signals = [
         [[sound(noise_gated(warped_utterance(one, warp).frames)) for one in some] for some in read]
         for warp in warps
     ]
-    told = [np.concatenate(references) for references, _ in said]
-    vectors = [[voice_vector(np.concatenate(some)) for some in pair] for pair in said]
-    cloned = [
-        voice_vector(np.concatenate([engine.say(text, voice=recording).audio for text in OTHERS]))
-        for recording in told[1:]
-    ]
+    recordings = [np.concatenate(references) for references, _ in signals]
+    vectors = [[speaker_embedding(np.concatenate(some)) for some in pair] for pair in signals]
+    cloned = [spoken_in(engine, recording) for recording in recordings[1:]]
     references, others = ([pair[i] for pair in vectors] for i in (0, 1))
     return {
-        "same": alike(references[1:], others[1:]),
-        "other": alike(references[1:], [others[2], others[1]]),
-        "cloned": alike(references[1:], cloned),
-        "cloned_by_the_other": alike(references[1:], cloned[::-1]),
+        "same": cosines(references[1:], others[1:]),
+        "other": cosines(references[1:], [others[2], others[1]]),
+        "cloned": cosines(references[1:], cloned),
+        "cloned_by_the_other": cosines(references[1:], cloned[::-1]),
     }
 
 
-def base_similarity(engine: ArrowEngine, path: Path) -> dict[str, float]:
-    """The same of a base voice that nothing learned from; the other one is our own."""
-    spoken = [one for one in load_utterances(path) if is_held_out_voice(one)]
-    half = len(spoken) // 2
-    told, more = (
-        np.concatenate([engine.speech_pipeline.vocoder.sound(noise_gated(one.frames)) for one in some])
-        for some in (spoken[:half], spoken[half:])
-    )
-    say = lambda voice: np.concatenate([engine.say(text, voice=voice).audio for text in OTHERS])  # noqa: E731
-    heard_first, *others = map(voice_vector, (told, more, say(None), say(told)))
-    return dict(zip(("same", "other", "cloned"), (float(heard_first @ one) for one in others), strict=True))
+def spoken_in(engine: ArrowEngine, recording: np.ndarray | None) -> np.ndarray:
+    """The voice of our speech when it is matched to a recording, or is our own."""
+    return speaker_embedding(np.concatenate([engine.say(text, voice=recording).audio for text in OTHERS]))
 
 
-def face_numbers(engine: ArrowEngine, texts: Sequence[str]) -> dict[str, float]:
-    """Closures of p, b and m that are seen, with the constraint and of the network alone; and how late the
-    network's jaw is, against the rule that taught the face, given the same times.
+def halves(utterances: Sequence[TrainingUtterance], sound: Callable[..., np.ndarray]) -> list[np.ndarray]:
+    """What a voice says, through our codec, in two recordings."""
+    signals = [sound(noise_gated(one.frames)) for one in utterances]
+    middle = len(signals) // 2
+    return [np.concatenate(some) for some in (signals[:middle], signals[middle:])]
+
+
+def unseen_voices(engine: ArrowEngine, data: Path) -> tuple[dict[str, Any], dict[str, str]]:
+    """Likeness to base voices that were held out: `voice_unseen` matched to a recording, `voice_ignored` our
+    own voice, which matches nothing; and why they are missing.
     """
-    hits, free, late = [], [], []
+    path, names = data / "voices.safetensors", ("voice_unseen", "voice_ignored", "voice_same")
+    nothing: dict[str, Any] = {name: Measured(None, n=0) for name in names}
+    if engine.metadata.split_rule != RULE:
+        return nothing, {names[0]: "the model's training did not hold six voices out"}
+    if not path.exists():
+        return nothing, {names[0]: f"{path} is missing; make it with `bowstring data voices`"}
+    of: dict[int, list[TrainingUtterance]] = {}
+    for one in load_utterances(path):
+        if is_held_out_voice(one):
+            of.setdefault(one.speaker, []).append(one)
+    pairs = [halves(some, engine.speech_pipeline.vocoder.sound) for some in of.values() if len(some) > 1]
+    references = [speaker_embedding(first) for first, _ in pairs]
+    own = spoken_in(engine, None)
+    return {
+        "voice_unseen": cosines(references, [spoken_in(engine, first) for first, _ in pairs]),
+        "voice_ignored": cosines(references, [own] * len(pairs)),
+        "voice_same": cosines(references, [speaker_embedding(second) for _, second in pairs]),
+    }, {}
+
+
+def face_numbers(engine: ArrowEngine, texts: Sequence[str]) -> dict[str, Measured]:
+    """Closures of p, b and m beside open vowels, with the constraint, of the network alone, and of a face
+    that never opens; and how late the network's jaw is, against the rule that taught the face, given the same
+    times.
+    """
+    hits: dict[str, list[float]] = {"closures": [], "closures_network": [], "closures_control": []}
+    late = []
     for text in texts:
         made = engine.converse("a face", text=text, picture=False)
-        left = engine.converse("a face", text=text, picture=False, closing=False)
+        free = engine.converse("a face", text=text, picture=False, closing=False)
         truth = animate(made.phonemes, loudness(analyse(made.audio).envelope))
-        hits.append(closures(made.face, made.phonemes))
-        free.append(closures(left.face, left.phonemes))
-        late.append(lag(left.face, truth))
-    return {
-        "closure_hits": float(np.nanmean(hits)),
-        "closure_hits_network": float(np.nanmean(free)),
-        "lag_ms": 1000 * float(np.mean(late)),
-        "lag_ms_worst": 1000 * float(max(late, key=abs)),
+        for name, face in zip(hits, (made.face, free.face, np.zeros_like(made.face)), strict=True):
+            hits[name] += closings(face, made.phonemes)
+        late.append(1000 * lag(free.face, truth))
+    return {name: Measured.mean(found) for name, found in hits.items()} | {
+        "lag_ms": Measured.mean(late),
+        "lag_ms_worst": Measured(max(late, key=abs), n=len(late)),
     }

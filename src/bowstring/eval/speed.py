@@ -1,82 +1,110 @@
-"""How long does a user wait for a picture, for speech, for all at once? Medians in a quiet process.
+"""How long does a user wait: for a model, for the first story, for a picture, for speech, for all at once?
 
-Each figure is of a fresh process with the model loaded and everything made once before. `converse_s` is for
-`spoken_s` of speech with a face and a picture; `speech_5s_s` is five times the seconds of one second.
+`first_story_s` is the whole command in a cold process, the interpreter's start and all imports with it. The
+others are medians in a process of their own with the model loaded and everything made once before.
+`converse_s` is for `spoken_s` of speech with a face and a picture; `speech_5s_s` is five times the seconds of
+one second.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ..weights.shipped import MULTIMODAL
+from ..engine import ArrowEngine
+from ..weights.shipped import MULTIMODAL, SHIPPED, model_folder
+from .loading import loading
+from .report import resident_mb
+from .results import Measured, Measurement, Setting, announce
 
-PAINT = """
-import json, resource, statistics, sys, time
-from bowstring.engine import ArrowEngine
-engine = ArrowEngine.load(sys.argv[1])
-def timed(steps, runs):
-    engine.image("a sleepy fox", steps=steps)
-    out = []
+TEXT_TO_SAY = (
+    "The old fox sat by the river and told a story about the moon. "
+    "The children laughed, and then all of them went to bed."
+)
+
+
+def first_story(model: Path | None, runs: int) -> Measured:
+    """Seconds of `bowstring run` from its start to its end."""
+    command = [sys.executable, "-m", "bowstring", "run", "a story about a fox"]
+    command += ["--model", str(model)] if model else []
+    taken = []
+    for _ in range(runs):
+        began = time.perf_counter()
+        subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
+        taken.append(time.perf_counter() - began)
+    return Measured.median(taken)
+
+
+def seconds_each(make: Callable[[int], Any], runs: int) -> tuple[list[float], Any]:
+    """Seconds of making a thing with several seeds, after one that does not count; and the last thing."""
+    made, out = make(0), []
     for seed in range(runs):
         began = time.perf_counter()
-        result = engine.image("a sleepy fox", style="noto", steps=steps, seed=seed)
+        made = make(seed)
         out.append(time.perf_counter() - began)
-    return statistics.median(out), result
-four, _ = timed(4, 7)
-before = engine.network.forwards
-fifty, result = timed(50, 3)
-print(json.dumps({
-    "image_s_4": four,
-    "image_s_50": fifty,
-    "image_decode_s": result.seconds[-1],
-    "forwards_per_step": (engine.network.forwards - before - 4) / (4 * 50),
-    "image_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-}))
-"""
+    return out, made
 
 
-SPEAK = """
-import json, statistics, sys, time
-from bowstring.engine import ArrowEngine
-engine = ArrowEngine.load(sys.argv[1])
-text = "The old fox sat by the river and told a story about the moon. " \
-    "The children laughed, and then all of them went to bed."
-engine.say(text)
-engine.converse("a sleepy fox", text=text)
-said, answered = [], []
-for seed in range(5):
-    began = time.perf_counter()
-    sound = engine.say(text, seed=seed)
-    said.append((time.perf_counter() - began) / (len(sound.audio) / sound.rate))
-    began = time.perf_counter()
-    answer = engine.converse("a sleepy fox", text=text, seed=seed)
-    answered.append(time.perf_counter() - began)
-rtf = statistics.median(said)
-print(json.dumps({
-    "rtf": rtf,
-    "speech_5s_s": 5 * rtf,
-    "spoken_s": len(sound.audio) / sound.rate,
-    "converse_s": statistics.median(answered),
-    "converse_forwards_per_step": answer.forwards / answer.steps,
-}))
-"""
+def picture_seconds(engine: ArrowEngine, runs: int) -> dict[str, list[float]]:
+    """Of a picture in 4 and in 50 steps, and of its decoding."""
+    paint = lambda steps: lambda seed: engine.image("a sleepy fox", style="noto", steps=steps, seed=seed)  # noqa: E731
+    four, picture = seconds_each(paint(4), runs)
+    fifty, _ = seconds_each(paint(50), max(2, runs // 2))
+    return {"image_s_4": four, "image_s_50": fifty, "image_decode_s": [picture.seconds[-1]]}
 
 
-def measure(
-    quick: bool = False,  # noqa: FBT001
-    data: Path | None = None,
-    baseline: Path | None = None,
-    model: Path | None = None,
-) -> dict[str, Any]:
-    """`bowstring bench speed` of the shipped model with all heads, or of another one."""
-    model = model or MULTIMODAL
-    numbers: dict[str, Any] = {"load": os.getloadavg()[0]}
-    for program in (PAINT, SPEAK):
-        command = [sys.executable, "-c", program, str(model)]
-        numbers |= json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-    return numbers
+def speech_seconds(engine: ArrowEngine, runs: int) -> dict[str, list[float]]:
+    """Of a second of speech, and of a conversation about something."""
+    saying, sound = seconds_each(lambda seed: engine.say(TEXT_TO_SAY, seed=seed), runs)
+    spoken = len(sound.audio) / sound.rate
+    answering, _ = seconds_each(
+        lambda seed: engine.converse("a sleepy fox", text=TEXT_TO_SAY, seed=seed), runs
+    )
+    rtf = [seconds / spoken for seconds in saying]
+    return {
+        "rtf": rtf,
+        "speech_5s_s": [5 * one for one in rtf],
+        "spoken_s": [spoken],
+        "converse_s": answering,
+    }
+
+
+PARTS = {"pictures": picture_seconds, "speech": speech_seconds}
+
+
+def print_part(part: str, model: Path, runs: int) -> None:
+    """What `part_alone` runs in its process."""
+    engine = ArrowEngine.load(model)
+    print(json.dumps(PARTS[part](engine, runs) | {"rss_mb": [resident_mb()]}))
+
+
+def part_alone(part: str, model: Path, runs: int) -> dict[str, list[float]]:
+    """Seconds, and the memory that it took, in a process of its own."""
+    command = [sys.executable, "-m", "bowstring.eval.speed", part, str(model), str(runs)]
+    return json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True).stdout)
+
+
+def measure_speed(setting: Setting) -> Measurement:
+    """`bowstring bench speed` of the shipped model with all modalities, or of another one."""
+    model, quick = model_folder(setting.model or MULTIMODAL), setting.quick
+    announce("loading")
+    numbers: dict[str, Any] = loading(3 if quick else 9)
+    announce("the first story")
+    numbers["first_story_s"] = first_story(setting.model, 2 if quick else 5)
+    memory = []
+    for part in PARTS:
+        announce(part)
+        found = part_alone(part, model, 3 if quick else 7)
+        memory += found.pop("rss_mb")
+        numbers |= {name: Measured.median(values) for name, values in found.items()}
+    numbers["rss_mb"] = Measured(max(memory), n=len(memory))
+    return Measurement(numbers, [*sorted(model.glob("*.parquet")), SHIPPED / "network.parquet"])
+
+
+if __name__ == "__main__":
+    print_part(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]))

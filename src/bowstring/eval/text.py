@@ -1,6 +1,7 @@
 """How good and how fast is the text model, against an autoregressive twin and against counting?
 
-Likelihoods and counting are in `likelihood`; here is what the model writes, and how fast.
+Every number is by source: tale and function are what people wrote, "real" is both; story and snippet are of
+grammars. Likelihoods are in `likelihood`; here is what the model writes, and how fast.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ import difflib
 import math
 import os
 import re
-import statistics
 import subprocess
 import sys
 import time
@@ -30,9 +30,25 @@ from ..text.tokenizer import EOS, MASK, PAD
 from ..text.weights import load_model
 from ..train.data.corpora import Document, build_corpus, corpora_in, tales_file
 from ..train.text.packing import prompt_tokens
-from ..weights.shipped import SHIPPED
-from .likelihood import CANVAS, Held, by_length, counting, held_out, score_bound, score_causal, score_sampler
+from ..weights.shipped import model_folder
+from .likelihood import (
+    SOURCES,
+    WHOLE,
+    HeldText,
+    bits_per_byte,
+    by_source,
+    held_texts,
+    nats_of,
+    ngram_nats,
+    over_works,
+    perplexity_gap,
+    score_bound,
+    score_causal,
+    score_sampler,
+    source_of,
+)
 from .report import network_facts
+from .results import Measured, Measurement, Setting, announce, jackknife
 
 COMMON = set(
     "story about tale that begins this with from into then them they their what when were have".split()
@@ -46,9 +62,9 @@ def generated(
     """Tokens written for each prompt, in batches."""
     out = []
     for i in range(0, len(prompts), width):
-        known = [prompt_tokens(engine.tokenizer, kind, prompt) for prompt in prompts[i : i + width]]
+        heads = [prompt_tokens(engine.tokenizer, kind, prompt) for prompt in prompts[i : i + width]]
         *_, state = sample_text(
-            engine.network, known, replace(how, seed=how.seed + i), engine.metadata.context
+            engine.network, heads, replace(how, seed=how.seed + i), engine.metadata.context
         )
         rows = state.x.tolist()  # type: ignore[union-attr]
         out += [[token for token in _until_end(row) if token not in (PAD, MASK)] for row in rows]
@@ -68,17 +84,13 @@ def content(prompt: str) -> set[str]:
     }
 
 
-def recall(prompts: Sequence[str], texts: Sequence[str]) -> float:
-    """Mean share of a prompt's content words that its text contains, as a word or the beginning of one."""
-    shares = []
-    for prompt, text in zip(prompts, texts, strict=True):
-        words = content(prompt)
-        found = sum(bool(re.search(rf"\b{word}", text.lower())) for word in words)
-        shares.append(found / len(words))
-    return statistics.fmean(shares)
+def recall(prompt: str, text: str) -> float:
+    """Share of a prompt's content words that a text contains, as a word or the beginning of one."""
+    words = content(prompt)
+    return sum(bool(re.search(rf"\b{word}", text.lower())) for word in words) / max(len(words), 1)
 
 
-def entropy(rows: Iterable[Sequence[int]]) -> float:
+def token_entropy(rows: Iterable[Sequence[int]]) -> float:
     """Entropy of the tokens' frequencies, bits."""
     counts = np.array([*Counter(token for row in rows for token in row).values()], float)
     p = counts / counts.sum()
@@ -88,7 +100,7 @@ def entropy(rows: Iterable[Sequence[int]]) -> float:
 def distinct_2(rows: Iterable[Sequence[int]]) -> float:
     """Different pairs of neighbours over all pairs."""
     pairs = [pair for row in rows for pair in pairwise(row)]
-    return len(set(pairs)) / len(pairs)
+    return len(set(pairs)) / len(pairs) if pairs else 0.0
 
 
 def parses(source: str) -> bool:
@@ -99,52 +111,77 @@ def parses(source: str) -> bool:
     return True
 
 
-def infills(engine: ArrowEngine, held: Sequence[Held], count: int) -> dict[str, float]:
-    """Exact match and edit similarity of middles of 1 to 10 tokens, as many from each source."""
-    rng = np.random.default_rng(11)
-    sources = sorted({one.source for one in held})
-    chosen = [
-        one for name in sources for one in [h for h in held if h.source == name][: count // len(sources)]
-    ]
-    cases = []
-    for one in chosen:
+def gaps_of(
+    engine: ArrowEngine, held: Sequence[HeldText], count: int
+) -> list[tuple[HeldText, str, str, str]]:
+    """Middles of 1 to 10 tokens with what stands before and after, at most `count` of each source."""
+    rng, taken, out = np.random.default_rng(11), Counter[str](), []
+    for one in held:
         body = one.body[:120]
         size = int(rng.integers(1, min(11, len(body) // 2)))
         start = int(rng.integers(1, len(body) - size))
-        parts = (body[:start], body[start : start + size], body[start + size :])
-        before, middle, after = (engine.tokenizer.decode(part) for part in parts)
-        prompt = engine.tokenizer.decode(one.head)
-        if len(engine.tokenizer.encode(before) + engine.tokenizer.encode(after)) <= 160:
-            cases.append((before, middle, after, prompt, one.kind, len(engine.tokenizer.encode(middle))))
-    out: dict[str, float] = {"cases": len(cases)}
-    for name, options in (
-        ("diffusion, known length", lambda n: {"length": n}),
-        ("diffusion, unknown length", lambda _: {}),
-        ("ar, fill in the middle", lambda _: {"mode": "ar"}),
-    ):
-        exact, similar = [], []
-        for before, middle, after, prompt, kind, size in cases:
-            made = engine.infill(
-                before, after, kind=kind, prompt=prompt, temperature=0.1, **options(size)
-            ).text
-            made = made[len(before) : len(made) - len(after)]
-            exact.append(made == middle)
-            similar.append(difflib.SequenceMatcher(None, made, middle, autojunk=False).ratio())
-        out |= {f"{name}: exact": statistics.fmean(exact), f"{name}: edit": statistics.fmean(similar)}
+        before, middle, after = (
+            engine.tokenizer.decode(part)
+            for part in (body[:start], body[start : start + size], body[start + size :])
+        )
+        short = len(engine.tokenizer.encode(before) + engine.tokenizer.encode(after)) <= 160
+        if short and taken[one.source] < count:
+            taken[one.source] += 1
+            out.append((one, before, middle, after))
     return out
 
 
-def seconds_of(engine: ArrowEngine, how: Sampling, runs: int) -> float:
-    """Median seconds to sample_text `how.max_tokens` tokens; only runs whose canvas was filled count."""
-    known, taken = prompt_tokens(engine.tokenizer, "text", "a story about a fox"), []
+def means_by_source(held: Sequence[HeldText], values: np.ndarray) -> dict[str, Measured]:
+    return by_source(held, lambda places: Measured.mean(values[places]))
+
+
+def infills(engine: ArrowEngine, held: Sequence[HeldText], count: int) -> dict[str, dict[str, Any]]:
+    """Exact match and edit similarity of middles, by source."""
+    cases, out = gaps_of(engine, held, count), {}
+    texts = [one for one, *_ in cases]
+    for name, options in (
+        ("known_length", lambda n: {"length": n}),
+        ("unknown_length", lambda _: {}),
+        ("reading_order", lambda _: {"mode": "ar"}),
+    ):
+        exact, similar = np.zeros(len(cases)), np.zeros(len(cases))
+        for i, (one, before, middle, after) in enumerate(cases):
+            size = len(engine.tokenizer.encode(middle))
+            whole = engine.infill(
+                before,
+                after,
+                kind=one.kind,
+                prompt=engine.tokenizer.decode(one.head),
+                temperature=0.1,
+                **options(size),
+            ).text
+            made = whole[len(before) : len(whole) - len(after)]
+            exact[i] = made == middle
+            similar[i] = difflib.SequenceMatcher(None, made, middle, autojunk=False).ratio()
+        out[name] = {
+            "exact": means_by_source(texts, exact),
+            "edit": means_by_source(texts, similar),
+        }
+    return out
+
+
+def seconds_to_write(engine: ArrowEngine, how: Sampling, runs: int) -> Measured:
+    """Median seconds to write `how.max_tokens` tokens; only runs whose canvas was filled count."""
+    head, taken = prompt_tokens(engine.tokenizer, "text", "a story about a fox"), []
     for seed in range(10 * runs):
         began = time.perf_counter()
-        *_, state = sample_text(engine.network, [known], replace(how, seed=seed), engine.metadata.context)
+        *_, state = sample_text(engine.network, [head], replace(how, seed=seed), engine.metadata.context)
         if not bool((state.x == PAD).any()):  # type: ignore[union-attr]
             taken.append(time.perf_counter() - began)
         if len(taken) == runs:
             break
-    return statistics.median(taken) if taken else math.nan
+    return Measured.median(taken) if taken else Measured(None, n=0)
+
+
+def tokens_per_second(engine: ArrowEngine, how: Sampling, runs: int) -> Measured:
+    """Of 64 tokens."""
+    seconds = seconds_to_write(engine, replace(how, max_tokens=64), runs)
+    return seconds.mapped(lambda s: 64 / s, lambda s: 64 / s**2)
 
 
 def first_token_seconds(model: Path | None) -> float:
@@ -174,115 +211,155 @@ def first_token_seconds(model: Path | None) -> float:
     return seconds
 
 
-def corpora(folder: Path) -> tuple[list[Document], bool]:
-    """Documents in `folder`; what is missing is built there from what this machine has."""
+def corpora(folder: Path) -> tuple[list[Document], dict[str, str]]:
+    """Documents in `folder`, and why a source is missing; corpora that are not there are built from what this
+    machine has.
+    """
     for kind in ("text", "code"):
         if not (folder / f"{kind}.jsonl.gz").exists():
+            announce(f"building the corpus of {kind}")
             build_corpus(kind, folder, tales_file(os.environ.get("BOWSTRING_DATA")))
     found = corpora_in(folder)
-    return found, any(document.source == "tale" for document in found)
+    missing = {name: f"{folder} has no held-out {name}" for name in SOURCES} | {
+        "tale": f"{folder} was built without the tales, which BOWSTRING_DATA names"
+    }
+    there = {document.source for document in found if document.split == "test"}
+    return found, {name: why for name, why in missing.items() if name not in there}
+
+
+def likelihood_numbers(
+    engine: ArrowEngine, setting: Setting, documents: Sequence[Document], held: Sequence[HeldText]
+) -> dict[str, Any]:
+    """Bits per byte by source, and perplexities over the autoregressive twin's."""
+    network, context = engine.network, engine.metadata.context
+    rival, _, _ = load_model(setting.baseline)
+    draws = 2 if setting.quick else 6
+    scores = {
+        "baseline_ar": score_causal(rival),
+        "ar": score_causal(network),
+        "exact": score_sampler(network, Sampling(), context),
+    }
+    for name, size in (("b4", 4), ("b8", 8), ("b16", 16), ("whole", WHOLE)):
+        scores[f"nelbo_{name}"] = score_bound(network, size, draws * (2 if size == WHOLE else 1))
+    nats = {}
+    for name, score in scores.items():
+        announce(f"likelihood of {len(held)} texts: {name}")
+        nats[name] = nats_of(score, held)
+    gaps = {name: perplexity_gap(held, some, nats["baseline_ar"]) for name, some in nats.items()}
+    train = [document for document in documents if document.split == "train"]
+    announce("counting")
+    counted = ngram_nats(train[:: 8 if setting.quick else 1], held, engine.tokenizer)
+    return {
+        "gap_exact": gaps["exact"],
+        "gap_nelbo": gaps["nelbo_b4"],
+        "gap_ar": gaps["ar"],
+        "gap_nelbo_b8": gaps["nelbo_b8"],
+        "gap_nelbo_b16": gaps["nelbo_b16"],
+        "gap_nelbo_whole": gaps["nelbo_whole"],
+        "bits_per_byte": {name: bits_per_byte(held, some) for name, some in (nats | counted).items()},
+    }
+
+
+def written_numbers(
+    engine: ArrowEngine, documents: Sequence[Document], rule: int, *, quick: bool
+) -> dict[str, Any]:
+    """What is written on held-out prompts, by source: words that appear, variety, code that parses."""
+    numbers: dict[str, Any] = {}
+    codec = engine.tokenizer
+    tests = over_works([one for one in documents if one.held_out(rule)])
+    modes = {"": Sampling(max_tokens=GENERATED), "_ar": Sampling(mode="ar", max_tokens=GENERATED)}
+    for kind, sources, count in (("text", ("tale", "story"), 30), ("code", ("function", "snippet"), 40)):
+        for source in sources:
+            chosen = [one for one in tests if source_of(one, rule) == source][: count if quick else 3 * count]
+            if not chosen:
+                continue
+            prompts, bodies = [one.prompts[0] for one in chosen], [one.body for one in chosen]
+            real = [codec.encode(body)[:GENERATED] for body in bodies]
+            numbers.setdefault("distinct_2_real", {})[source] = jackknife(distinct_2, real)
+            for mode, how in modes.items():
+                announce(f"writing {len(prompts)} texts, {source}{mode}")
+                rows = generated(engine, prompts, kind, how)
+                texts = [codec.decode(row) for row in rows]
+                found = {f"distinct_2{mode}": jackknife(distinct_2, rows)}
+                both = [*zip(rows, real, strict=True)]
+                found[f"entropy_ratio{mode}"] = jackknife(entropy_ratio, both)
+                if kind == "code":
+                    found[f"parse_rate{mode}"] = Measured.mean([float(parses(text)) for text in texts])
+                else:
+                    found |= recalls(prompts, texts, mode)
+                    if not mode:
+                        found["prompt_recall_real"] = recalls(prompts, bodies, "")["prompt_recall"]
+                for name, number in found.items():
+                    numbers.setdefault(name, {})[source] = number
+    return numbers
+
+
+def entropy_ratio(pairs: list[tuple[list[int], list[int]]]) -> float:
+    """Entropy of what was written over that of what people wrote on the same prompts."""
+    made, real = zip(*pairs, strict=True)
+    return token_entropy(made) / token_entropy(real)
+
+
+def recalls(prompts: Sequence[str], texts: Sequence[str], mode: str) -> dict[str, Measured]:
+    """Recall of the words asked for, and of those that other prompts asked for: the control."""
+    others = [*prompts[7:], *prompts[:7]]
+    return {
+        f"prompt_recall{mode}": Measured.mean([*map(recall, prompts, texts)]),
+        f"prompt_recall_shuffled{mode}": Measured.mean([*map(recall, others, texts)]),
+    }
+
+
+def step_numbers(engine: ArrowEngine, held: Sequence[HeldText], runs: int) -> dict[str, Any]:
+    """Blocks of 16 by fewer steps: bits per byte by source, and tokens a second."""
+    out = {}
+    for steps in (4, 8, 16):
+        announce(f"blocks of 16 in {steps} steps")
+        # The better order at so many tokens a step.
+        order = Sampling().order if steps == 16 else "confidence"
+        how = Sampling(block=16, steps=steps, order=order, max_tokens=GENERATED)
+        nats = nats_of(score_sampler(engine.network, how, engine.metadata.context), held)
+        out[f"block_16_steps_{steps}"] = {
+            "bits_per_byte": bits_per_byte(held, nats),
+            "tokens_per_second": tokens_per_second(engine, how, runs),
+        }
+    return out
 
 
 @torch.no_grad()
-def measure(
-    *,
-    quick: bool,
-    data: Path,
-    baseline: Path,
-    model: Path | None,
-) -> dict[str, Any]:
+def measure_text(setting: Setting) -> Measurement:
     """Everything the README says about text."""
-    load_before = os.getloadavg()[0]
-    engine = ArrowEngine.load(model)
-    network, codec, context = engine.network, engine.tokenizer, engine.metadata.context
-    rival, _, _ = load_model(baseline)
-    documents, tales = corpora(data)
-    tests = [document for document in documents if document.split == "test"]
-    held = held_out(tests, codec, context, 40 if quick else 100)
-    shipped = Sampling()
-    draws = 2 if quick else 6
-
-    scores = {"baseline_ar": score_causal(rival), "ar": score_causal(network)}
-    scores["exact"] = score_sampler(network, shipped, context)
-    for name, size, more in (("b4", 4, 1), ("b8", 8, 1), ("b16", 16, 1), ("full", CANVAS, 4)):
-        scores[f"nelbo_{name}"] = score_bound(network, size, draws * more)
-    likelihoods = {name: by_length(score, held) for name, score in scores.items()}
-    train = [document for document in documents if document.split == "train"]
-    bits = {name: value[("all", "byte")] for name, value in likelihoods.items()} | counting(
-        train, held, codec
-    )
-    nats = {name: value[("all", "nats a token")] for name, value in likelihoods.items()}
-    gap = {name: math.exp(value - nats["baseline_ar"]) - 1 for name, value in nats.items()}
-
-    asked = [d for d in tests if d.kind == "text"]
-    asked = [asked[i] for i in np.random.default_rng(3).permutation(len(asked))][: 60 if quick else 200]
-    prompts = [p for d in asked for p in d.prompts[:1]]
-    real = [codec.encode(d.body)[:GENERATED] for d in asked]
-    modes = {
-        "diffusion": replace(shipped, max_tokens=GENERATED),
-        "ar": Sampling(mode="ar", max_tokens=GENERATED),
+    folder, quick = model_folder(setting.model), setting.quick
+    engine = ArrowEngine.load(folder)
+    _, _, rival = load_model(setting.baseline)
+    rule = min(engine.metadata.split_rule, rival.split_rule)
+    documents, missing = corpora(setting.data)
+    held = held_texts(documents, engine.tokenizer, engine.metadata.context, 12 if quick else 60, rule)
+    numbers = likelihood_numbers(engine, setting, documents, held)
+    numbers |= written_numbers(engine, documents, rule, quick=quick)
+    announce("infilling")
+    filled = infills(engine, held, 6 if quick else 40)
+    numbers |= {
+        "infill_exact": filled["unknown_length"]["exact"],
+        "infill_edit": filled["unknown_length"]["edit"],
     }
-    written = {mode: generated(engine, prompts, "text", how) for mode, how in modes.items()}
-    texts = {mode: [codec.decode(row) for row in rows] for mode, rows in written.items()}
-    turned = prompts[7:] + prompts[:7]
-
-    wishes = [d.prompts[0] for d in tests if d.kind == "code"][:: 6 if quick else 3]
-    code = {mode: generated(engine, wishes, "code", how) for mode, how in modes.items()}
-    parse = {mode: statistics.fmean(parses(codec.decode(row)) for row in rows) for mode, rows in code.items()}
-
-    filled = infills(engine, held, 40 if quick else 160)
     runs = 3 if quick else 7
-    steps = {}
-    for count in (4, 8, 16):
-        order = shipped.order if count == 16 else "confidence"  # the better one at so many tokens per step
-        how = replace(shipped, block=16, steps=count, order=order, max_tokens=GENERATED)
-        rows = generated(engine, prompts[: 20 if quick else 60], "text", how)
-        nll = by_length(score_sampler(network, how, context), held)
-        steps[f"block 16, {count} steps"] = {
-            "bits_per_byte": nll[("all", "byte")],
-            "entropy_ratio": entropy(rows) / entropy(real[: len(rows)]),
-            "distinct_2": distinct_2(rows),
-            "tokens_per_second": 64 / seconds_of(engine, replace(how, max_tokens=64), runs),
-        }
-    return {
-        "ppl_gap_exact": gap["exact"],
-        "ppl_gap_nelbo_b4": gap["nelbo_b4"],
-        "ppl_gap": gap,
-        "bits_per_byte": bits,
-        "bits_per_byte_by_source": {
-            name: {source: round(v, 4) for (source, unit), v in value.items() if unit == "byte"}
-            for name, value in likelihoods.items()
-        },
-        "prompt_recall": recall(prompts, texts["diffusion"]),
-        "prompt_recall_shuffled": recall(turned, texts["diffusion"]),
-        "prompt_recall_ar": recall(prompts, texts["ar"]),
-        "prompt_recall_real": recall(prompts, [d.body for d in asked]),
-        "infill_exact": filled["diffusion, unknown length: exact"],
-        "infill_edit": filled["diffusion, unknown length: edit"],
-        "infill": filled,
-        "parse_rate": parse["diffusion"],
-        "parse_rate_ar": parse["ar"],
-        "trunk_share": network_facts(model)["trunk_share"],
-        "seconds_64_tokens": seconds_of(engine, Sampling(max_tokens=64, block=16, steps=4), runs),
-        "first_token_s": statistics.median(first_token_seconds(model) for _ in range(3)),
-        "entropy_ratio": entropy(written["diffusion"]) / entropy(real),
-        "entropy_ratio_ar": entropy(written["ar"]) / entropy(real),
-        "distinct_2": distinct_2(written["diffusion"]),
-        "distinct_2_ar": distinct_2(written["ar"]),
-        "distinct_2_real": distinct_2(real),
-        "steps": steps,
+    numbers |= {"infill": filled, "steps": step_numbers(engine, held, runs)}
+    announce("speed")
+    numbers |= {
+        "seconds_64_tokens": seconds_to_write(engine, Sampling(max_tokens=64, block=16, steps=4), runs),
         "tokens_per_second": {
-            "ar": 64 / seconds_of(engine, Sampling(mode="ar", max_tokens=64), runs),
-            "diffusion": 64 / seconds_of(engine, replace(shipped, max_tokens=64), runs),
+            "ar": tokens_per_second(engine, Sampling(mode="ar"), runs),
+            "diffusion": tokens_per_second(engine, Sampling(), runs),
         },
-        "sampler": asdict(shipped),
+        "first_token_s": Measured.median([first_token_seconds(setting.model) for _ in range(3)]),
+        "trunk_share": Measured(network_facts(folder)["trunk_share"]),
+        "sampler": {name: str(value) for name, value in asdict(Sampling()).items()},
         "held_out": dict(Counter(one.source for one in held))
-        | {"tokens": sum(len(one.body) for one in held)},
-        "tales": tales,
-        "model": str(model or SHIPPED.name),
-        "machine": {
-            "threads": torch.get_num_threads(),
-            "load_before": load_before,
-            "load_after": os.getloadavg()[0],
-        },
+        | {"works": len({one.work for one in held}), "tokens": sum(len(one.body) for one in held)},
+        "split_rule": rule,
+        "model": folder.name,
     }
+    if rule == 1:
+        missing["held-out templates"] = "the model was trained before templates of the grammars were held out"
+    weights = [folder / "network.parquet", setting.baseline / "network.parquet"]
+    return Measurement(numbers, weights, missing)

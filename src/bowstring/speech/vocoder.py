@@ -53,7 +53,6 @@ class Vocoder:
         """The waveform `(192 f,)` within -1..1; its noise depends on the seed alone."""
         signal = synthesise(frames, seed)
         if self.postfilter is not None and len(frames):
-            here = self.postfilter.window.device
-            said = torch.from_numpy(asked(frames))[None].to(here)
-            signal = self.postfilter(torch.from_numpy(signal)[None].to(here), said)[0].cpu().numpy()
+            said = torch.from_numpy(asked(frames))[None]
+            signal = self.postfilter(torch.from_numpy(signal)[None], said)[0].numpy()
         return limited(signal)

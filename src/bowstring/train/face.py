@@ -16,11 +16,10 @@ from rich.console import Console
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..core.conditioning import Conditioning, visible
 from ..face.animate import animate, loudness
 from ..face.codec import FaceCodec
 from ..face.weights import save_face
-from ..joint.sampling import attention_mask
+from ..joint.sampling import attention_masks
 from ..nn.heads.speech import SpeechHead
 from ..nn.network import UnifiedScoreNetwork
 from ..speech.alignment import spans_of
@@ -68,14 +67,14 @@ def face_loss(
     x_t, eps = {name: x for name, (x, _) in pairs.items()}, pairs["avatar"][1]
     position = torch.arange(float(length))[None]
     condition = head.condition(batch.slots, batch.progress, batch.voice)
-    mask = visible(None, batch.valid.repeat(1, 2)) & attention_mask(dict.fromkeys(x_t, length))
-    conditioning = Conditioning(mask=mask, added={0: condition.repeat(1, 2, 1)})
     velocity = network.flow(
         x_t,
         dict.fromkeys(x_t, t),
         dict.fromkeys(x_t, position),
-        dict.fromkeys(x_t, size),
-        conditioning,
+        step_size=dict.fromkeys(x_t, size),
+        cond=dict.fromkeys(x_t, condition),
+        valid=batch.valid.repeat(1, 2),
+        sees=attention_masks(dict.fromkeys(x_t, length)),
     )["avatar"]
     return batch.error(velocity, eps - x_0["avatar"])
 
@@ -123,7 +122,7 @@ def train_face(data: Path, out: Path, steps: int = 120) -> None:
     sources = {"face": face_source(utterances, faces, voices, ResidualCoder(speech, table))}
     if not run_tasks(TaskSchedule(("face",), steps, rate=4e-3, warm_up=20), network, sources, out, console):
         raise ValueError(f"{out} holds a finished training; choose another --out to train anew")
-    metadata_fields = metadata.model_dump(include={"blocks", "context", "distilled"})
+    metadata_fields = metadata.model_dump(include={"blocks", "context", "distilled", "split_rule"})
     save_model(out / "model", network.eval(), words, **metadata_fields)
     carry_over(before, out / "model")
     save_face(out / "model" / "face.parquet", codec, coder.table)

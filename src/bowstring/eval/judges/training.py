@@ -51,13 +51,33 @@ def varied(icon: str, rng: random.Random, *, plain: bool) -> np.ndarray:
 
 
 def drawings(concepts: list[Concept], sets: list[Mapping[str, str]]) -> Iterator[tuple[int, str]]:
-    """(number of the name, SVG) of everything that the judge learns from; one set writes names without
-    hyphens.
-    """
+    """(number of the concept, SVG) of everything that the judge learns from."""
     for number, concept in enumerate(concepts):
         for icons in sets:
-            if icon := icons.get(concept.name) or icons.get(concept.name.replace("-", "")):
-                yield number, icon
+            yield from ((number, icons[name]) for name in spellings(concept.name) if name in icons)
+
+
+def spellings(name: str) -> list[str]:
+    """How other sets call a concept: without hyphens, as a face, or numbered.
+
+    >>> "foxface" in spellings("fox"), "polarbear" in spellings("polar-bear")
+    (True, True)
+    """
+    return [
+        spelt
+        for form in (name, f"{name}-face")
+        for hyphened in (form, f"{form}-1", f"{form}-2")
+        for spelt in dict.fromkeys((hyphened, hyphened.replace("-", "")))
+    ]
+
+
+def drawn_by_any(concepts: list[Concept], sets: list[Mapping[str, str]]) -> list[Concept]:
+    """Those that at least one of the sets draws: a name that was never seen cannot be judged."""
+    return [
+        concept
+        for concept in concepts
+        if any(name in one for one in sets for name in spellings(concept.name))
+    ]
 
 
 def fit_names(seen: Tensor, names: Tensor, count: int, steps: int = 600, seed: int = 0) -> dict[str, Tensor]:
@@ -85,8 +105,8 @@ def fit_names(seen: Tensor, names: Tensor, count: int, steps: int = 600, seed: i
 def train_judge(data: Path, out: Path) -> None:
     """`bowstring train judge`: writes `judge.safetensors`, which the bench reads."""
     icons, everything = load_icons(data, (*STYLE_PACKAGES, *JUDGE_PACKAGES))
-    concepts = curated(everything, LEARNED)
     sets = [icons.drawings[name] for name in JUDGE_PACKAGES]
+    concepts = drawn_by_any(curated(everything, LEARNED), sets)
     seen, numbers = [], []
     pairs, rng = [*drawings(concepts, sets)], random.Random(0)
     for i in track(range(0, len(pairs), 16), "looking"):

@@ -2,7 +2,8 @@
 found by their own adaptation (BlackJAX) or given ours (TorchEBM, which has none), compilation and warm-up
 not timed.
 
-What is not installed is left out; `pip install "bowstring[physics-bench]"` brings both.
+A contender is prepared once and then runs whenever it is its turn. What is not installed is left out;
+`pip install "bowstring[physics-bench]"` brings both.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from torch import Tensor
 from ...core.rng import Rng
 from ...energy.potential import EnergyPotential
 
+Chain = Callable[[int], tuple[list[Tensor], float]]  # a seed -> states, and the seconds they took
 Rates = Callable[[list[Tensor], float, EnergyPotential], dict[str, float]]
 
 
@@ -39,10 +41,10 @@ def jax_energy(energy: EnergyPotential, side: tuple[int, int]) -> Callable[[Any]
     return of
 
 
-def blackjax_hmc(
+def blackjax_chain(
     energy: EnergyPotential, side: tuple[int, int], chains: int, count: int, length: int, method: str = "hmc"
-) -> tuple[list[Tensor], float]:
-    """`count` states of `chains` chains, and the seconds they took."""
+) -> Chain:
+    """`count` states of `chains` chains a turn, and the seconds they took."""
     import blackjax
     import jax
     import numpy as np
@@ -69,16 +71,20 @@ def blackjax_hmc(
 
     settled, _ = walk(jax.random.key(1), first)
     jax.block_until_ready(settled)
-    began = time.perf_counter()
-    _, positions = walk(jax.random.key(2), settled)
-    jax.block_until_ready(positions)
-    seconds = time.perf_counter() - began
-    return list(torch.from_numpy(np.array(positions)).view(count, chains, *side)), seconds
+
+    def run(seed: int) -> tuple[list[Tensor], float]:
+        began = time.perf_counter()
+        _, positions = walk(jax.random.key(seed), settled)
+        jax.block_until_ready(positions)
+        seconds = time.perf_counter() - began
+        return list(torch.from_numpy(np.array(positions)).view(count, chains, *side)), seconds
+
+    return run
 
 
-def torchebm_hmc(
+def torchebm_chain(
     energy: EnergyPotential, side: tuple[int, int], chains: int, count: int, length: int, size: float
-) -> tuple[list[Tensor], float]:
+) -> Chain:
     from torchebm.core import BaseModel
     from torchebm.samplers import HamiltonianMonteCarlo
 
@@ -87,31 +93,36 @@ def torchebm_hmc(
             return energy(x.view(-1, *side))
 
     sampler = HamiltonianMonteCarlo(Lattice(), step_size=size, n_leapfrog_steps=length)
-    x = sampler.sample(x=Rng.of(1, chains).normal(side[0] * side[1]), n_steps=200).detach()
-    began = time.perf_counter()
-    kept = sampler.sample(x=x, n_steps=count, return_trajectory=True)
-    seconds = time.perf_counter() - began
-    kept = kept[0] if isinstance(kept, tuple) else kept  # (chains, steps, sites)
-    return list(kept.detach().transpose(0, 1).view(-1, chains, *side)), seconds
+    begin = sampler.sample(x=Rng.of(1, chains).normal(side[0] * side[1]), n_steps=200).detach()
+
+    def run(seed: int) -> tuple[list[Tensor], float]:
+        torch.manual_seed(seed)
+        began = time.perf_counter()
+        kept = sampler.sample(x=begin, n_steps=count, return_trajectory=True)
+        seconds = time.perf_counter() - began
+        kept = kept[0] if isinstance(kept, tuple) else kept  # (chains, steps, sites)
+        return list(kept.detach().transpose(0, 1).view(-1, chains, *side)), seconds
+
+    return run
 
 
-def measure(
-    phi4: EnergyPotential, free: EnergyPotential, wells: EnergyPotential, rates: Rates, *, quick: bool
-) -> dict[str, Any]:
-    """Independent draws per second of each rival on each lattice."""
-    out: dict[str, Any] = {}
-    grid, pair, n = (64, 64), (1, 2), 1500 if quick else 6000
+def chains(
+    phi4: EnergyPotential, free: EnergyPotential, wells: EnergyPotential, rates: Rates, n: int
+) -> dict[str, Callable[[int], dict[str, float]]]:
+    """Every rival on every lattice: a seed -> independent draws per second of each monitor."""
+
+    def rated(chain: Chain, energy: EnergyPotential) -> Callable[[int], dict[str, float]]:
+        return lambda seed: rates(*chain(seed), energy)
+
+    out: dict[str, Callable[[int], dict[str, float]]] = {}
+    grid, pair = (64, 64), (1, 2)
     if importlib.util.find_spec("blackjax"):
-        out["BlackJAX HMC"] = {
-            "phi4": rates(*blackjax_hmc(phi4, grid, 4, n, 10), phi4),
-            "gff": rates(*blackjax_hmc(free, grid, 4, n, 10), free),
-            "wells": rates(*blackjax_hmc(wells, pair, 1024, n // 2, 8), wells),
-        }
-        out["BlackJAX NUTS"] = {"phi4": rates(*blackjax_hmc(phi4, grid, 4, n // 6, 10, "nuts"), phi4)}
+        out["BlackJAX HMC, phi4"] = rated(blackjax_chain(phi4, grid, 4, n, 10), phi4)
+        out["BlackJAX HMC, gff"] = rated(blackjax_chain(free, grid, 4, n, 10), free)
+        out["BlackJAX HMC, wells"] = rated(blackjax_chain(wells, pair, 1024, n // 2, 8), wells)
+        out["BlackJAX NUTS, phi4"] = rated(blackjax_chain(phi4, grid, 4, n // 6, 10, "nuts"), phi4)
     if importlib.util.find_spec("torchebm"):
-        out["TorchEBM HMC"] = {
-            "phi4": rates(*torchebm_hmc(phi4, grid, 4, n // 5, 10, 0.09), phi4),
-            "gff": rates(*torchebm_hmc(free, grid, 4, n // 5, 10, 0.3), free),
-            "wells": rates(*torchebm_hmc(wells, pair, 1024, n // 5, 8, 0.15), wells),
-        }
+        out["TorchEBM HMC, phi4"] = rated(torchebm_chain(phi4, grid, 4, n // 5, 10, 0.09), phi4)
+        out["TorchEBM HMC, gff"] = rated(torchebm_chain(free, grid, 4, n // 5, 10, 0.3), free)
+        out["TorchEBM HMC, wells"] = rated(torchebm_chain(wells, pair, 1024, n // 5, 8, 0.15), wells)
     return out

@@ -126,13 +126,22 @@ def pair_held_out(concept: str, style: str) -> bool:
 def pair_unseen(concept: str, style: str, rule: int = RULE) -> bool:
     """Whether a model that was trained under this rule of splitting has seen neither the pair nor a twin.
 
-    The first rule held every pair out for itself, so a pair counts only if it held all of its twins out.
+    The first rule held every pair out for itself, so a pair counts only if it held all of its twins out;
+    a training that goes on under this rule spoils nothing.
     """
     if rule == RULE:
         return pair_held_out(concept, style)
     family = TWINS.get(style, style)
     twins = [one for one in STYLE_PACKAGES if TWINS.get(one, one) == family]
-    return all(bucket(f"{concept}|{twin}") < PAIRS_HELD_OUT for twin in twins)
+    return pair_held_out(concept, style) and all(
+        bucket(f"{concept}|{twin}") < PAIRS_HELD_OUT for twin in twins
+    )
+
+
+def pair_learned(concept: str, style: str, rule: int = RULE) -> bool:
+    """Whether a model that was trained under this rule may have learned from the pair itself."""
+    key = f"{concept}|{style}"
+    return not pair_held_out(concept, style) if rule == RULE else bucket(key) >= PAIRS_HELD_OUT
 
 
 def fetch(folder: Path) -> None:

@@ -146,7 +146,12 @@ def train_multimodal(data: Path, out: Path, steps: int = 3300, start: Path = SHI
     }
     if not run_tasks(schedule, network, sources, out, console):
         raise ValueError(f"{out} holds a finished training; choose another --out to train anew")
-    save_model(out / "model", network.eval(), codec, blocks=metadata.blocks, context=metadata.context)
+    save_model(
+        out / "model",
+        network.eval(),
+        codec,
+        **metadata.model_dump(include={"blocks", "context", "split_rule"}),
+    )
     for path in (image_codec, out / "speech.parquet"):
         shutil.copy(path, out / "model" / path.name)
     console.print(f"model written to {out / 'model'}")

@@ -80,7 +80,10 @@ def image_shortcut_loss(
         target = teacher_rollout(lambda x, at: (x - denoise(x, at)) / at[:, None, None], x_t, t, size)
     caption = encode_captions(network, prompts)
     places = {"image": positions_after(caption.after)}
-    made = network.flow({"image": x_t}, {"image": t}, places, {"image": size}, caption.conditioning)
+    cond = {"image": caption.pooled}
+    made = network.flow(
+        {"image": x_t}, {"image": t}, places, caption.cache, {"image": size}, cond, **caption.slot
+    )
     return (made["image"].float() - target).square().mean()
 
 
@@ -153,7 +156,7 @@ def train_shortcut(data: Path, out: Path, steps: int = 320) -> None:
     )
     if not run_tasks(schedule, network, sources, out, console):
         raise ValueError(f"{out} holds a finished training; choose another --out to train anew")
-    metadata_fields = metadata.model_dump(include={"blocks", "context"}) | {"distilled": True}
+    metadata_fields = metadata.model_dump(include={"blocks", "context", "split_rule"}) | {"distilled": True}
     save_model(out / "model", network.eval(), words, **metadata_fields)
     carry_over(before, out / "model")
     console.print(f"model written to {out / 'model'}")

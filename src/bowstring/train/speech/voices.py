@@ -21,6 +21,7 @@ from ...speech.source_filter import RATE
 from ..data.corpora import Document
 from ..data.npm import archive_of, members
 from ..data.sentences import HARVARD, sentences
+from ..data.splits import least
 from .flow import TrainingUtterance, load_utterances, save_utterances
 from .teacher import (
     DURATION_UNIT,
@@ -41,7 +42,7 @@ VOICES = (  # American and British, women and men
     *(f"bf_{name}" for name in "alice emma isabella lily".split()),
     *(f"bm_{name}" for name in "daniel fable george lewis".split()),
 )
-HELD_OUT_VOICE = "bf_emma"  # nothing learns from it
+HELD_OUT_VOICES = {"bf_emma"} | least(set(VOICES) - {"bf_emma"}, 5, "voice")  # nothing learns from them
 STYLE_NUMBERS = 256  # numbers of a voice, for every count of phonemes
 MAX_VOICE_BYTES = 1 << 20  # bytes of a voice
 SENTENCES_PER_VOICE = 12  # sentences that a voice reads
@@ -88,7 +89,7 @@ def texts_of(voice: int, texts: list[str]) -> list[str]:
     """What a voice reads: its own sentences, or, if it is held out, those of the fixed list that voices are
     compared by.
     """
-    if VOICES[voice] == HELD_OUT_VOICE:
+    if VOICES[voice] in HELD_OUT_VOICES:
         return [*HARVARD[40:46]]
     return texts[voice * SENTENCES_PER_VOICE : (voice + 1) * SENTENCES_PER_VOICE]
 
@@ -124,5 +125,5 @@ def build_voices(documents: Iterable[Document], folder: Path, workers: int = 2) 
 
 
 def is_held_out_voice(utterance: TrainingUtterance) -> bool:
-    """Whether the voice that nothing learns from says it."""
-    return utterance.speaker == VOICES.index(HELD_OUT_VOICE) + 1
+    """Whether a voice that nothing learns from says it."""
+    return utterance.speaker > 0 and VOICES[utterance.speaker - 1] in HELD_OUT_VOICES

@@ -109,10 +109,10 @@ def masked_tokens(rows: Rows, noise: Noise) -> Tensor:
 
 
 def paired_hidden(
-    network: UnifiedScoreNetwork, rows: Rows, block: Tensor, noisy: Tensor, step_size: Tensor | None = None
+    network: UnifiedScoreNetwork, rows: Rows, block: Tensor, noisy: Tensor, **sizes: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Hidden states of the noisy and of the clean stream, `(b, l, d)` each, from one pass."""
-    return network.pair(noisy, torch.from_numpy(rows.tokens), torch.from_numpy(rows.doc), block, step_size)
+    return network.pair(noisy, torch.from_numpy(rows.tokens), torch.from_numpy(rows.doc), block, **sizes)
 
 
 def joint_loss(

@@ -13,8 +13,9 @@ from rich.progress import Progress
 from ...text.sampling import Sampling, sample_text
 from ...text.tokenizer import TextTokenizer
 from ...text.weights import load_model, save_model
-from ...weights.folder import carry_over
+from ...weights.folder import carry_over, read_metadata
 from ..data.corpora import Document, corpus_documents
+from ..data.splits import RULE
 from ..progress import PROGRESS_COLUMNS
 from .loop import WHOLE_BODY, batches, fit
 from .packing import Corpus, prompt_tokens
@@ -68,7 +69,8 @@ def train_text(name: str, data: Path, out: Path) -> None:
     if network is None:
         raise ValueError(f"{out} holds a finished training; choose another --out to train anew")
     sizes = [size for size in recipe.blocks if size < WHOLE_BODY]
-    save_model(out / "model", network, codec, blocks=sizes, context=recipe.length)
+    rule = read_metadata(out.parent / recipe.start / "model").split_rule if recipe.start else RULE
+    save_model(out / "model", network, codec, blocks=sizes, context=recipe.length, split_rule=rule)
     console.print(f"model written to {out / 'model'}")
 
 
@@ -96,5 +98,6 @@ def quantise_model(out: Path, bits: int, steps: int, data: Path, model: Path) ->
         small = pack_student(student, bits)
     else:
         small = quantise_at_once(network, bits, rows)
-    save_model(out, small, codec, **metadata.model_dump(include={"blocks", "context", "distilled"}))
+    kept = metadata.model_dump(include={"blocks", "context", "distilled", "split_rule"})
+    save_model(out, small, codec, **kept)
     carry_over(model, out)
