@@ -206,7 +206,7 @@ def test_the_seam_checks_lengths_itself():
         ("lines_length", 5),
         ("lines", None),
     ):
-        described = quant.described()
+        described = quant.described
         setattr(described, field, value)
         assert library.bowstring_matmul(byref(described), x.ctypes.data, 1, None, None, x.ctypes.data) > 0
     with pytest.raises(_native.NativeError, match="array is missing"):
