@@ -10,12 +10,14 @@ import soundfile
 import torch
 
 from bowstring.speech.analysis import analyse
-from bowstring.speech.files import RATE, read_sound, read_wav_metadata, save_wav, to_wav
+from bowstring.speech.files import RATE, read_sound, read_wav_metadata, resampled, save_wav, to_wav
 from bowstring.speech.recording import as_recording
 from bowstring.speech.source_filter import BANDS, Frames, synthesise
 from bowstring.speech.voice import voice_of
 
+HISS = np.random.default_rng(0).normal(size=2 * RATE)
 TONE = (0.5 * np.sin(np.arange(2 * RATE) / 9)).astype(np.float32)
+SPOKEN = (np.where(np.arange(2 * RATE) % 9000 < 8000, TONE, 0) + 1e-3 * HISS).astype(np.float32)
 WRITTEN = [
     ("WAV", kind) for kind in ("PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW")
 ]
@@ -32,7 +34,8 @@ def speech():
     formants = -6 + 3 * np.cos(np.arange(BANDS) / 4)[None] + np.sin(np.arange(count) / 9)[:, None]
     voiced = (np.arange(count) % 60 < 50).astype(np.float32)
     signal = synthesise(Frames(pitch, voiced, formants, np.full((count, 5), 0.1)))
-    return (0.4 * signal / np.abs(signal).max()).astype(np.float32)
+    loud = np.where(np.repeat(voiced, len(signal) // count) > 0, 0.4, 4e-4)
+    return (loud * signal / np.abs(signal).max()).astype(np.float32)
 
 
 def test_a_file_carries_how_it_was_made_and_is_the_same_every_time(tmp_path):
@@ -66,10 +69,10 @@ def test_what_other_programs_write_is_read(tmp_path, form, kind, channels):
     np.testing.assert_allclose(signal[4800:24_000], TONE[4800:24_000], atol=0.06)
 
 
-@pytest.mark.parametrize("length", [0xFFFFFFFF, 0x7FFFFFFF, 0xFFFFFFFF - 36])
+@pytest.mark.parametrize("length", [0, 0xFFFFFFFF, 0x7FFFFFFF, 0xFFFFFFFF - 36])
 def test_of_a_stream_without_a_length_all_that_is_there_is_read(tmp_path, length):
     data = bytearray(to_wav(TONE))
-    data[4:8] = struct.pack("<I", 0xFFFFFFFF)
+    data[4:8] = struct.pack("<I", length and 0xFFFFFFFF)
     data[40:44] = struct.pack("<I", length)
     (tmp_path / "x.wav").write_bytes(data)
     assert len(read_sound(tmp_path / "x.wav")[0]) == len(TONE)
@@ -118,29 +121,29 @@ def test_long_and_missing_recordings_are_refused(tmp_path):
 @pytest.mark.parametrize(
     "value",
     [
-        TONE.astype(np.float64),
-        TONE.astype(np.float16),
-        TONE.tolist(),
-        torch.tensor(TONE),
-        torch.tensor(TONE)[None],
-        torch.tensor(TONE).requires_grad_(),
-        np.stack([TONE, TONE], 1),
-        np.stack([TONE, TONE, TONE]),
-        (TONE * 32767).astype(np.int16),
-        (TONE * 2**31).astype(np.int32),
-        (TONE * 127 + 128).astype(np.uint8),
-        (TONE, RATE),
-        (RATE, TONE),
-        (torch.tensor(TONE), torch.tensor(RATE)),
-        (TONE[::2], RATE // 2),
+        SPOKEN.astype(np.float64),
+        SPOKEN.astype(np.float16),
+        SPOKEN.tolist(),
+        torch.tensor(SPOKEN),
+        torch.tensor(SPOKEN)[None],
+        torch.tensor(SPOKEN).requires_grad_(),
+        np.stack([SPOKEN, SPOKEN], 1),
+        np.stack([SPOKEN, SPOKEN, SPOKEN]),
+        (SPOKEN * 32767).astype(np.int16),
+        (SPOKEN * 2**31).astype(np.int32),
+        (SPOKEN * 127 + 128).astype(np.uint8),
+        (SPOKEN, RATE),
+        (RATE, SPOKEN),
+        (torch.tensor(SPOKEN), torch.tensor(RATE)),
+        (resampled(SPOKEN, RATE, 2 * RATE), 2 * RATE),
     ],
     ids=lambda v: f"{type(v).__name__} {getattr(v, 'dtype', '')} {getattr(v, 'shape', '')}",
 )
 def test_arrays_of_any_type_are_the_sound_they_hold(value):
     found = as_recording(value)
-    assert found.signal.dtype == np.float32 and found.signal.shape == TONE.shape and not found.notes
+    assert found.signal.dtype == np.float32 and found.signal.shape == SPOKEN.shape and not found.notes
     inside = slice(2400, -2400)
-    np.testing.assert_allclose(found.signal[inside], TONE[inside], atol=0.02)
+    np.testing.assert_allclose(found.signal[inside], SPOKEN[inside], atol=0.02)
 
 
 @pytest.mark.parametrize(
@@ -177,7 +180,11 @@ def test_an_offset_and_a_level_do_not_change_the_voice(speech, spoil):
 
 def test_a_recording_that_may_not_carry_the_voice_is_noted(speech):
     assert as_recording(speech).notes == ()
-    (note,) = as_recording((speech * 80).clip(-1, 1), "me.wav").notes
+    note, *_ = as_recording((speech * 80).clip(-1, 1), "me.wav").notes
     assert note.startswith("me.wav is clipped: ") and note.endswith("record it more quietly")
     (note,) = as_recording(speech[: RATE // 2]).notes
     assert note == "voice has only 0.5 s; a voice is matched better from about 5 s"
+    (note,) = as_recording((resampled(speech, RATE, 8000), 8000)).notes
+    assert note == "voice has nothing above 4.0 kHz; record at 24 kHz or more, not by telephone"
+    (note,) = as_recording(speech + 0.1 * HISS[: len(speech)].std() * np.resize(HISS, len(speech))).notes
+    assert note.startswith("voice is noisy or never pauses: loud and quiet differ by ")

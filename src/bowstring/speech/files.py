@@ -5,6 +5,7 @@ Nothing here knows of torch.
 
 from __future__ import annotations
 
+import io
 import json
 import struct
 from collections.abc import Mapping
@@ -20,6 +21,7 @@ LONGEST = 600  # seconds that a recording may have
 MOST = LONGEST * 48_000  # samples a channel
 SLOWEST, FASTEST = 1000, 400_000  # Hz
 BLOCK = 4096  # samples that are read at a time, so that what lies before a fault is kept
+LARGEST_STREAM = 1 << 28  # bytes
 ENDINGS = (".wav",)
 FORMATS = ("WAV", "WAVEX", "RF64", "W64", "FLAC", "OGG", "MP3", "AIFF", "AU", "CAF")
 EXPECTED = "expected WAV, FLAC, OGG, MP3 or AIFF; `ffmpeg -i FILE voice.wav` makes one of most others"
@@ -78,7 +80,8 @@ def read_sound(path: Path | str) -> tuple[np.ndarray, int]:
     if not path.is_file():
         raise ValueError(f"{path} is no file; expected a sound")
     try:
-        with path.open("rb") as raw, soundfile.SoundFile(raw.fileno(), closefd=False) as file:
+        with path.open("rb") as raw:
+            file = soundfile.SoundFile(_source(raw, path.stat().st_size), closefd=False)
             if file.format not in FORMATS:
                 raise ValueError(f"{path} is {file.format}; {EXPECTED}")
             signal, rate = _mean_of_channels(file, path), file.samplerate
@@ -87,6 +90,18 @@ def read_sound(path: Path | str) -> tuple[np.ndarray, int]:
     if not len(signal):
         raise ValueError(f"{path} holds no sound")
     return signal, rate
+
+
+def _source(file: Any, size: int) -> Any:
+    """What libsndfile is to read: the file, or, of a stream whose writer never came back to say how long it
+    is, a copy whose length stands for all there is.
+    """
+    head = file.read(4096)
+    at = head.find(b"data\0\0\0\0", 12) if head.startswith(b"RIFF") else -1
+    if at < 0 or int.from_bytes(head[4:8], "little") > at or size > LARGEST_STREAM:
+        file.seek(0)
+        return file.fileno()  # a name that ends in .raw would be believed
+    return io.BytesIO(head[: at + 4] + b"\xff" * 4 + head[at + 8 :] + file.read())
 
 
 def _mean_of_channels(file: Any, path: Path) -> np.ndarray:

@@ -6,6 +6,7 @@ Sound is `(s,)` float32 at 24 kHz.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,9 @@ CHANNELS = 8
 SHORTEST = 0.1  # seconds
 SHORT = 2.0  # seconds from which a voice can be matched well
 CLIPPED = 0.005  # share of samples at the limit from which a voice is matched badly
+DULL = 8500.0  # Hz; of telephones and of 16 kHz
+NOTHING = 1e-7  # share of the power that is no more than rounding to 16 bits
+NOISY = 25.0  # dB between loud and quiet; clean speech has more than 40
 QUIET, USUAL = 0.1, 0.5  # peaks: below the first one, a recording is raised to the second
 
 
@@ -53,16 +57,42 @@ def as_recording(value: Any, name: str = "voice") -> Recording:
     peak = float(np.abs(centred).max())
     if peak <= 1e-5:
         raise ValueError(f"{name} is silent; expected about 5 s of clear speech")
-    notes = []
-    if (share := clipped_share(centred)) > CLIPPED:
-        notes.append(
-            f"{name} is clipped: {share:.0%} of it lies at the limit, so the voice may be matched badly; "
-            "record it more quietly"
-        )
-    if seconds < SHORT:
-        notes.append(f"{name} has only {seconds:.1f} s; a voice is matched better from about 5 s")
     level = USUAL / peak if peak > 1 or peak < QUIET else 1.0
-    return Recording(resampled(centred * level, rate), tuple(notes))
+    return Recording(resampled(centred * level, rate), tuple(faults(centred, rate, name)))
+
+
+def faults(signal: np.ndarray, rate: int, name: str) -> Iterator[str]:
+    """What may spoil the voice in a recording, a sentence each."""
+    if (share := clipped_share(signal)) > CLIPPED:
+        yield f"{name} is clipped: {share:.0%} of it lies at the limit; record it more quietly"
+    if (seconds := len(signal) / rate) < SHORT:
+        yield f"{name} has only {seconds:.1f} s; a voice is matched better from about 5 s"
+    if (top := highest_frequency(signal, rate)) < DULL:
+        yield f"{name} has nothing above {top / 1000:.1f} kHz; record at 24 kHz or more, not by telephone"
+    if (decibels := dynamic_range(signal, rate)) < NOISY:
+        yield (
+            f"{name} is noisy or never pauses: loud and quiet differ by {decibels:.0f} dB; record one voice "
+            "in a quiet room"
+        )
+
+
+def highest_frequency(signal: np.ndarray, rate: int) -> float:
+    """The frequency in Hz above which next to no power is left.
+
+    >>> round(highest_frequency(np.sin(np.arange(24_000) * 2 * np.pi / 24), 24_000))
+    1000
+    """
+    power = np.abs(np.fft.rfft(signal)) ** 2
+    left = np.cumsum(power[::-1])[::-1] > NOTHING * power.sum()
+    return float(np.flatnonzero(left)[-1] * rate / len(signal))
+
+
+def dynamic_range(signal: np.ndarray, rate: int) -> float:
+    """How much louder the loud hundredths of a second are than the quiet ones, in dB."""
+    width = rate // 100
+    power = (signal[: len(signal) // width * width].reshape(-1, width) ** 2).mean(1)
+    quiet, loud = np.quantile(power, (0.05, 0.95))
+    return float(10 * np.log10(max(loud, 1e-20) / max(quiet, 1e-20)))
 
 
 def clipped_share(signal: np.ndarray, run: int = 4) -> float:
