@@ -78,6 +78,8 @@ def test_texts_become_unit_vectors(engine):
         (lambda e: e.generate("caf\udce9"), ValueError, "no UTF-8"),
         (lambda e: e.infill("a", None), TypeError, "expected a string"),
         (lambda e: e.encode([]), ValueError, "no texts"),
+        (lambda e: e.encode(None), TypeError, "the text is None; expected a string or a list of strings"),
+        (lambda e: e.encode(b"fox"), TypeError, "the text is of type bytes"),
     ],
 )
 def test_a_mistake_gets_a_sentence(engine, call, error, says):

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from .core.options import choice
+from .core.options import choice, flag
 from .core.options import text as checked_text
+from .core.options import texts as checked_texts
 from .face.draw import avatar_output, render_avatar
 from .face.weights import load_face
 from .image.pipeline import ImageFrame, ImagePipeline, ImageResult
@@ -79,7 +80,7 @@ class ArrowEngine:
         Raises:
             TypeError: not text. ValueError: an empty text.
         """
-        texts = [text] if isinstance(text, str) else list(text)
+        texts = checked_texts(text, "the text")
         if not texts:
             raise ValueError("there are no texts to encode; give a string or a list of strings")
         rows = [self.text_pipeline.tokens(one, "text to encode")[: self.metadata.context] for one in texts]
@@ -263,6 +264,7 @@ class ArrowEngine:
         **how: Any,
     ) -> Iterator[TextFrame | TextResult | ImageFrame | JointResult]:
         """As `converse`, but yields every step of the writing and of the picture."""
+        picture = flag(picture, "picture")
         for modality in ("audio", "avatar", *(["image"] if picture else [])):
             self._has(modality)
         sampling, (matched, notes) = JointSampling(**how), voice_in(voice)

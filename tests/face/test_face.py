@@ -2,6 +2,7 @@ import io
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from bowstring.face.animate import (
@@ -126,3 +127,25 @@ def test_a_film_without_its_package_says_what_to_install(tmp_path, monkeypatch):
     with pytest.raises(ImportError, match=r"bowstring\[video\]"):
         render_avatar(np.zeros((20, len(SHAPES))), tmp_path / "a.mp4")
     assert not (tmp_path / "a.mp4").exists()
+
+
+@pytest.mark.parametrize(
+    ("face", "error", "says"),
+    [
+        ("smile", TypeError, "the face is 'smile'"),
+        (np.zeros((0, 52)), ValueError, r"shape \(0, 52\)"),
+        (np.zeros((9, 5)), ValueError, r"expected \(frames, 52\)"),
+        (np.full((2, 52), np.nan), ValueError, "not finite"),
+    ],
+)
+def test_what_is_no_motion_is_not_drawn(face, error, says, tmp_path):
+    with pytest.raises(error, match=says):
+        render_avatar(face, tmp_path / "a.png", 32)
+    assert not [*tmp_path.iterdir()]
+
+
+def test_a_motion_may_be_a_list_or_a_tensor_and_a_name_in_capitals(tmp_path):
+    face = np.random.default_rng(0).random((3, 52)).astype(np.float32)
+    plain = render_avatar(face, tmp_path / "a.png", 32).read_bytes()
+    for same in (face.tolist(), torch.tensor(face)):
+        assert render_avatar(same, tmp_path / "B.PNG", 32.0).read_bytes() == plain

@@ -134,6 +134,7 @@ def test_long_and_missing_recordings_are_refused(tmp_path):
         (SPOKEN * 127 + 128).astype(np.uint8),
         (SPOKEN, RATE),
         (RATE, SPOKEN),
+        {"array": SPOKEN, "sampling_rate": RATE},
         (torch.tensor(SPOKEN), torch.tensor(RATE)),
         (resampled(SPOKEN, RATE, 2 * RATE), 2 * RATE),
     ],
@@ -151,6 +152,7 @@ def test_arrays_of_any_type_are_the_sound_they_hold(value):
     [
         (None, TypeError, "voice is None; expected a path, samples at 24 kHz, or"),
         (3.0, TypeError, "voice is 3.0"),
+        (io.BytesIO(b"x"), TypeError, "voice is <_io.BytesIO"),
         ({"a": 1}, TypeError, "voice is {'a': 1}"),
         (np.ones(9000, bool), TypeError, "expected a path"),
         (np.zeros(9000), ValueError, "is silent"),

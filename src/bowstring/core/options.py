@@ -143,6 +143,14 @@ def settle(parameters: Any, **checked: Any) -> None:
         object.__setattr__(parameters, name, value)
 
 
+def on_host(value: Any) -> Any:
+    """A tensor, wherever it lies and with or without a gradient, as an array; anything else as it is."""
+    if not (hasattr(value, "detach") and hasattr(value, "cpu")):
+        return value
+    plain = value.detach().cpu()
+    return (plain.float() if "bfloat16" in str(plain.dtype) else plain).numpy()  # numpy has no brain floats
+
+
 def listed(words: Sequence[str], last: str = "or") -> str:
     """Words as a person lists them.
 

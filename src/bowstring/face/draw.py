@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from ..core.files import output, write
-from ..core.options import whole
+from ..core.options import on_host, shown, whole
 from .animate import FRAME
 from .shapes import SHAPES
 from .video import AVAILABLE, NO_FILMS, to_mp4
@@ -133,6 +133,22 @@ def to_gif(face: np.ndarray, side: int = 256, metadata: Mapping[str, Any] | None
     return file.getvalue()
 
 
+def as_face(value: Any) -> np.ndarray:
+    """A motion `(f, 52)` from an array, a tensor or a list.
+
+    Raises:
+        TypeError: no numbers. ValueError: another shape, or numbers that are not finite.
+    """
+    array = np.asarray(on_host(value))
+    if array.dtype.kind not in "buif":
+        raise TypeError(f"the face is {shown(value)}; expected an array (frames, {len(SHAPES)})")
+    if array.ndim != 2 or array.shape[1] != len(SHAPES) or not len(array):
+        raise ValueError(f"the face has shape {array.shape}; expected (frames, {len(SHAPES)})")
+    if not np.isfinite(array).all():
+        raise ValueError("the face has numbers that are not finite; expected 0 to 1")
+    return array
+
+
 def avatar_output(path: Path | str, side: int) -> tuple[Path, int]:
     """A file that a face can be drawn into and the side of its pictures, checked before the work."""
     path, side = output(path, ENDINGS), whole(side, "side", 16, LARGEST)
@@ -155,8 +171,7 @@ def render_avatar(
         ValueError: another ending, an odd side of a film, or an array that is no motion.
     """
     path, side = avatar_output(path, side)
-    if face.ndim != 2 or face.shape[1] != len(SHAPES) or not len(face):
-        raise ValueError(f"the face has shape {face.shape}; expected (frames, {len(SHAPES)})")
+    face = as_face(face)
     ending = path.suffix.lower()
     if ending == ".mp4":
         write(path, to_mp4(moving(face, side), round(1 / PICTURE), audio))

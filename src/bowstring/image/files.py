@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image, ImageCms, ImageOps, PngImagePlugin
 
 from ..core.files import as_path, output, write
-from ..core.options import shown
+from ..core.options import on_host, shown
 
 LARGEST_SIDE = 8192
 LARGEST_FILE = 1 << 26  # bytes
@@ -91,7 +91,7 @@ def as_mask(value: Any, name: str = "the mask") -> np.ndarray:
 
     It comes as `as_picture` takes it; what is transparent is not to be painted.
     """
-    if isinstance(value, str | os.PathLike | bytes | Image.Image):
+    if isinstance(value, str | os.PathLike | bytes | bytearray | Image.Image) or hasattr(value, "read"):
         plane = np.asarray(_on_paper(_loaded(value, name), 0).convert("L"))
         return plane > (0 if plane.max() == 1 else 127)  # some programs write a mask as 0 and 1
     numbers = _planes(_numbers(value, name), name)
@@ -149,8 +149,10 @@ def _loaded(value: Any, name: str) -> Image.Image:
     """Anything that can be a picture as a PIL image of mode RGB or RGBA, upright."""
     if isinstance(value, Image.Image):
         return _upright(value, name)
-    if isinstance(value, bytes):
-        return _opened(io.BytesIO(value), value[:512], len(value), name)
+    if hasattr(value, "read"):  # an open file
+        value = value.read()
+    if isinstance(value, bytes | bytearray):
+        return _opened(io.BytesIO(value), bytes(value[:512]), len(value), name)
     if isinstance(value, str | os.PathLike):
         path = as_path(value)
         if not path.exists():
@@ -256,11 +258,13 @@ def _on_paper(picture: Image.Image, shade: int) -> Image.Image:
 
 def _numbers(value: Any, name: str) -> np.ndarray:
     """Arrays of numpy and torch, and lists, as an array of numbers."""
-    if hasattr(value, "detach"):  # a tensor, wherever it lies; numpy has no brain floats
+    if hasattr(value, "detach") and hasattr(
+        value, "cpu"
+    ):  # a tensor, wherever it lies; numpy has no brain floats
         value = value.detach().cpu()
         value = (value.float() if "bfloat16" in str(value.dtype) else value).numpy()
     try:
-        array = np.asarray(value)
+        array = np.asarray(on_host(value))
     except ValueError:
         raise ValueError(
             f"{name} is a list whose rows differ in length; expected (h, w) or (h, w, 3)"

@@ -6,13 +6,13 @@ Sound is `(s,)` float32 at 24 kHz.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from ..core.options import shown, whole
+from ..core.options import on_host, shown, whole
 from .files import FASTEST, LONGEST, SLOWEST, read_sound, resampled
 from .source_filter import RATE
 
@@ -116,6 +116,8 @@ def _loaded(value: Any, name: str) -> tuple[np.ndarray, int]:
     if isinstance(value, str | os.PathLike):
         return read_sound(value)  # type: ignore[arg-type]
     rate: Any = RATE
+    if isinstance(value, Mapping) and {"array", "sampling_rate"} <= {*value}:  # as data sets of sound have it
+        value = (value["array"], value["sampling_rate"])
     if isinstance(value, tuple) and len(value) == 2:
         value, rate = value if np.ndim(value[1]) == 0 else (value[1], value[0])
     return _mono(value, name), whole(rate, f"the rate of {name}", SLOWEST, FASTEST)
@@ -123,11 +125,13 @@ def _loaded(value: Any, name: str) -> tuple[np.ndarray, int]:
 
 def _mono(value: Any, name: str) -> np.ndarray:
     """An array, a tensor or a list as samples of one channel around zero."""
-    if hasattr(value, "detach"):  # a tensor, wherever it lies; numpy has no brain floats
+    if hasattr(value, "detach") and hasattr(
+        value, "cpu"
+    ):  # a tensor, wherever it lies; numpy has no brain floats
         value = value.detach().cpu()
         value = (value.float() if "bfloat16" in str(value.dtype) else value).numpy()
     try:
-        array = np.asarray(value)
+        array = np.asarray(on_host(value))
     except ValueError:
         raise ValueError(f"{name} is a list whose rows differ in length; expected samples") from None
     if array.dtype.kind not in "uif" or array.ndim == 0:
