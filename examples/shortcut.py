@@ -12,7 +12,7 @@ import time
 import torch
 
 from bowstring.core.rng import Rng
-from bowstring.fields.picture import grid
+from bowstring.fields.picture import field_grid
 from bowstring.fields.sampling import fields
 from bowstring.fields.solvers import cahn_hilliard, free_energy
 from bowstring.fields.weights import load_fields
@@ -54,7 +54,7 @@ def main() -> None:
     short = time.perf_counter() - began
     told("jump, then the fine solver", relaxed, short)
     print(f"{alone / short:.1f} times less time than the fine solver alone")
-    grid(torch.cat([solved[:4], start[:4], relaxed[:4]]), columns=4, scale=2).save("docs/shortcut.png")
+    field_grid(torch.cat([solved[:4], start[:4], relaxed[:4]]), columns=4, scale=2).save("docs/shortcut.png")
 
 
 if __name__ == "__main__":

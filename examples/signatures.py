@@ -8,7 +8,7 @@ import torch
 from shortcut import length
 
 from bowstring.core.rng import Rng
-from bowstring.fields.picture import grid
+from bowstring.fields.picture import field_grid
 from bowstring.fields.sampling import fields
 from bowstring.fields.solvers import cahn_hilliard
 from bowstring.fields.weights import load_fields
@@ -44,7 +44,7 @@ def main() -> None:
     for i, name in enumerate(("share", "domains", "contrast")):
         correlation = torch.corrcoef(torch.stack([ours[:, i], theirs[:, i]]))[0, 1]
         print(f"{name}: correlation with the solver's over nine vectors {correlation:.3f}")
-    grid(torch.stack(shown), columns=3, scale=2).save("docs/signatures.png")
+    field_grid(torch.stack(shown), columns=3, scale=2).save("docs/signatures.png")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,12 @@
 //! The kernels behind a C ABI. Every pointer is checked against a stated length here, at the seam; what lies
 //! behind knows slices only. Functions return 0, or a number that the caller turns into a sentence.
 
+pub mod hash;
+pub mod hooks;
+pub mod index;
 pub mod lattice;
 pub mod layout;
+pub mod linear;
 pub mod matmul;
 pub mod pool;
 pub mod random;
@@ -10,15 +14,17 @@ pub mod scan;
 pub mod trunk;
 pub mod vector;
 
+use hooks::{Branch, Entries, Hooks, LowRank, MAPS};
 use layout::{BLOCK, Packed};
 use matmul::Epilogue;
 use std::cell::RefCell;
-use trunk::{Call, HEAD, Layer, Memory, Scratch};
+use trunk::{Call, Cross, HEAD, Layer, Memory, Scratch};
 
 pub const WRONG_BITS: i32 = 1;
 pub const WRONG_SIZE: i32 = 2;
 pub const NULL: i32 = 3;
 pub const UNSUPPORTED: i32 = 4;
+pub const OTHER_BYTES: i32 = 5;
 
 thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::default();
@@ -28,7 +34,7 @@ thread_local! {
 /// Version of this interface; the caller refuses another.
 #[unsafe(no_mangle)]
 pub extern "C" fn bowstring_abi() -> u32 {
-    2
+    4
 }
 
 /// Number of the instruction set in use.
@@ -158,21 +164,68 @@ pub unsafe extern "C" fn bowstring_matmul(
     0
 }
 
-/// One layer as the caller holds it; see `trunk::Layer`.
+/// `out (m, n) = x (m, k) w^T + bias`, `w (n, k)`, all in FP32.
+///
+/// # Safety
+/// Pointers must be valid for the stated shapes; bias may be null.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn bowstring_linear(
+    x: *const f32,
+    w: *const f32,
+    bias: *const f32,
+    rows: usize,
+    outputs: usize,
+    inputs: usize,
+    out: *mut f32,
+) -> i32 {
+    if x.is_null() || w.is_null() || out.is_null() {
+        return NULL;
+    }
+    let sizes = (
+        rows.checked_mul(inputs),
+        outputs.checked_mul(inputs),
+        rows.checked_mul(outputs),
+    );
+    let (Some(given), Some(weights), Some(made)) = sizes else {
+        return WRONG_SIZE;
+    };
+    if given == 0 || weights == 0 {
+        return WRONG_SIZE;
+    }
+    // SAFETY: promised by the caller.
+    unsafe {
+        let slice = |start, length| std::slice::from_raw_parts(start, length);
+        let out = std::slice::from_raw_parts_mut(out, made);
+        linear::linear(
+            slice(x, given),
+            slice(w, weights),
+            optional(bias, outputs),
+            inputs,
+            out,
+        );
+    }
+    0
+}
+
+/// One layer as the caller holds it; see `trunk::Layer`. Without a gate it has no cross-attention.
 #[repr(C)]
 pub struct LayerRef {
     qkv: Matrix,
     out: Matrix,
     up: Matrix,
     down: Matrix,
+    cross_q: Matrix,
+    cross_kv: Matrix,
+    cross_out: Matrix,
     q_norm: *const f32,
     k_norm: *const f32,
     offset: *const f32,
+    gate: *const f32,
 }
 
 impl LayerRef {
     /// # Safety
-    /// As `Matrix::view`; the norms hold 64 numbers each and the offset six times the width.
+    /// As `Matrix::view`; the norms hold 64 numbers each, the offset six times the width, the gate the width.
     unsafe fn view<'a>(&self, width: usize) -> Result<Layer<'a>, i32> {
         if self.q_norm.is_null() || self.k_norm.is_null() || self.offset.is_null() {
             return Err(NULL);
@@ -202,98 +255,270 @@ impl LayerRef {
                 q_norm,
                 k_norm,
                 offset: slice(self.offset, 6 * width),
+                cross: self.cross(width)?,
             })
+        }
+    }
+
+    /// # Safety
+    /// As `view`.
+    unsafe fn cross<'a>(&self, width: usize) -> Result<Option<Cross<'a>>, i32> {
+        // SAFETY: promised by the caller.
+        unsafe {
+            let Some(gate) = optional(self.gate, width) else {
+                return Ok(None);
+            };
+            let (q, kv, out) = (
+                self.cross_q.view()?,
+                self.cross_kv.view()?,
+                self.cross_out.view()?,
+            );
+            let fits = (q.inputs, q.outputs) == (width, width)
+                && (kv.inputs, kv.outputs) == (width, 2 * width)
+                && (out.inputs, out.outputs) == (width, width);
+            if !fits {
+                return Err(WRONG_SIZE);
+            }
+            Ok(Some(Cross { q, kv, out, gate }))
         }
     }
 }
 
-/// Sizes of a call of the trunk; `modulations` is 1 or batch times length.
+/// A low-rank delta of a layer's linear map, or (with `map` = `MAPS`) a residual branch behind the layer; see `hooks`.
+/// `a` is `(r, k)` or down, `b` is `(n, r)` or up; `control` may be null.
 #[repr(C)]
-pub struct Shape {
+pub struct LowRankRef {
+    layer: usize,
+    map: usize,
+    rank: usize,
+    a: *const f32,
+    a_length: usize,
+    b: *const f32,
+    b_length: usize,
+    control: *const f32,
+    scale: f32,
+}
+
+impl LowRankRef {
+    /// Puts it where it belongs.
+    ///
+    /// # Safety
+    /// The pointers must be valid for their lengths, and the control for a number per row and rank.
+    unsafe fn place<'a>(
+        &self,
+        layers: &[Layer],
+        hooks: &mut [Hooks<'a>],
+        rows: usize,
+        width: usize,
+    ) -> Result<(), i32> {
+        if self.a.is_null() || self.b.is_null() {
+            return Err(NULL);
+        }
+        let layer = layers.get(self.layer).ok_or(WRONG_SIZE)?;
+        let (inputs, outputs) = match (self.map, &layer.cross) {
+            (hooks::QKV, _) => (width, 3 * width),
+            (hooks::OUT, _) | (MAPS, _) => (width, width),
+            (hooks::UP, _) => (width, layer.up.outputs),
+            (hooks::DOWN, _) => (layer.down.inputs, width),
+            (hooks::CROSS_Q | hooks::CROSS_OUT, Some(_)) => (width, width),
+            (hooks::CROSS_KV, Some(_)) => (width, 2 * width),
+            _ => return Err(WRONG_SIZE),
+        };
+        let right = self.rank > 0
+            && self.rank.checked_mul(inputs) == Some(self.a_length)
+            && self.rank.checked_mul(outputs) == Some(self.b_length);
+        if !right {
+            return Err(WRONG_SIZE);
+        }
+        // SAFETY: lengths checked, validity promised by the caller.
+        let (a, b, control) = unsafe {
+            (
+                std::slice::from_raw_parts(self.a, self.a_length),
+                std::slice::from_raw_parts(self.b, self.b_length),
+                optional(self.control, rows * self.rank).unwrap_or_default(),
+            )
+        };
+        let (rank, scale, hook) = (self.rank, self.scale, &mut hooks[self.layer]);
+        if self.map == MAPS {
+            let (down, up) = (a, b);
+            hook.branches.push(Branch {
+                rank,
+                scale,
+                down,
+                up,
+                control,
+            });
+        } else {
+            hook.deltas[self.map].push(LowRank { rank, scale, a, b });
+        }
+        Ok(())
+    }
+}
+
+/// Everything a call of the trunk is given; see `trunk::Call` and `hooks`. `modulations` is 1 or batch times length;
+/// `past` and `fresh` hold two pointers per layer, keys and values; `added` one per layer and one more, each of which
+/// may be null, as all of them may.
+#[repr(C)]
+pub struct TrunkRef {
     batch: usize,
     length: usize,
     past: usize,
     width: usize,
     layers: usize,
     modulations: usize,
-}
-
-/// All layers: `x (b, l, d)` becomes the normalised hidden states; see `trunk::Call` for the rest.
-///
-/// # Safety
-/// Pointers must be valid for the shapes. `past` and `fresh` hold two pointers per layer: keys and values.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn bowstring_trunk(
-    shape: *const Shape,
-    layers: *const LayerRef,
+    entries: usize,
+    low_ranks: usize,
+    layer: *const LayerRef,
     x: *mut f32,
     modulation: *const f32,
     cos: *const f32,
     sin: *const f32,
     mask: *const u8,
     norm: *const f32,
-    past: *const *const f32,
-    fresh: *const *mut f32,
-) -> i32 {
-    if shape.is_null() || layers.is_null() || x.is_null() || past.is_null() || fresh.is_null() {
-        return NULL;
+    past_values: *const *const f32,
+    fresh_values: *const *mut f32,
+    entry_values: *const f32,
+    entry_mask: *const u8,
+    added: *const *const f32,
+    low_rank: *const LowRankRef,
+}
+
+impl TrunkRef {
+    fn complete(&self) -> bool {
+        let wanted = [
+            self.layer.is_null(),
+            self.x.is_null(),
+            self.modulation.is_null(),
+            self.cos.is_null(),
+            self.sin.is_null(),
+            self.mask.is_null(),
+            self.norm.is_null(),
+            self.past_values.is_null(),
+            self.fresh_values.is_null(),
+            self.entries > 0 && (self.entry_values.is_null() || self.entry_mask.is_null()),
+            self.low_ranks > 0 && self.low_rank.is_null(),
+        ];
+        !wanted.contains(&true)
     }
-    if modulation.is_null() || cos.is_null() || sin.is_null() || mask.is_null() || norm.is_null() {
+
+    /// Tokens of the call; None when they, or their masks and caches, are more than an address can count.
+    fn rows(&self) -> Option<usize> {
+        let rows = self.batch.checked_mul(self.length)?;
+        let seen = self.past.checked_add(self.length)?;
+        rows.checked_mul(seen)?;
+        rows.checked_mul(self.entries)?;
+        let most = self.batch.checked_mul(seen.max(self.entries))?;
+        most.checked_mul(self.width)?.checked_mul(24)?;
+        Some(rows)
+    }
+
+    /// # Safety
+    /// As `bowstring_trunk`.
+    unsafe fn memories<'a>(&self, old: usize, new: usize) -> Result<Vec<Memory<'a>>, i32> {
+        let mut memories = Vec::with_capacity(self.layers);
+        for i in 0..self.layers {
+            // SAFETY: promised by the caller.
+            let (pointers, targets) = unsafe {
+                let (past, fresh) = (self.past_values.add(2 * i), self.fresh_values.add(2 * i));
+                ([*past, *past.add(1)], [*fresh, *fresh.add(1)])
+            };
+            let lacks_past = old > 0 && pointers.iter().any(|p| p.is_null());
+            if lacks_past || targets.iter().any(|p| p.is_null()) {
+                return Err(NULL);
+            }
+            memories.push(Memory {
+                past: pointers.map(|p| match old {
+                    0 => &[][..],
+                    // SAFETY: promised by the caller.
+                    _ => unsafe { std::slice::from_raw_parts(p, old) },
+                }),
+                // SAFETY: promised by the caller.
+                fresh: targets.map(|p| unsafe { std::slice::from_raw_parts_mut(p, new) }),
+            });
+        }
+        Ok(memories)
+    }
+
+    /// # Safety
+    /// As `bowstring_trunk`.
+    unsafe fn hooks<'a>(&self, layers: &[Layer], rows: usize) -> Result<Vec<Hooks<'a>>, i32> {
+        let mut hooks: Vec<Hooks> = (0..=self.layers).map(|_| Hooks::default()).collect();
+        // SAFETY: promised by the caller.
+        unsafe {
+            if !self.added.is_null() {
+                for (i, hook) in hooks.iter_mut().enumerate() {
+                    hook.added = optional(*self.added.add(i), rows * self.width);
+                }
+            }
+            for i in 0..self.low_ranks {
+                (*self.low_rank.add(i)).place(layers, &mut hooks, rows, self.width)?;
+            }
+        }
+        Ok(hooks)
+    }
+
+    /// # Safety
+    /// As `bowstring_trunk`.
+    unsafe fn run(&self) -> Result<(), i32> {
+        if !self.complete() {
+            return Err(NULL);
+        }
+        let (rows, d) = (self.rows().ok_or(WRONG_SIZE)?, self.width);
+        let timed = self.modulations == 1 || self.modulations == rows;
+        if rows == 0 || d == 0 || d % HEAD != 0 || !timed {
+            return Err(WRONG_SIZE);
+        }
+        // SAFETY: promised by the caller.
+        unsafe {
+            let described = std::slice::from_raw_parts(self.layer, self.layers);
+            let layers: Result<Vec<Layer>, i32> = described.iter().map(|one| one.view(d)).collect();
+            let layers = layers?;
+            let (old, new) = (self.batch * self.past * d, rows * d);
+            let mut memories = self.memories(old, new)?;
+            let hooks = self.hooks(&layers, rows)?;
+            let slice = |start, length| std::slice::from_raw_parts(start, length);
+            let bytes = |start, length| std::slice::from_raw_parts(start, length);
+            let count = self.entries;
+            let call = Call {
+                batch: self.batch,
+                length: self.length,
+                past: self.past,
+                width: d,
+                modulation: slice(self.modulation, self.modulations * 6 * d),
+                cos: slice(self.cos, rows * HEAD / 2),
+                sin: slice(self.sin, rows * HEAD / 2),
+                mask: bytes(self.mask, rows * (self.past + self.length)),
+                norm: slice(self.norm, d),
+                entries: (count > 0).then(|| Entries {
+                    count,
+                    values: slice(self.entry_values, self.batch * count * d),
+                    mask: bytes(self.entry_mask, rows * count),
+                }),
+                hooks: &hooks,
+            };
+            let x = std::slice::from_raw_parts_mut(self.x, new);
+            SCRATCH.with_borrow_mut(|scratch| {
+                trunk::forward(&call, &layers, &mut memories, x, scratch)
+            });
+        }
+        Ok(())
+    }
+}
+
+/// All layers: `x (b, l, d)` becomes the normalised hidden states.
+///
+/// # Safety
+/// Pointers must be valid for the shapes that `TrunkRef` states.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn bowstring_trunk(call: *const TrunkRef) -> i32 {
+    if call.is_null() {
         return NULL;
     }
     // SAFETY: promised by the caller.
-    unsafe {
-        let shape = &*shape;
-        let rows = shape.batch * shape.length;
-        let d = shape.width;
-        let timed = shape.modulations == 1 || shape.modulations == rows;
-        if rows == 0 || d == 0 || d % HEAD != 0 || !timed {
-            return WRONG_SIZE;
-        }
-        let described = std::slice::from_raw_parts(layers, shape.layers);
-        let layers: Result<Vec<Layer>, i32> = described.iter().map(|layer| layer.view(d)).collect();
-        let layers = match layers {
-            Ok(layers) => layers,
-            Err(fault) => return fault,
-        };
-        let (old, new) = (shape.batch * shape.past * d, rows * d);
-        let mut memories = Vec::with_capacity(shape.layers);
-        for i in 0..shape.layers {
-            let pointers = [*past.add(2 * i), *past.add(2 * i + 1)];
-            let targets = [*fresh.add(2 * i), *fresh.add(2 * i + 1)];
-            if targets.iter().any(|p| p.is_null())
-                || old > 0 && pointers.iter().any(|p| p.is_null())
-            {
-                return NULL;
-            }
-            memories.push(Memory {
-                past: pointers.map(|p| {
-                    if old == 0 {
-                        &[][..]
-                    } else {
-                        std::slice::from_raw_parts(p, old)
-                    }
-                }),
-                fresh: targets.map(|p| std::slice::from_raw_parts_mut(p, new)),
-            });
-        }
-        let slice = |start, length| std::slice::from_raw_parts(start, length);
-        let call = Call {
-            batch: shape.batch,
-            length: shape.length,
-            past: shape.past,
-            width: d,
-            modulation: slice(modulation, shape.modulations * 6 * d),
-            cos: slice(cos, rows * HEAD / 2),
-            sin: slice(sin, rows * HEAD / 2),
-            mask: std::slice::from_raw_parts(mask, rows * (shape.past + shape.length)),
-            norm: slice(norm, d),
-        };
-        let x = std::slice::from_raw_parts_mut(x, new);
-        SCRATCH
-            .with_borrow_mut(|scratch| trunk::forward(&call, &layers, &mut memories, x, scratch));
+    match unsafe { (*call).run() } {
+        Ok(()) => 0,
+        Err(fault) => fault,
     }
-    0
 }
 
 /// The `wanted` best of `count` vectors for a query: similarities and places, the best first.
@@ -495,6 +720,71 @@ pub unsafe extern "C" fn bowstring_lattice(
                 }
             });
         });
+    }
+    0
+}
+
+/// Digests of `count` parts of `data (length)`, 16 bytes each, the higher 64 bits first, to `out (count, 16)`.
+///
+/// # Safety
+/// Pointers must be valid for the stated shapes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn bowstring_digests(
+    data: *const u8,
+    length: usize,
+    offsets: *const usize,
+    sizes: *const usize,
+    count: usize,
+    out: *mut u8,
+) -> i32 {
+    if data.is_null() || offsets.is_null() || sizes.is_null() || out.is_null() {
+        return NULL;
+    }
+    // SAFETY: promised by the caller.
+    unsafe {
+        let data = std::slice::from_raw_parts(data, length);
+        let places = std::slice::from_raw_parts(offsets, count)
+            .iter()
+            .zip(std::slice::from_raw_parts(sizes, count));
+        let parts: Option<Vec<&[u8]>> = places
+            .map(|(&at, &size)| data.get(at..at.checked_add(size)?))
+            .collect();
+        let Some(parts) = parts else {
+            return WRONG_SIZE;
+        };
+        let mut found = vec![0; count];
+        hash::digests(&parts, &mut found);
+        let out = std::slice::from_raw_parts_mut(out, 16 * count);
+        for (out, digest) in out.as_chunks_mut::<16>().0.iter_mut().zip(found) {
+            *out = digest.to_be_bytes();
+        }
+    }
+    0
+}
+
+/// Start and size of the five values of `count` row groups of a weights file, to `out (count, 5, 2)`; see `index`.
+/// `at` is where their description begins, and becomes where it ends.
+///
+/// # Safety
+/// Pointers must be valid for the stated shapes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn bowstring_row_groups(
+    file: *const u8,
+    length: usize,
+    count: usize,
+    at: *mut usize,
+    out: *mut [[usize; 2]; 5],
+) -> i32 {
+    if file.is_null() || at.is_null() || out.is_null() {
+        return NULL;
+    }
+    // SAFETY: promised by the caller.
+    unsafe {
+        let file = std::slice::from_raw_parts(file, length);
+        match index::row_groups(file, *at, std::slice::from_raw_parts_mut(out, count)) {
+            Some(end) => *at = end,
+            None => return OTHER_BYTES,
+        }
     }
     0
 }

@@ -33,7 +33,12 @@ pub fn top(vectors: &Vectors, query: &[f32], candidates: usize, out: &mut [(f32,
     let able = able(vectors, query, &places, wanted);
     let mut scored = in_parts(&able, vectors.width * 4, |part| {
         part.iter()
-            .map(|&place| (similarity(row(vectors.exact, vectors.width, place), query), place))
+            .map(|&place| {
+                (
+                    similarity(row(vectors.exact, vectors.width, place), query),
+                    place,
+                )
+            })
             .collect()
     });
     scored.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));

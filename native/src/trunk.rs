@@ -1,9 +1,10 @@
 //! All layers of the trunk in one call: norm, low-bit products, rotary attention over a cache, gates.
 //!
 //! Shapes: b sequences, l new tokens, n cached ones, d width, 64 per head. What this computes is
-//! `Trunk.forward` of net/trunk.py without its cross-attention slot.
+//! `Trunk.forward` of nn/trunk.py with everything that may bend it; see `hooks`.
 
 use crate::each_isa;
+use crate::hooks::{self, Entries, Hooks, LowRank, add_branches, add_deltas, cross_attention};
 use crate::layout::{Activations, Packed, RowsOf};
 use crate::matmul::{Epilogue, matmul};
 use crate::pool::{self, Shared};
@@ -22,6 +23,15 @@ pub struct Layer<'a> {
     pub k_norm: &'a [f32],
     /// shift, scale and gate of attention, then of the feed-forward, `(6, d)`
     pub offset: &'a [f32],
+    pub cross: Option<Cross<'a>>,
+}
+
+/// The slot that looks at the entries; x += tanh(gate) times what it sees.
+pub struct Cross<'a> {
+    pub q: Packed<'a>,
+    pub kv: Packed<'a>,
+    pub out: Packed<'a>,
+    pub gate: &'a [f32],
 }
 
 pub struct Call<'a> {
@@ -37,6 +47,9 @@ pub struct Call<'a> {
     /// `(b, l, n + l)`, not zero where a query may look
     pub mask: &'a [u8],
     pub norm: &'a [f32],
+    pub entries: Option<Entries<'a>>,
+    /// one for each layer, and one for the place behind them
+    pub hooks: &'a [Hooks<'a>],
 }
 
 /// Cached and fresh keys and values of one layer, `(b, heads, n, 64)` and `(b, heads, l, 64)`.
@@ -51,6 +64,10 @@ pub struct Scratch {
     wide: Vec<f32>,
     narrow: Vec<f32>,
     modulation: Vec<f32>,
+    /// inputs of a product in FP32, for its deltas
+    inputs: Vec<f32>,
+    keys_values: Vec<f32>,
+    turned: Vec<f32>,
 }
 
 /// The first `count` numbers of a buffer that only grows.
@@ -76,6 +93,14 @@ impl<'a> Modulation<'a> {
     }
 }
 
+/// The buffers of one product after another.
+struct Work<'a> {
+    activations: &'a mut Activations,
+    wide: &'a mut Vec<f32>,
+    inputs: &'a mut Vec<f32>,
+    turned: &'a mut Vec<f32>,
+}
+
 pub fn forward(
     call: &Call,
     layers: &[Layer],
@@ -89,8 +114,18 @@ pub fn forward(
         wide,
         narrow,
         modulation,
+        inputs,
+        keys_values,
+        turned,
     } = scratch;
-    for (layer, memory) in layers.iter().zip(memories) {
+    let mut work = Work {
+        activations,
+        wide,
+        inputs,
+        turned,
+    };
+    for ((layer, memory), hook) in layers.iter().zip(memories).zip(call.hooks) {
+        add_vectors(hook.added, x);
         modulation.clear();
         for one in call.modulation.chunks_exact(6 * d) {
             modulation.extend(one.iter().zip(layer.offset).map(|(a, b)| a + b));
@@ -101,74 +136,217 @@ pub fn forward(
             width: d,
             stride,
         };
-        normalise(x, modulated, 0, activations);
-        let qkv = room(wide, rows * 3 * d);
-        matmul(&layer.qkv, activations, &Epilogue::default(), qkv);
+        let qkv = normalised(
+            &layer.qkv,
+            &hook.deltas[hooks::QKV],
+            x,
+            modulated,
+            0,
+            &mut work,
+        );
         let attended = room(narrow, rows * d);
         attention(call, layer, qkv, memory, attended);
-        activations.quantise(attended, d);
-        add(&layer.out, activations, modulated, 2, x, wide);
-        normalise(x, modulated, 3, activations);
-        let hidden = layer.down.inputs;
-        let both = room(wide, rows * 2 * hidden);
-        matmul(&layer.up, activations, &Epilogue::default(), both);
-        let views = activations.reshape(rows, hidden);
-        pool::split(rows, 1, rows * hidden / UNIT, |part| {
-            gate_rows(both, hidden, &views, part)
-        });
-        add(&layer.down, activations, modulated, 5, x, wide);
+        work.activations.quantise(attended, d);
+        add(
+            &layer.out,
+            &hook.deltas[hooks::OUT],
+            Some(attended),
+            modulated,
+            2,
+            x,
+            &mut work,
+        );
+        if let (Some(cross), Some(entries)) = (&layer.cross, &call.entries) {
+            look_across(
+                call,
+                cross,
+                entries,
+                hook,
+                x,
+                narrow,
+                keys_values,
+                &mut work,
+            );
+        }
+        feed_forward(layer, hook, x, modulated, &mut work);
+        add_branches(&hook.branches, x, d, work.turned);
     }
+    add_vectors(call.hooks[layers.len()].added, x);
     normalise_last(x, call.norm);
 }
 
-/// x += gate * (w a).
+fn add_vectors(added: Option<&[f32]>, x: &mut [f32]) {
+    for (x, y) in x.iter_mut().zip(added.unwrap_or_default()) {
+        *x += y;
+    }
+}
+
+/// w times the modulated norm of x, its deltas added.
+fn normalised<'a>(
+    w: &Packed,
+    deltas: &[LowRank],
+    x: &[f32],
+    modulation: Modulation,
+    first: usize,
+    work: &'a mut Work,
+) -> &'a mut [f32] {
+    let rows = x.len() / w.inputs;
+    let kept = if deltas.is_empty() { 0 } else { x.len() };
+    let kept = room(work.inputs, kept);
+    normalise(x, modulation, first, work.activations, kept);
+    let out = room(work.wide, rows * w.outputs);
+    matmul(w, work.activations, &Epilogue::default(), out);
+    add_deltas(deltas, kept, out, rows, work.turned);
+    out
+}
+
+/// x += tanh(gate) * out(attention over the entries of q(norm(x))).
+#[allow(clippy::too_many_arguments)]
+fn look_across(
+    call: &Call,
+    cross: &Cross,
+    entries: &Entries,
+    hook: &Hooks,
+    x: &mut [f32],
+    narrow: &mut Vec<f32>,
+    keys_values: &mut Vec<f32>,
+    work: &mut Work,
+) {
+    let (d, count) = (call.width, call.batch * entries.count);
+    let keys_values = room(keys_values, count * 2 * d);
+    work.activations.quantise(entries.values, d);
+    matmul(
+        &cross.kv,
+        work.activations,
+        &Epilogue::default(),
+        keys_values,
+    );
+    add_deltas(
+        &hook.deltas[hooks::CROSS_KV],
+        entries.values,
+        keys_values,
+        count,
+        work.turned,
+    );
+    let still = vec![0f32; 2 * d]; // neither shift nor scale
+    let plain = Modulation {
+        values: &still,
+        width: d,
+        stride: 0,
+    };
+    let q = normalised(&cross.q, &hook.deltas[hooks::CROSS_Q], x, plain, 0, work);
+    let seen = room(narrow, x.len());
+    cross_attention(q, keys_values, entries, d, call.length, seen);
+    work.activations.quantise(seen, d);
+    let gate: Vec<f32> = cross.gate.iter().map(|g| g.tanh()).collect();
+    let gate = Modulation {
+        values: &gate,
+        width: d,
+        stride: 0,
+    };
+    add(
+        &cross.out,
+        &hook.deltas[hooks::CROSS_OUT],
+        Some(seen),
+        gate,
+        0,
+        x,
+        work,
+    );
+}
+
+/// x += gate * down(silu(a) b), (a, b) = up(norm(x)).
+fn feed_forward(
+    layer: &Layer,
+    hook: &Hooks,
+    x: &mut [f32],
+    modulation: Modulation,
+    work: &mut Work,
+) {
+    let rows = x.len() / modulation.width;
+    let inner = layer.down.inputs;
+    normalised(&layer.up, &hook.deltas[hooks::UP], x, modulation, 3, work);
+    let deltas = &hook.deltas[hooks::DOWN];
+    let kept = room(
+        work.inputs,
+        if deltas.is_empty() { 0 } else { rows * inner },
+    );
+    let both = &work.wide[..rows * 2 * inner];
+    let views = work.activations.reshape(rows, inner);
+    let copies = Shared::new(kept);
+    pool::split(rows, 1, rows * inner / UNIT, |part| {
+        gate_rows(both, inner, &views, &copies, part)
+    });
+    add(&layer.down, deltas, None, modulation, 5, x, work);
+}
+
+/// x += gate * (w a + deltas); `inputs` are a in FP32, or None where the work holds them.
 fn add(
     w: &Packed,
-    a: &Activations,
+    deltas: &[LowRank],
+    inputs: Option<&[f32]>,
     modulation: Modulation,
     part: usize,
     x: &mut [f32],
-    buffer: &mut Vec<f32>,
+    work: &mut Work,
 ) {
-    let buffer = room(buffer, x.len());
-    if modulation.stride == 0 {
+    let rows = x.len() / w.outputs;
+    let buffer = room(work.wide, x.len());
+    if modulation.stride == 0 && deltas.is_empty() {
         buffer.copy_from_slice(x);
         let gate = Some(modulation.part(0, part));
-        return matmul(
-            w,
-            a,
-            &Epilogue {
-                gate,
-                bias: None,
-                residual: Some(buffer),
-            },
-            x,
-        );
+        let epilogue = Epilogue {
+            gate,
+            bias: None,
+            residual: Some(buffer),
+        };
+        return matmul(w, work.activations, &epilogue, x);
     }
-    matmul(w, a, &Epilogue::default(), buffer);
-    for (row, (x, y)) in x
+    matmul(w, work.activations, &Epilogue::default(), buffer);
+    if !deltas.is_empty() {
+        let inputs = inputs.unwrap_or(&work.inputs[..rows * w.inputs]);
+        add_deltas(deltas, inputs, buffer, rows, work.turned);
+    }
+    let both = x
         .chunks_exact_mut(w.outputs)
-        .zip(buffer.chunks_exact(w.outputs))
-        .enumerate()
-    {
+        .zip(buffer.chunks_exact(w.outputs));
+    for (row, (x, y)) in both.enumerate() {
         for ((x, y), g) in x.iter_mut().zip(y).zip(modulation.part(row, part)) {
             *x += g * y;
         }
     }
 }
 
-/// rms-norm, then x (1 + scale) + shift, quantised; `first` is the part of the shift, the scale follows it.
-fn normalise(x: &[f32], modulation: Modulation, first: usize, activations: &mut Activations) {
+/// rms-norm, then x (1 + scale) + shift, quantised; `first` is the part of the shift, the scale follows it. Where
+/// `kept` has room, the numbers go there, too, as they were before.
+fn normalise(
+    x: &[f32],
+    modulation: Modulation,
+    first: usize,
+    activations: &mut Activations,
+    kept: &mut [f32],
+) {
     let d = modulation.width;
     let rows = x.len() / d;
     let views = activations.reshape(rows, d);
+    let kept = Shared::new(kept);
     pool::split(rows, 1, x.len() / UNIT, |part| {
-        normalise_rows(x, modulation, first, &views, part)
+        normalise_rows(x, modulation, first, &views, &kept, part)
     });
 }
 
+/// Keeps a row where there is room for rows.
+fn keep(kept: &Shared<f32>, row: usize, values: &[f32]) {
+    if !kept.is_empty() {
+        // SAFETY: each row belongs to one task.
+        unsafe { kept.slice(row * values.len(), values.len()) }.copy_from_slice(values);
+    }
+}
+
 each_isa! {
-    fn normalise_rows(x: &[f32], modulation: Modulation, first: usize, out: &RowsOf, part: Range<usize>) {
+    fn normalise_rows(
+        x: &[f32], modulation: Modulation, first: usize, out: &RowsOf, kept: &Shared<f32>, part: Range<usize>,
+    ) {
         let d = modulation.width;
         let mut buffer = vec![0f32; d];
         for row in part {
@@ -179,16 +357,18 @@ each_isa! {
                 *y = x * inverse * (1.0 + a) + b;
             }
             out.set(row, &buffer);
+            keep(kept, row, &buffer);
         }
     }
 }
 
 each_isa! {
-    fn gate_rows(both: &[f32], hidden: usize, out: &RowsOf, part: Range<usize>) {
-        let mut buffer = vec![0f32; hidden];
+    fn gate_rows(both: &[f32], inner: usize, out: &RowsOf, kept: &Shared<f32>, part: Range<usize>) {
+        let mut buffer = vec![0f32; inner];
         for row in part {
-            swiglu(&both[row * 2 * hidden..][..2 * hidden], &mut buffer);
+            swiglu(&both[row * 2 * inner..][..2 * inner], &mut buffer);
             out.set(row, &buffer);
+            keep(kept, row, &buffer);
         }
     }
 }

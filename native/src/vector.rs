@@ -32,11 +32,11 @@ macro_rules! each_isa {
     };
 }
 
-const LANES: usize = 16;
+pub const LANES: usize = 16;
 
 /// The sum of 16 numbers, by halves.
 #[inline(always)]
-fn total(mut lanes: [f32; LANES]) -> f32 {
+pub fn total(mut lanes: [f32; LANES]) -> f32 {
     for half in [8, 4, 2, 1] {
         for l in 0..half {
             lanes[l] += lanes[l + half];
@@ -128,12 +128,17 @@ pub fn softmax(scores: &mut [f32]) {
     }
 }
 
+#[inline(always)]
+pub fn silu(x: f32) -> f32 {
+    x / (1.0 + exp(-x))
+}
+
 /// First half gates the second: silu(a) * b.
 #[inline(always)]
 pub fn swiglu(both: &[f32], out: &mut [f32]) {
     let (gate, value) = both.split_at(out.len());
     for ((out, &g), &v) in out.iter_mut().zip(gate).zip(value) {
-        *out = g / (1.0 + exp(-g)) * v;
+        *out = silu(g) * v;
     }
 }
 

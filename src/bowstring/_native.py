@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-ABI = 2
+ABI = 4
 ISAS = {"portable": 1, "avx2": 2, "avx512vnni": 3, "neon": 4}
 NAME = {"darwin": "libbowstring_native.dylib", "win32": "bowstring_native.dll"}.get(
     sys.platform, "libbowstring_native.so"
@@ -65,15 +65,39 @@ class Layer(ctypes.Structure):
     """`LayerRef` of native/src/lib.rs."""
 
     _fields_ = (
-        *((name, Matrix) for name in ("qkv", "out", "up", "down")),
-        *((name, POINTER) for name in ("q_norm", "k_norm", "offset")),
+        *((name, Matrix) for name in ("qkv", "out", "up", "down", "cross_q", "cross_kv", "cross_out")),
+        *((name, POINTER) for name in ("q_norm", "k_norm", "offset", "gate")),
     )
 
 
-class Shape(ctypes.Structure):
-    """`Shape` of native/src/lib.rs."""
+class LowRank(ctypes.Structure):
+    """`LowRankRef` of native/src/lib.rs."""
 
-    _fields_ = tuple((name, SIZE) for name in ("batch", "length", "past", "width", "layers", "modulations"))
+    _fields_ = (
+        *((name, SIZE) for name in ("layer", "map", "rank")),
+        ("a", POINTER),
+        ("a_length", SIZE),
+        ("b", POINTER),
+        ("b_length", SIZE),
+        ("control", POINTER),
+        ("scale", ctypes.c_float),
+    )
+
+
+class Trunk(ctypes.Structure):
+    """`TrunkRef` of native/src/lib.rs."""
+
+    _fields_ = (
+        *((name, SIZE) for name in ("batch", "length", "past", "width", "layers", "modulations")),
+        *((name, SIZE) for name in ("entries", "low_ranks")),
+        ("layer", ctypes.POINTER(Layer)),
+        *((name, POINTER) for name in ("x", "modulation", "cos", "sin", "mask", "norm")),
+        ("past_values", ctypes.POINTER(POINTER)),
+        ("fresh_values", ctypes.POINTER(POINTER)),
+        *((name, POINTER) for name in ("entry_values", "entry_mask")),
+        ("added", ctypes.POINTER(POINTER)),
+        ("low_rank", ctypes.POINTER(LowRank)),
+    )
 
 
 class Terms(ctypes.Structure):
@@ -118,7 +142,8 @@ def _find() -> tuple[ctypes.CDLL | None, str]:
     library.bowstring_set_threads.argtypes = [SIZE]
     library.bowstring_set_threads.restype = None
     library.bowstring_matmul.argtypes = [ctypes.POINTER(Matrix), POINTER, SIZE, POINTER, POINTER, POINTER]
-    library.bowstring_trunk.argtypes = [ctypes.POINTER(Shape), ctypes.POINTER(Layer), *[POINTER] * 8]
+    library.bowstring_linear.argtypes = [*[POINTER] * 3, *[SIZE] * 3, POINTER]
+    library.bowstring_trunk.argtypes = [ctypes.POINTER(Trunk)]
     vectors = [INT8, FLOAT32, UINT8, FLOAT32, FLOAT32]
     library.bowstring_top.argtypes = [SIZE, SIZE, *vectors, SIZE, SIZE, OUT_FLOAT32, OUT_INT64]
     library.bowstring_draw.argtypes = [FLOAT32, SIZE, SIZE, FLOAT32, ctypes.c_float, OUT_INT64]
@@ -132,6 +157,8 @@ def _find() -> tuple[ctypes.CDLL | None, str]:
         OUT_FLOAT32,
         OUT_FLOAT64,
     ]
+    library.bowstring_digests.argtypes = [POINTER, SIZE, POINTER, POINTER, SIZE, POINTER]
+    library.bowstring_row_groups.argtypes = [POINTER, SIZE, SIZE, ctypes.POINTER(SIZE), POINTER]
     if wanted := os.environ.get("BOWSTRING_ISA"):
         if wanted not in ISAS or library.bowstring_choose_isa(ISAS[wanted]):
             raise NativeError(

@@ -39,7 +39,7 @@ from .text.sampling import pad_left
 from .text.tokenizer import TextTokenizer
 from .text.weights import load_model
 from .weights.folder import Metadata
-from .weights.quant.packed import matrices
+from .weights.placement import chosen_device, chosen_dtype, placed
 from .weights.shipped import G2P_FOLDER, model_folder
 
 NOT_YET = "this model has no {0} head; its modalities are {1}"
@@ -65,12 +65,26 @@ class ArrowEngine:
         self.network, self.tokenizer, self.metadata, self.folder = network, tokenizer, metadata, folder
 
     @classmethod
-    def load(cls, folder: Path | str | None = None) -> ArrowEngine:
-        """The model in `folder`, one that ships with the package by its name, or the default one."""
-        place = model_folder(folder)
+    def load(
+        cls,
+        folder: Path | str | None = None,
+        device: str | torch.device = "auto",
+        dtype: str | torch.dtype | None = None,
+    ) -> ArrowEngine:
+        """The model in `folder`, one that ships with the package by its name, or the default one.
+
+        Args:
+            device: "auto" is CUDA where there is a device, else the CPU.
+            dtype: "float32" or "bfloat16"; None leaves numbers as they are stored, and makes brain
+                floats of packed matrices where their kernels do not run.
+
+        Raises:
+            FileNotFoundError: no such model. ValueError: no such device or dtype.
+        """
+        place, numbers = model_folder(folder), None if dtype is None else chosen_dtype(dtype)
+        where = chosen_device(device)
         network, tokenizer, metadata = load_model(place)
-        if matrices(network):
-            torch.set_num_threads(1)  # its threads and the kernels' would wait for each other's cores
+        network = placed(network, where, numbers)
         return cls(network, tokenizer, metadata, place)
 
     def encode(self, text: str | Sequence[str]) -> np.ndarray:
@@ -84,11 +98,11 @@ class ArrowEngine:
         if not texts:
             raise ValueError("there are no texts to encode; give a string or a list of strings")
         rows = [self.text_pipeline.tokens(one, "text to encode")[: self.metadata.context] for one in texts]
-        tokens, valid = pad_left(rows)
+        tokens, valid = pad_left(rows, self.network.device)
         with torch.no_grad():
             hidden, _ = self.network.prefill(tokens, (valid.cumsum(1) - 1).clamp(min=0).float(), valid)
-        mean = (hidden * valid[..., None]).sum(1) / valid.sum(1, keepdim=True)
-        unit = torch.nn.functional.normalize(mean, dim=-1).numpy()
+        mean = (hidden.float() * valid[..., None]).sum(1) / valid.sum(1, keepdim=True)
+        unit = torch.nn.functional.normalize(mean, dim=-1).cpu().numpy()
         return unit[0] if isinstance(text, str) else unit
 
     def generate(self, prompt: str, mode: str = "diffusion", kind: str = "text", **how: Any) -> TextResult:
@@ -200,7 +214,8 @@ class ArrowEngine:
     def image_pipeline(self) -> ImagePipeline:
         """The part that paints; its autoencoder is read when it is first needed."""
         assert self.folder is not None
-        return ImagePipeline(self.network, self.tokenizer, load_autoencoder(self.folder / "image.parquet"))
+        autoencoder = load_autoencoder(self.folder / "image.parquet").to(self.network.device)
+        return ImagePipeline(self.network, self.tokenizer, autoencoder)
 
     def say(self, text: str, voice: Any = None, **how: Any) -> SpeechResult:
         """Speaks a text.

@@ -16,9 +16,9 @@ def test_score_matching_finds_the_score_of_a_gaussian_field():
     data = torch.fft.ifft2(torch.fft.fft2(Rng.of(0, 2000).normal(8, 8)) * power.sqrt()).real
     energy, rng = NeuralEnergy(24, 3), torch.Generator().manual_seed(0)
     search = torch.optim.AdamW(energy.parameters(), lr=1e-2, weight_decay=0.0)
-    for i in range(400):
+    for i in range(160):
         for group in search.param_groups:
-            group["lr"] = 1e-2 * (1 - i / 400)
+            group["lr"] = 1e-2 * (1 - i / 160)
         search.zero_grad()
         score_matching(energy, data[torch.randint(2000, (64,), generator=rng)], sigma, rng).backward()
         search.step()

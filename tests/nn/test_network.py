@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from bowstring.core.conditioning import Conditioning
 from bowstring.nn.config import NetworkConfig
 from bowstring.nn.network import UnifiedScoreNetwork, causal, paired
 from bowstring.nn.trunk import SHORT, attend, rotate, rotations
@@ -48,7 +49,7 @@ def test_a_cached_block_is_what_training_saw(network):
     position = torch.arange(24.0)[None].expand(2, -1)
     valid = torch.ones(2, 16, dtype=torch.bool)
     _, cache = network.prefill(clean[:, :16], position[:, :16], valid)
-    scored = network.block_hidden(noisy[:, 16:], position[:, 16:], cache)
+    scored = network.block_hidden(noisy[:, 16:], position[:, 16:], Conditioning(cache))
     torch.testing.assert_close(scored, trained[:, 16:], **CLOSE)
 
 
@@ -57,7 +58,7 @@ def test_reading_in_two_pieces_is_reading_at_once_and_padding_is_invisible(netwo
     position, valid = torch.arange(24.0)[None], torch.ones(1, 24, dtype=torch.bool)
     whole, cache = network.prefill(clean, position, valid)
     _, first = network.prefill(clean[:, :9], position[:, :9], valid[:, :9])
-    second, grown = network.prefill(clean[:, 9:], position[:, 9:], valid[:, 9:], first)
+    second, grown = network.prefill(clean[:, 9:], position[:, 9:], valid[:, 9:], Conditioning(first))
     torch.testing.assert_close(second, whole[:, 9:], **CLOSE)
     torch.testing.assert_close(grown.layers[-1][0], cache.layers[-1][0], **CLOSE)
     padded = torch.cat([torch.full((1, 5), 77), clean], 1)
@@ -77,8 +78,8 @@ def test_rope_scores_depend_on_differences_of_real_positions():
 def test_a_fresh_cross_attention_slot_and_step_size_change_nothing():
     network = UnifiedScoreNetwork(NetworkConfig(width=128, depth=3, ffn_hidden=192, rank=32, vocab=64)).eval()
     clean, doc = text(network)
-    memory = torch.randn(2, 5, 128)
-    torch.testing.assert_close(network.plain(clean, doc, memory=memory), network.plain(clean, doc))
+    entries = Conditioning(entries=torch.randn(2, 5, 128))
+    torch.testing.assert_close(network.plain(clean, doc, entries), network.plain(clean, doc))
     x, position = torch.randn(2, 4, 128), torch.arange(4.0)[None]
     t = torch.full((1, 1), 0.5)
     half, _ = network(x, position, t, step_size=torch.full((1, 1), 0.5))
@@ -86,12 +87,14 @@ def test_a_fresh_cross_attention_slot_and_step_size_change_nothing():
     torch.testing.assert_close(half, none)
 
 
-def test_memory_guides_once_its_gate_is_open(network):
+def test_entries_guide_once_their_gate_is_open(network):
     clean, doc = text(network)
-    memory = torch.randn(2, 5, 128, generator=torch.Generator().manual_seed(3))
-    assert (network.plain(clean, doc, memory=memory) - network.plain(clean, doc)).abs().max() > 1e-2
-    masked = network.plain(clean, doc, memory=memory, memory_mask=torch.arange(5)[None].expand(2, -1) < 2)
-    torch.testing.assert_close(masked, network.plain(clean, doc, memory=memory[:, :2]), **CLOSE)
+    entries = torch.randn(2, 5, 128, generator=torch.Generator().manual_seed(3))
+    guided = network.plain(clean, doc, Conditioning(entries=entries))
+    assert (guided - network.plain(clean, doc)).abs().max() > 1e-2
+    masked = Conditioning(entries=entries, entries_mask=torch.arange(5)[None].expand(2, -1) < 2)
+    few = Conditioning(entries=entries[:, :2])
+    torch.testing.assert_close(network.plain(clean, doc, masked), network.plain(clean, doc, few), **CLOSE)
 
 
 @pytest.mark.parametrize("masked", [False, True])
@@ -113,8 +116,9 @@ def test_each_token_has_its_own_time(network):
     t = torch.tensor([[0.0, 0.0, 0.0, 0.7, 0.7, 0.7]])
     order = torch.arange(6)
     mask = (order[None] <= order[:, None])[None, None]
-    mixed, _ = network(x, position, t, mask=mask)
-    clean, _ = network(x, position, torch.zeros(1, 1), mask=mask)
+    given = Conditioning(mask=mask)
+    mixed, _ = network(x, position, t, conditioning=given)
+    clean, _ = network(x, position, torch.zeros(1, 1), conditioning=given)
     torch.testing.assert_close(mixed[:, :3], clean[:, :3], **CLOSE)
     assert (mixed[:, 3:] - clean[:, 3:]).abs().max() > 1e-3
 
@@ -134,9 +138,8 @@ def flowing(network, x, t, cached=5):
     tokens = torch.arange(8, 8 + cached)[None].expand(len(x), -1)
     position = torch.arange(float(cached))[None].expand(len(x), -1)
     _, cache = network.prefill(tokens, position, torch.ones(len(x), cached, dtype=torch.bool))
-    return network.flow({"image": x}, {"image": t}, {"image": torch.full((1, 64), float(cached))}, cache)[
-        "image"
-    ]
+    position = {"image": torch.full((1, 64), float(cached))}
+    return network.flow({"image": x}, {"image": t}, position, None, Conditioning(cache))["image"]
 
 
 def test_a_fresh_head_gives_the_best_linear_estimate_of_the_velocity():

@@ -1,5 +1,3 @@
-import json
-
 import pytest
 import torch
 
@@ -8,6 +6,7 @@ from bowstring.nn.network import UnifiedScoreNetwork
 from bowstring.text.weights import save_model
 from bowstring.train.joint.multimodal import curriculum, starting_network
 from bowstring.train.loop import TaskSchedule, fit_tasks, logit_normal, scale_gradients
+from bowstring.weights.format.parquet import WeightsFile
 from tests.conftest import build_network
 
 
@@ -43,7 +42,7 @@ def test_each_source_counts_its_own_turns_and_stopping_changes_nothing(tmp_path)
     assert first[:4] + rest == losses
     for name, value in whole.state_dict().items():
         assert (value == again.state_dict()[name]).all()
-    assert json.loads((tmp_path / "part" / "checkpoint.json").read_text())["step"] == 8
+    assert WeightsFile(tmp_path / "part" / "checkpoint.parquet").metadata["step"] == 8
 
 
 def test_a_course_is_mostly_pictures_first_and_everybodys_in_the_end():

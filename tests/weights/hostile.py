@@ -5,8 +5,9 @@ import struct
 
 import numpy as np
 
-from bowstring.weights.format.parquet import MAGIC, Tensor, write
-from bowstring.weights.format.thrift import BINARY, I64, STRUCT, Int, List, Reader, encode
+from bowstring.weights.format.index import MAGIC
+from bowstring.weights.format.parquet import Tensor, write
+from bowstring.weights.format.thrift import BINARY, I16, I32, I64, LIST, STRUCT, Int, List, Reader, encode
 
 
 def sound(path):
@@ -104,3 +105,48 @@ def page(column, change):
 def nested(depth):
     """A footer of structs within structs."""
     return b"\x1c" * depth + b"\0" * (depth + 1)
+
+
+class Spans(Reader):
+    """Notes from where to where each value lies."""
+
+    def value(self, kind, depth=0, *, in_list=False):
+        self.spans = getattr(self, "spans", [])
+        start = self.at
+        value = super().value(kind, depth, in_list=in_list)
+        self.spans.append((start, self.at, kind, value))
+        return value
+
+
+def spans(data):
+    """The footer of a file and the spans of its values."""
+    body, _ = parts(data)
+    reader = Spans(data[len(body) : -8])
+    reader.struct()
+    return data[len(body) : -8], reader.spans
+
+
+def spliced(footer, places, rng):
+    """The footer with one to three of its values replaced, doubled, shortened, dropped or exchanged."""
+    tail, end = b"", len(footer)
+    for span in sorted(rng.choices(places, k=rng.randint(1, 3)), key=lambda span: -span[0]):
+        start, stop, *_ = span
+        if stop <= end:  # none lies within another
+            tail, end = _other(footer, places, span, rng) + footer[stop:end] + tail, start
+    return footer[:end] + tail
+
+
+def _other(footer, places, span, rng):
+    start, stop, kind, value = span
+    raw = footer[start:stop]
+    if rng.random() < 0.1:
+        return rng.choice((b"", raw + raw, raw[:-1]))
+    if kind in (I16, I32, I64):
+        numbers = (0, 1, -1, value + 1, value - 1, value * 2, 1 << 31, 1 << 40, (1 << 62) + 1, -(1 << 40))
+        return encode(Int(rng.choice(numbers)))
+    if kind == BINARY:
+        return encode(rng.choice((b"", value[:-1], value + b"x", value[::-1], b"\xff" * 9)))
+    if kind == LIST and raw[0] >> 4 < 15:
+        return bytes([(raw[0] + rng.choice((16, -16))) & 0xFF]) + raw[1:]
+    other = rng.choice([place for place in places if place[2] == kind])
+    return footer[other[0] : other[1]]

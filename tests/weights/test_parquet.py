@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from bowstring.weights.format.parquet import Tensor, WeightsFile, write
+from bowstring.weights.format.parquet import NUMPY, Tensor, WeightsError, WeightsFile, write
 from bowstring.weights.format.thrift import I16, I32, I64, Int, List, Reader, encode
 
 from .hostile import sound
 
-GOLDEN = "7e9325016bf98001"
+GOLDEN = "29f300e1903bc2ae"
 
 
 def test_the_bytes_of_a_file_stay(tmp_path):
@@ -22,7 +23,7 @@ def test_the_bytes_of_a_file_stay(tmp_path):
     assert hashlib.sha256(sound(tmp_path / "w.parquet")).hexdigest()[:16] == GOLDEN
 
 
-DTYPES = st.sampled_from(["float32", "float16", "float64", "int64", "int32", "int16", "int8", "uint8"])
+DTYPES = st.sampled_from([name for name in NUMPY.values()])
 ARRAYS = DTYPES.flatmap(lambda dtype: hnp.arrays(dtype, hnp.array_shapes(min_dims=0, max_dims=4, min_side=0)))
 
 
@@ -53,7 +54,7 @@ def test_pyarrow_and_duckdb_read_the_same_table(tmp_path):
         entry = ours.entries[row["name"]]
         assert (row["dtype"], row["shape"], row["hash"]) == (entry.dtype, str(list(entry.shape)), entry.hash)
         assert row["data"] == bytes(ours.raw(row["name"]))
-    assert parquet.read_schema(path).metadata[b"bowstring"] == b'{"format": 1, "note": "sound"}'
+    assert parquet.read_schema(path).metadata[b"bowstring"] == b'{"format": 2, "metadata": {"note": "sound"}}'
 
 
 def test_a_crash_while_writing_leaves_the_old_file(tmp_path):
@@ -128,3 +129,42 @@ def test_thrift_integers_have_their_width(width, kind):
         Reader(
             encode({1: Int(1 << width - 1, I64)}).replace(bytes([0x10 | I64]), bytes([0x10 | kind]), 1)
         ).struct()
+
+
+def test_brain_floats_are_read_by_value(tmp_path):
+    path = tmp_path / "w.parquet"
+    raw = np.array([0x3F80, 0xC000, 0x7F80], "<u2")
+    write(path, [("a", Tensor("BF16", (3,), memoryview(raw.view(np.uint8))))], {})
+    found = WeightsFile(path)["a"]
+    assert found.dtype == np.float32 and found.tolist() == [1.0, -2.0, np.inf]
+
+
+def test_a_file_of_format_1_is_read_and_checked_by_its_own_hash(tmp_path):
+    old, path = Path(__file__).with_name("format1.parquet"), tmp_path / "w.parquet"
+    sound(path)
+    file, now = WeightsFile(old), WeightsFile(path)
+    file.verify()
+    assert (file.format, file.metadata) == (1, {"note": "sound"}) and list(file) == list(now)
+    assert all(np.array_equal(file[name], now[name]) for name in now)
+    damaged = bytearray(old.read_bytes())
+    damaged[file.entries["b"].offset] ^= 1
+    path.write_bytes(damaged)
+    with pytest.raises(WeightsError, match="'b' do not match"):
+        WeightsFile(path).verify()
+
+
+@pytest.mark.parametrize("key", ["format", "metadata", "bowstring"])
+def test_metadata_may_have_any_key(tmp_path, key):
+    write(tmp_path / "w.parquet", [], {key: "pt"})
+    assert WeightsFile(tmp_path / "w.parquet").metadata == {key: "pt"}
+
+
+def test_many_tensors_are_checked_in_one_pass(tmp_path):
+    path = tmp_path / "w.parquet"
+    write(path, ((f"{i}", Tensor.of(np.full(5000, i, np.int16))) for i in range(40)), {})
+    data = bytearray(path.read_bytes())
+    data[WeightsFile(path).entries["17"].offset + 9999] ^= 64
+    path.write_bytes(data)
+    WeightsFile(path).verify(["16", "18"])
+    with pytest.raises(WeightsError, match="'17'"):
+        WeightsFile(path).verify()

@@ -41,10 +41,7 @@ def chosen_model(name: str) -> Path:
     """The folder that --model means, by the form of what was typed."""
     from ..weights.shipped import model_folder
 
-    try:
-        return model_folder(name)
-    except FileNotFoundError as error:
-        raise typer.BadParameter(str(error)) from None
+    return model_folder(name)
 
 
 Model = Annotated[

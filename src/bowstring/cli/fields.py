@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 from pathlib import Path
 from typing import Annotated
@@ -41,18 +42,20 @@ def sample(
 
     out = output(out, ENDINGS)
     overview_out = output(out.with_suffix(".plot.png")) if plot else None
+    if plot and importlib.util.find_spec("matplotlib") is None:
+        raise ImportError('plots need matplotlib; install it with pip install "bowstring[report]"')
     beta, time, mean = real(beta, "--beta"), real(time, "--time", 0), real(mean, "--mean")
     count, steps = whole(count, "--count", 1, MOST), whole(steps, "--steps", 1, 1000)
     relax = whole(relax, "--relax", 0, MOST)
     from ..fields.sampling import MultiScaleGenerator, fields
     from ..fields.weights import load_fields
 
+    if scales and (family != "phi4" or relax):
+        raise ValueError("--scales is for phi4 and ends with what the network made; leave out --relax")
     loaded = load_fields(model)
     value = beta if family in ("phi4", "ising") else math.log10(max(time, 1e-9))
     frames = []
     if scales:
-        if family != "phi4":
-            raise ValueError(f"--scales is for phi4, not for {family}")
         shown = MultiScaleGenerator(loaded).sample(beta, count, seed)[-1]
     else:
         shown = fields(
@@ -67,8 +70,8 @@ def sample(
             relax=relax,
             watch=lambda x: frames.append(x[0]),
         )
-    settings = {"family": family, "value": value, "mean": mean, "size": size, "steps": steps}
-    settings |= {"relax": relax, "seed": seed}
+    settings = {"family": family, "value": value, "mean": mean, "size": shown.shape[1], "steps": steps}
+    settings |= {"relax": relax, "seed": seed, "scales": scales}
     write_fields(out, shown, settings)
     note(f"{len(shown)} x {shown.shape[1]} x {shown.shape[2]} written to {out}")
     if overview_out is not None:

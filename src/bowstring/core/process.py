@@ -175,7 +175,7 @@ class Masked:
 
     def prior(self, rng: Rng, *shape: int) -> Tensor:
         """Everything masked, `(b, *shape)`."""
-        return torch.full((len(rng.sample), *shape), self.mask_id)
+        return torch.full((len(rng.sample), *shape), self.mask_id, device=rng.device)
 
     def corrupt(self, x_0: Tensor, t: Tensor, rng: Rng) -> Tensor:
         hidden = rng.uniform(*x_0.shape[1:]) >= like(self.schedule.keep(t), x_0)

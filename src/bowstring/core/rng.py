@@ -37,7 +37,8 @@ def philox(counter: tuple[Word, Word, Word, Word], key: tuple[int, int]) -> tupl
 
 @dataclass(frozen=True)
 class Rng:
-    """Random numbers for b samples, each at its own step.
+    """Random numbers for b samples, each at its own step. They are made on the CPU, so that they are the same
+    bits everywhere, and moved to `device`.
 
     >>> a, b = Rng.of(seed=7, samples=3), Rng.of(seed=7, samples=1)
     >>> bool((a.normal(4)[0] == b.normal(4)[0]).all())
@@ -48,18 +49,20 @@ class Rng:
     sample: Tensor
     step: Tensor
     stream: int = 0
+    device: torch.device = torch.device("cpu")  # noqa: RUF009  immutable
 
     @classmethod
-    def of(cls, seed: int, samples: int, first: int = 0, device: torch.device | str | None = None) -> Rng:
+    def of(cls, seed: int, samples: int, first: int = 0, device: torch.device | str = "cpu") -> Rng:
         """Numbers for samples `first`, `first + 1`, ... before their first step."""
-        sample = torch.arange(first, first + samples, device=device)
-        return cls(seed, sample, torch.full_like(sample, _LOW))
+        sample = torch.arange(first, first + samples)
+        return cls(seed, sample, torch.full_like(sample, _LOW), device=torch.device(device))
 
     def rows(self, index: Tensor) -> Rng:
+        index = index.cpu()
         return replace(self, sample=self.sample[index], step=self.step[index])
 
     def at(self, step: Tensor) -> Rng:
-        return replace(self, step=step)
+        return replace(self, step=step.cpu())
 
     def fork(self, stream: int) -> Rng:
         """An independent stream for a second use within one step.
@@ -80,12 +83,12 @@ class Rng:
 
     def uniform(self, *shape: int) -> Tensor:
         """Uniform numbers in [0, 1), `(b, *shape)` float32."""
-        return self._words(shape) * 2.0**-24
+        return (self._words(shape) * 2.0**-24).to(self.device)
 
     def normal(self, *shape: int) -> Tensor:
         """Standard normal numbers, `(b, *shape)` float32 (Box and Muller 1958)."""
         u, v = self._words((2, *shape)).unbind(1)
-        return (-2 * ((u + 1) * 2.0**-24).log()).sqrt() * (2 * math.pi * 2.0**-24 * v).cos()
+        return ((-2 * ((u + 1) * 2.0**-24).log()).sqrt() * (2 * math.pi * 2.0**-24 * v).cos()).to(self.device)
 
     @property
     def _key(self) -> tuple[int, int]:

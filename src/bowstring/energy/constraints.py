@@ -173,8 +173,8 @@ def until_valid(
     for attempt in range(budget):
         fresh = sample(wanting, eta, attempt)
         x = fresh.new_zeros(count, *fresh.shape[1:]) if x is None else x
-        x[wanting], took[wanting] = fresh, eta
-        wanting = wanting[~valid(fresh)]
+        x[wanting.to(x.device)], took[wanting] = fresh, eta
+        wanting = wanting[~valid(fresh).cpu()]
         if not len(wanting):
             return x, took
         eta *= growth

@@ -54,7 +54,7 @@ def mass_and_norm(m: Tensor | float, square: Tensor | float) -> Project:
         if bool((left < 0).any()):
             raise ValueError(f"sum of squares {square} is below mass^2 / n; no field of {n} sites has both")
         centred = rows - mean
-        length = centred.norm(dim=1, keepdim=True)
+        length = torch.linalg.vector_norm(centred, dim=1, keepdim=True)
         aside = torch.zeros_like(centred)  # all directions are equally near a constant field
         aside[:, 0], aside[:, -1] = math.sqrt(0.5), -math.sqrt(0.5)
         unit = torch.where(length > 0, centred / length.clamp(min=1e-30), aside)
@@ -172,7 +172,8 @@ def dirichlet(value: Tensor | float) -> Project:
         if bool((wanted < 0).any()):
             raise ValueError(f"a sum of squares cannot be {value}")
         modes = torch.fft.fft2(x.double())
-        rates = symbol(*x.shape[1:]).to(x.device)
+        h, w = x.shape[1:]
+        rates = symbol(h, w, x.device)
         weight = 0.5 * rates * modes.abs() ** 2 / rates.numel()
 
         def energy(factor: Tensor) -> Tensor:
@@ -199,10 +200,10 @@ def dirichlet(value: Tensor | float) -> Project:
     return project
 
 
-def symbol(h: int, w: int) -> Tensor:
+def symbol(h: int, w: int, device: torch.device | None = None) -> Tensor:
     """Eigenvalues of minus the lattice Laplacian on a torus, `(h, w)`: 4 sin^2(k/2) summed over axes."""
-    waves = (4 * torch.sin(math.pi * torch.arange(n, dtype=torch.float64) / n) ** 2 for n in (h, w))
-    rows, columns = waves
+    waves = (torch.arange(n, dtype=torch.float64, device=device) for n in (h, w))
+    rows, columns = (4 * torch.sin(math.pi * wave / len(wave)) ** 2 for wave in waves)
     return rows[:, None] + columns[None]
 
 
@@ -211,7 +212,8 @@ def divergence_free(x: Tensor) -> Tensor:
     differences.
     """
     h, w = x.shape[1:3]
-    ahead = [1 - torch.exp(-2j * math.pi * torch.fft.fftfreq(n, dtype=torch.float64)) for n in (h, w)]
+    turns = (torch.fft.fftfreq(n, dtype=torch.float64, device=x.device) for n in (h, w))
+    ahead = [1 - torch.exp(-2j * math.pi * turn) for turn in turns]
     d = torch.stack([ahead[0][:, None].expand(h, w), ahead[1][None].expand(h, w)], -1)
     modes = torch.fft.fft2(x.double(), dim=(1, 2))
     flux = (modes * d).sum(-1, keepdim=True) / (d.abs() ** 2).sum(-1, keepdim=True).clamp(min=1e-300)

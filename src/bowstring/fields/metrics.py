@@ -34,7 +34,9 @@ def histogram_divergence(made: Tensor, real: Tensor, bins: int = 20) -> float:
     """KL divergence of the histogram of `made` from that of `real`, nats, in bins that hold equal shares of
     `real`; half a draw is added to each bin.
     """
-    edges = real.double().quantile(torch.linspace(0, 1, bins + 1, dtype=torch.float64)[1:-1])
+    edges = real.double().quantile(
+        torch.linspace(0, 1, bins + 1, dtype=torch.float64, device=real.device)[1:-1]
+    )
     p, q = (torch.bucketize(v.double(), edges).bincount(minlength=bins) + 0.5 for v in (made, real))
     p, q = p / p.sum(), q / q.sum()
     return float((p * (p / q).log()).sum())

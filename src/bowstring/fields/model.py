@@ -39,7 +39,7 @@ class Family:
         """The known mean of fields with these second conditions, `(b, 1, 1)`."""
         if self.mean == "second":
             return second[:, None, None]
-        return torch.full((len(second), 1, 1), float(self.mean or 0.0))
+        return torch.full((len(second), 1, 1), float(self.mean or 0.0), device=second.device)
 
     def unit(self, value: Tensor) -> Tensor:
         """The parameter on [0, 1].
@@ -49,10 +49,14 @@ class Family:
         """
         u = (value - self.low) / (self.high - self.low)
         if not bool(((u >= -1e-6) & (u <= 1 + 1e-6)).all()):
-            raise ValueError(
-                f"{self.parameter} is {value.tolist()}; this model knows {self.low:g} to {self.high:g}"
-            )
+            raise ValueError(self._outside(value))
         return u.clamp(0, 1)
+
+    def _outside(self, value: Tensor) -> str:
+        name, low, high = self.parameter, self.low, self.high
+        if name.startswith("log10_"):  # people say times, not their logarithms
+            name, low, high, value = name.removeprefix("log10_"), 10**low, 10**high, 10**value
+        return f"{name} is {_rounded(value)}; this model knows {low:.4g} to {high:.4g}"
 
     def checked_second(self, value: Tensor) -> Tensor:
         """The second condition as it is.
@@ -62,9 +66,13 @@ class Family:
         """
         if self.second and not bool((value.abs() <= MOST_MEAN + 1e-6).all()):
             raise ValueError(
-                f"{self.second} is {value.tolist()}; this model knows {-MOST_MEAN:g} to {MOST_MEAN:g}"
+                f"{self.second} is {_rounded(value)}; this model knows {-MOST_MEAN:g} to {MOST_MEAN:g}"
             )
         return value
+
+
+def _rounded(values: Tensor) -> list[float]:
+    return [float(f"{value:.4g}") for value in values.tolist()]
 
 
 FAMILIES = {
@@ -126,13 +134,13 @@ class FieldModel(nn.Module):
         """E |mode|^2 / sites of a family's fields, `(b, h, w)`; the mean has a column of its own."""
         table = self.log_power.view(len(FAMILIES), KNOTS, WAVES + 1)[[*FAMILIES].index(family)]
         rows = interpolate(table, u)  # (b, WAVES + 1)
-        wave = (symbol(h, w) / 8).sqrt().float().flatten()  # in [0, 1]
+        wave = (symbol(h, w, u.device) / 8).sqrt().float().flatten()  # in [0, 1]
         out = interpolate(rows[:, 1:].T, wave).T.unflatten(1, (h, w)).clone()
         out[:, 0, 0] = rows[:, 0]
         return out.exp()
 
     def condition(self, name: str, u: Tensor, second: Tensor) -> Tensor:
-        kind = torch.zeros(len(u), len(KINDS_OF_FIELDS))
+        kind = torch.zeros(len(u), len(KINDS_OF_FIELDS), device=u.device)
         kind[:, KINDS_OF_FIELDS.index(name)] = 1.0
         return torch.cat([kind, u[:, None], second[:, None]], 1)
 
@@ -183,7 +191,8 @@ def wiener(x: Tensor, t: Tensor, power: Tensor) -> tuple[Tensor, Tensor]:
 
 def tent(place: Tensor, knots: int) -> Tensor:
     """How much each of `knots` equally spaced knots on [0, 1] has to say at a place, `(n, knots)`."""
-    distance = (place[:, None] * (knots - 1) - torch.arange(knots, dtype=place.dtype)[None]).abs()
+    every = torch.arange(knots, dtype=place.dtype, device=place.device)
+    distance = (place[:, None] * (knots - 1) - every[None]).abs()
     return (1 - distance).clamp(min=0)
 
 

@@ -92,7 +92,7 @@ class FieldNetwork(nn.Module):
         self.forwards += 1
         tokens = self.heads[head].embed(x)  # type: ignore[operator]
         h, w = tokens.shape[2:]
-        row, column = torch.meshgrid(torch.arange(h), torch.arange(w), indexing="ij")
+        row, column = torch.meshgrid(*(torch.arange(n, device=x.device) for n in (h, w)), indexing="ij")
         place = torch.stack([row, column], -1).view(1, h * w, 2).expand(len(x), -1, -1)
         told = F.silu(self.condition(condition) + self.time(sinusoid(t, 2 * TIME_FEATURES)))
         flat = tokens.flatten(2).transpose(1, 2) + told[:, None]

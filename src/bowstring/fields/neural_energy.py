@@ -41,5 +41,5 @@ def score_matching(energy: NeuralEnergy, x: Tensor, sigma: float, rng: torch.Gen
 
     Source: Vincent 2011, "A connection between score matching and denoising autoencoders".
     """
-    eps = torch.randn(x.shape, generator=rng)
+    eps = torch.randn(x.shape, generator=rng).to(x.device)
     return (sigma * energy.score(x + sigma * eps) + eps).square().mean()

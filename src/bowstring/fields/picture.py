@@ -29,7 +29,7 @@ def diverging_colours(x: Tensor, limit: float | None = None) -> np.ndarray:
     return np.stack([np.interp(place, axis, ANCHORS[:, c]) for c in range(3)], -1).astype(np.uint8)
 
 
-def grid(
+def field_grid(
     x: Tensor, columns: int = 0, scale: int = 1, gap: int = 4, centre: float | None = None
 ) -> Image.Image:
     """Fields `(n, h, w)` beside each other, all with the same colours, `scale` pixels per site.
@@ -55,15 +55,15 @@ def write_fields(path: Path | str, x: Tensor, settings: dict[str, Any]) -> None:
     """Writes fields as a picture or as numbers, by the path's ending; a picture carries its settings.
 
     Raises:
-        ValueError: another ending.
+        ValueError: another ending. OSError: it cannot be written.
     """
     path, file = output(path, ENDINGS), io.BytesIO()
     if path.suffix.lower() == ".npy":
-        np.save(file, x.numpy(), allow_pickle=False)
+        np.save(file, x.cpu().numpy(), allow_pickle=False)
     else:
         note = PngInfo()
         note.add_text("bowstring", json.dumps(settings))
         scale = max(1, 256 // x.shape[1])
         centre = 1.0 if settings.get("family") == "heat" else None
-        grid(x, scale=scale, centre=centre).save(file, "PNG", pnginfo=note)
+        field_grid(x, scale=scale, centre=centre).save(file, "PNG", pnginfo=note)
     write(path, file.getvalue())

@@ -133,13 +133,16 @@ def fields(
         raise ValueError(f"size is {options.shown(size)}; expected 64, 128 or 256")
     count, steps = options.whole(count, "count", 1), options.whole(steps, "steps", 1, MOST_STEPS)
     relax, seed = options.whole(relax, "relax", 0, MOST_STEPS), options.seed(seed)
-    u, second = conditions(family, value, second, count)
-    units, rng = model.whole(family, u, second, size, size), Rng.of(seed, count)
+    here = model.log_power.device
+    u, second = (one.to(here) for one in conditions(family, value, second, count))
+    units, rng = model.whole(family, u, second, size, size), Rng.of(seed, count, device=here)
     for state in denoising(units, (1, size, size), steps, rng, constraints):
         if watch is not None:
             watch(units.field(state.carry["x_0"])[:, 0])
     made = units.field(state.x)[:, 0]  # type: ignore[arg-type]
-    return relaxed(made, family, torch.as_tensor(value).expand(count), relax, seed) if relax else made
+    if not relax:
+        return made
+    return relaxed(made, family, torch.as_tensor(value).expand(count).to(here), relax, seed)
 
 
 def relaxed(x: Tensor, family: str, value: Tensor, count: int, seed: int) -> Tensor:
@@ -158,7 +161,7 @@ def relaxed(x: Tensor, family: str, value: Tensor, count: int, seed: int) -> Ten
         energy = EnergyPotential(0.0, one, 1.0, 1.0) if spins else phi4(one / 2, LAM)
         steps = 0 if spins else 10
         step = sweeps(energy, SWEEP, steps, cluster_updates=2, count=count)
-        rng = Rng.of(seed, len(x)).rows(here).fork(30)
+        rng = Rng.of(seed, len(x), device=x.device).rows(here).fork(30)
         out[here] = last(iterate(step, State.begin(out[here]), torch.zeros(2), rng)).x  # type: ignore[assignment]
     return out
 
@@ -198,15 +201,16 @@ class MultiScaleGenerator:
         x = fields(self.model, "phi4-quarter", beta, 64, count, self.steps[0], seed, constraints=constraints)
         out = [x]
         for i, family in enumerate(DETAILS):
-            x = self.refine(x, family, beta, self.steps[1 + i], Rng.of(seed, count).fork(40 + i))
+            rng = Rng.of(seed, count, device=x.device).fork(40 + i)
+            x = self.refine(x, family, beta, self.steps[1 + i], rng)
             out.append(x)
         return out[0], out[1], out[2]
 
     @torch.no_grad()
     def refine(self, x: Tensor, family: str, beta: float | Tensor, steps: int, rng: Rng) -> Tensor:
         """The field at twice the resolution whose block means are `x (b, h, w)`."""
-        u, _ = conditions(family, beta, 0.0, len(x))
-        noise = torch.full((len(x),), self.noise)
+        u = conditions(family, beta, 0.0, len(x))[0].to(x.device)
+        noise = torch.full((len(x),), self.noise, device=x.device)
         spread = self.model.power(family, u, *x.shape[1:]).mean((1, 2)).sqrt()
         blurred = x + (noise * spread)[:, None, None] * rng.fork(1).normal(*x.shape[1:])
         units = self.model.details(family, u, blurred, noise)

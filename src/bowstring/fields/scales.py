@@ -24,14 +24,14 @@ def haar(x: Tensor) -> tuple[Tensor, Tensor]:
     True
     """
     quads = x.unflatten(1, (-1, 2)).unflatten(3, (-1, 2)).permute(0, 2, 4, 1, 3).flatten(1, 2)
-    parts = torch.einsum("ij,bjhw->bihw", SIGNS.to(x.dtype) / 4, quads)
+    parts = torch.einsum("ij,bjhw->bihw", SIGNS.to(x) / 4, quads)
     return parts[:, 0], parts[:, 1:]
 
 
 def unhaar(mean: Tensor, details: Tensor) -> Tensor:
     """The field with these block means and details, `(b, 2 h, 2 w)`."""
     parts = torch.cat([mean[:, None], details], 1)
-    quads = torch.einsum("ij,bihw->bjhw", SIGNS.to(mean.dtype), parts)
+    quads = torch.einsum("ij,bihw->bjhw", SIGNS.to(mean), parts)
     return quads.unflatten(1, (2, 2)).permute(0, 3, 1, 4, 2).flatten(3, 4).flatten(1, 2)
 
 
@@ -41,7 +41,8 @@ def covariance(power: Tensor) -> Tensor:
     `(b, 2 h, 2 w) -> (b, h, w, 4, 4)` complex: each coarse mode mixes the four fine modes that fold onto it.
     """
     h, w = power.shape[1:]
-    turn = [torch.exp(2j * math.pi * torch.arange(n, dtype=torch.float64) / n) for n in (h, w)]
+    place = (torch.arange(n, dtype=torch.float64, device=power.device) / n for n in (h, w))
+    turn = [torch.exp(2j * math.pi * along) for along in place]
     plus, minus = [(1 + z) / 2 for z in turn], [(1 - z) / 2 for z in turn]
     pairs = ((plus, plus), (plus, minus), (minus, plus), (minus, minus))  # in the order of SIGNS
     filters = torch.stack([rows[0][:, None] * columns[1][None] for rows, columns in pairs], -1)

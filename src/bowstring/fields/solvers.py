@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from ..core.options import real, whole
 from ..energy.projections import symbol
 
 
@@ -28,8 +29,13 @@ def cahn_hilliard(
 
     The stiff linear part is implicit and `stabilise` is added to both sides, so that the free energy falls at
     every step (Eyre 1998). Yields the field after each step.
+
+    Raises:
+        ValueError: a step of time or a stiffness that is not positive.
     """
-    k2 = wave_numbers(*x.shape[1:]).to(x.dtype)
+    steps, dt = whole(steps, "steps", 1), real(dt, "dt", above=0)
+    kappa, stabilise = real(kappa, "kappa", above=0), real(stabilise, "stabilise", 0)
+    k2 = wave_numbers(*x.shape[1:]).to(x)
     below = 1 + dt * k2 * (stabilise + kappa * k2)
     modes = torch.fft.rfft2(x)
     for _ in range(steps):
@@ -45,7 +51,7 @@ def free_energy(x: Tensor, kappa: float = 1.0) -> Tensor:
     """
     h, w = x.shape[1:]
     modes = torch.fft.rfft2(x)
-    bent = torch.fft.irfft2(wave_numbers(h, w).to(x.dtype) * modes, s=(h, w))
+    bent = torch.fft.irfft2(wave_numbers(h, w).to(x) * modes, s=(h, w))
     return (0.25 * (x**2 - 1) ** 2 + 0.5 * kappa * x * bent).flatten(1).sum(1)
 
 
@@ -58,10 +64,16 @@ def cosines(n: int) -> Tensor:
 
 
 def heat(x: Tensor, time: Tensor) -> Tensor:
-    """dx/dt = lattice laplacian of x between insulated walls, after `time (b,)`, exactly."""
+    """dx/dt = lattice laplacian of x between insulated walls, after `time (b,)`, exactly.
+
+    Raises:
+        ValueError: a time below 0.
+    """
+    if not bool((time >= 0).all()):
+        raise ValueError(f"time is {time.tolist()}; expected none below 0: heat does not flow back")
     h, w = x.shape[1:]
-    rows, columns = cosines(h), cosines(w)
-    rate = symbol(2 * h, 2 * w)[:h, :w]  # 4 sin^2(pi k / 2 n)
+    rows, columns = (cosines(n).to(x.device) for n in (h, w))
+    rate = symbol(2 * h, 2 * w)[:h, :w].to(x.device)  # 4 sin^2(pi k / 2 n)
     modes = torch.einsum("ki,bij,lj->bkl", rows, x.double(), columns)
-    modes = modes * torch.exp(-rate * time.double()[:, None, None])
+    modes = modes * torch.exp(-rate * time.double().to(x.device)[:, None, None])
     return torch.einsum("ki,bkl,lj->bij", rows, modes, columns).to(x.dtype)

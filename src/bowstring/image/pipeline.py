@@ -67,7 +67,8 @@ def as_tensor(image: np.ndarray) -> Tensor:
 
 def as_bytes(pixels: Tensor) -> np.ndarray:
     """`(3, h, w)` in -1..1 -> `(h, w, 3)` bytes."""
-    return ((pixels + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
+    levels = ((pixels + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+    return levels.permute(1, 2, 0).contiguous().cpu().numpy()
 
 
 class ImagePipeline:
@@ -102,7 +103,9 @@ class ImagePipeline:
         fresh = None
         if mask is not None and given is not None:
             fresh = squared_mask(as_mask(mask, "the mask"), OUTSIDE, given.shape[:2])
-        begin = None if large is None else self.autoencoder.encode(as_tensor(squared(large, INSIDE)))
+        begin = None
+        if large is not None:
+            begin = self.autoencoder.encode(as_tensor(squared(large, INSIDE)).to(self.network.device))
         where = None if fresh is None else ~touched(fresh).flatten()[None]
         strength = 1.0 if start is None or mask is not None else strength
         tokens = caption_tokens(self.tokenizer, prompt, style)

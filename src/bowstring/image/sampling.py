@@ -7,12 +7,13 @@ evaluates with and without it in one pass.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from ..core.conditioning import Cache, Conditioning
 from ..core.guidance import pinned
 from ..core.loop import Denoise, State, iterate
 from ..core.options import choice, real, settle, whole
@@ -23,7 +24,6 @@ from ..core.samplers.continuous import ddim, dpmpp_2m, heun
 from ..nn.config import CHANNELS, PLACES
 from ..nn.heads.image import ImageHead
 from ..nn.network import UnifiedScoreNetwork
-from ..nn.trunk import Cache
 from ..text.sampling import pad_left
 from ..text.tokenizer import KINDS, SEP, TextTokenizer
 
@@ -70,13 +70,12 @@ def caption_tokens(tokenizer: TextTokenizer, caption: str, style: str = "") -> l
 
 class Caption(NamedTuple):
     """Captions that were read: the cache, the position of what comes after each, `(b, 1)`, their hidden
-    states `(b, m, d)`, which the cross-attention slot looks at, and their pooled embedding
-    `(b, 1, d)`, which is added to every token of the picture.
+    states `(b, m, d)`, and their pooled embedding `(b, 1, d)`.
     """
 
     cache: Cache
     after: Tensor
-    memory: Tensor
+    hidden: Tensor
     pooled: Tensor
 
     def rows(self, index: Tensor) -> Caption:
@@ -84,18 +83,20 @@ class Caption(NamedTuple):
         return Caption(self.cache.rows(index), *(part[index] for part in self[1:]))
 
     @property
-    def slot(self) -> dict[str, Any]:
-        """What the cross-attention slot is given."""
-        return {"memory": self.memory, "memory_mask": self.cache.valid}
+    def conditioning(self) -> Conditioning:
+        """All ways into the trunk at once: tokens already read, entries of cross-attention, and a vector that
+        is added to every token of the picture.
+        """
+        return Conditioning(
+            self.cache, entries=self.hidden, entries_mask=self.cache.valid, added={0: self.pooled}
+        )
 
 
 def encode_captions(network: UnifiedScoreNetwork, known: Sequence[list[int]]) -> Caption:
-    """Captions as all ways into the trunk know them: earlier tokens of the stream, the slot's memory, and
-    one vector.
-    """
+    """Reads captions in the text stream."""
     head = network.heads["image"]
     assert isinstance(head, ImageHead)
-    tokens, valid = pad_left(known)
+    tokens, valid = pad_left(known, network.device)
     position = (valid.cumsum(1) - 1).clamp(min=0).float()
     hidden, cache = network.prefill(tokens, position, valid)
     return Caption(cache, position[:, -1:] + 1, hidden, head.condition(hidden, valid))
@@ -103,7 +104,7 @@ def encode_captions(network: UnifiedScoreNetwork, known: Sequence[list[int]]) ->
 
 def positions_after(after: Tensor) -> Tensor:
     """Positions of a picture's tokens on the clock of its caption, row by row: `(b, 1)` -> `(b, 64)`."""
-    return after + torch.arange(TOKENS)[None]
+    return after + torch.arange(TOKENS, device=after.device)[None]
 
 
 def image_denoiser(
@@ -116,13 +117,13 @@ def image_denoiser(
     cfg_scale = cfg_scale / DEFAULT_GUIDANCE if step_size else cfg_scale
     guided = cfg_scale != 1
     said = encode_captions(network, [*known, *([NULL_PROMPT] * len(known) if guided else [])])
-    place = positions_after(said.after)
+    place, conditioning = {"image": positions_after(said.after)}, said.conditioning
 
     def denoise(x: Tensor, t: Tensor) -> Tensor:
         twice = (torch.cat([x, x]), torch.cat([t, t])) if guided else (x, t)
         sizes = {"image": torch.full_like(twice[1], step_size)} if step_size else None
-        x_t, at, cond = {"image": twice[0]}, {"image": twice[1]}, {"image": said.pooled}
-        velocity = network.flow(x_t, at, {"image": place}, said.cache, sizes, cond, **said.slot)["image"]
+        x_t, at = {"image": twice[0]}, {"image": twice[1]}
+        velocity = network.flow(x_t, at, place, sizes, conditioning)["image"]
         if guided:
             asked, free = velocity.chunk(2)
             velocity = free + cfg_scale * (asked - free)
@@ -147,18 +148,19 @@ def sample_images(
         start: clean tokens `(b, 64, 64)` to begin from, noised to time `strength`.
         where: `(b, 64)`, True where `start` is kept (inpainting).
     """
-    rng = Rng.of(how.seed, len(known), first)
+    rng = Rng.of(how.seed, len(known), first, network.device)
     x = PROCESS.prior(rng.fork(1), TOKENS, CHANNELS["image"])
     if start is not None:
+        start = start.to(x.device)
         x = (1 - strength) * start + strength * x
     whole = start is None and how.shift == 1 and how.sampler == "auto"
     step_size = network.shortcut_step_size(how.steps) if whole else 0.0
     with torch.no_grad():
         denoise = image_denoiser(network, known, how.cfg_scale, step_size)
         if where is not None and start is not None:
-            denoise = pinned(denoise, start, where[..., None])
+            denoise = pinned(denoise, start, where[..., None].to(x.device))
         times = nonuniform(how.steps, lambda u: strength * how.shift * u / (1 + (how.shift - 1) * u))
-        begin = replace(State.begin(x), t=torch.full((len(known),), float(times[0])))
+        begin = State.begin(x, float(times[0]))
         yield begin
         step = ddim if step_size else STEPS[how.sampler]
         yield from iterate(step(denoise, PROCESS), begin, times, rng)

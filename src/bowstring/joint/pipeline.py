@@ -152,7 +152,8 @@ class JointPipeline:
             taken += int(last.nfe[0])
             frames.append(self.speech.frames(x["audio"][0], utterance, own))
             if self.face is not None:
-                face = self.face.decode(x["avatar"][0].numpy(), *known)[: -(-count * TOKEN_FRAMES // FRAMES)]
+                face = self.face.decode(x["avatar"][0].cpu().numpy(), *known)
+                face = face[: -(-count * TOKEN_FRAMES // FRAMES)]
                 if sampling.closing:
                     shut(face, utterance.spans()[1])
                 faces.append(face)

@@ -7,13 +7,13 @@ Shapes: l tokens of 64 ms; pictures have 64 tokens.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from ..core.conditioning import NOTHING
 from ..core.loop import Denoise, State, iterate
 from ..core.options import flag, real, settle, whole
 from ..core.options import seed as checked_seed
@@ -23,7 +23,6 @@ from ..core.samplers.continuous import ddim_update, dpmpp_2m_update, joint
 from ..image.sampling import DEFAULT_GUIDANCE, NULL_PROMPT, TOKENS, Caption, encode_captions, positions_after
 from ..nn.config import CHANNELS
 from ..nn.network import UnifiedScoreNetwork
-from ..nn.trunk import Cache
 from ..speech.codec import AUDIO_CHANNELS
 from ..speech.sampling import PROCESS, TEMPERATURE, Utterance, speech_condition
 
@@ -72,18 +71,15 @@ def captions(network: UnifiedScoreNetwork, caption: Sequence[int]) -> tuple[Capt
     `(2, 1, d)`; the tokens of each.
     """
     asked, free = (encode_captions(network, [tokens]) for tokens in ([*caption], NULL_PROMPT))
-    layers = tuple(
-        (torch.cat([k, k_free], 2), torch.cat([v, v_free], 2))
-        for (k, v), (k_free, v_free) in zip(asked.cache.layers, free.cache.layers, strict=True)
-    )
-    valid = torch.cat([asked.cache.valid, free.cache.valid], 1)
-    memory, pooled = torch.cat([asked.memory, free.memory], 1), torch.cat([asked.pooled, free.pooled])
-    said = Caption(Cache(layers, valid), asked.after, memory, pooled)
+    hidden, pooled = torch.cat([asked.hidden, free.hidden], 1), torch.cat([asked.pooled, free.pooled])
+    said = Caption(asked.cache.joined(free.cache), asked.after, hidden, pooled)
     return said, asked.cache.length, free.cache.length
 
 
-def attention_masks(lengths: dict[str, int], asked: int = 0, free: int = 0) -> dict[str, Tensor]:
-    """Who looks at what, by stream: `(asked + free + all tokens)`."""
+def attention_mask(
+    lengths: Mapping[str, int], asked: int = 0, free: int = 0, device: torch.device | None = None
+) -> Tensor:
+    """Who looks at what, stream by stream: `(all tokens, asked + free + all tokens)`."""
     owner = ["asked"] * asked + ["free"] * free + [name for name, n in lengths.items() for _ in range(n)]
     may = {
         "audio": {"audio"},
@@ -91,7 +87,8 @@ def attention_masks(lengths: dict[str, int], asked: int = 0, free: int = 0) -> d
         "image": {"asked", "image"},
         "image/free": {"free", "image/free"},
     }
-    return {name: torch.tensor([one in may[name] for one in owner]) for name in lengths}
+    rows = [[one in may[name] for one in owner] for name, n in lengths.items() for _ in range(n)]
+    return torch.tensor(rows, device=device)
 
 
 def joint_denoiser(
@@ -103,7 +100,7 @@ def joint_denoiser(
     cfg_scale = cfg_scale / DEFAULT_GUIDANCE if step_size else cfg_scale
     length = what.utterance.tokens
     lengths = {"audio": length} | ({"avatar": length} if what.face else {})
-    clock = torch.arange(float(length))[None]
+    clock = torch.arange(float(length), device=network.device)[None]
     with torch.no_grad():
         known = speech_condition(network, what.utterance, what.voice)
         said, asked, free = None, 0, 0
@@ -115,19 +112,18 @@ def joint_denoiser(
     if said is not None:
         cond |= dict(zip(("image", "image/free"), said.pooled.split(1), strict=True))
     for name, after in (("image", asked), ("image/free", free)):
-        places[name] = positions_after(torch.full((1, 1), float(after)))
+        places[name] = positions_after(torch.full((1, 1), float(after), device=network.device))
     places = {name: places[name] for name in lengths}
-    sees = attention_masks(lengths, asked, free)
-    cache, slot = None, dict[str, Any]()
-    if said is not None:
-        may = torch.cat([sees[name][: asked + free].expand(n, -1) for name, n in lengths.items()])
-        cache, slot = said.cache, said.slot | {"memory_mask": may[None]}
+    mask = attention_mask(lengths, asked, free, network.device)
+    added = torch.cat([cond[name].expand(-1, n, -1) for name, n in lengths.items()], 1)
+    caption = NOTHING if said is None else said.conditioning.with_(entries_mask=mask[None, :, : asked + free])
+    conditioning = caption.with_(mask=mask[None, None], added={0: added})
 
     def denoise(x: dict[str, Tensor], t: dict[str, Tensor]) -> dict[str, Tensor]:
         noisy = {name: x[name.partition("/")[0]] for name in lengths}
         times = {name: t[name.partition("/")[0]] for name in lengths}
         sizes = {name: torch.full_like(times[name], step_size) for name in lengths} if step_size else None
-        velocity = network.flow(noisy, times, places, cache, sizes, cond, sees=sees, **slot)
+        velocity = network.flow(noisy, times, places, sizes, conditioning)
         if "image/free" in velocity:
             empty = velocity.pop("image/free")
             velocity["image"] = empty + cfg_scale * (velocity["image"] - empty)
@@ -144,8 +140,8 @@ def sample_joint(
     shapes = {"audio": (length, AUDIO_CHANNELS)}
     shapes |= {"avatar": (length, CHANNELS["avatar"])} if what.face else {}
     shapes |= {"image": (TOKENS, CHANNELS["image"])} if what.caption is not None else {}
-    rng = Rng.of(seed, 1, number)
-    forks = {"audio": rng.fork(2), "avatar": rng.fork(3), "image": Rng.of(seed, 1, 0).fork(1)}
+    rng = Rng.of(seed, 1, number, network.device)
+    forks = {"audio": rng.fork(2), "avatar": rng.fork(3), "image": Rng.of(seed, 1, 0, network.device).fork(1)}
     noise = {name: PROCESS.prior(forks[name], *shape) for name, shape in shapes.items()}
     begin = State.begin(noise | {"audio": TEMPERATURE * noise["audio"]})
     yield begin

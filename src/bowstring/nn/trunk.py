@@ -1,46 +1,39 @@
 """The shared trunk: a pre-norm transformer over tokens of any modality.
 
-Shapes: b sequences, l positions, m condition tokens, d width, h head size. Each token has a time (noise
-level), a step size and a real-valued position; all of them broadcast over b and l, so that a sequence whose
-tokens share a time pays for one modulation. This module knows nothing of vocabularies, pixels or files.
+Shapes: b sequences, l positions, m entries of cross-attention, d width, h head size. Each token has a time
+(noise level), a step size and a real-valued position; all of them broadcast over b and l, so that a sequence
+whose tokens share a time pays for one modulation. This module knows nothing of vocabularies, pixels or files.
 """
 
 from __future__ import annotations
 
+import difflib
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .config import HEAD, MODALITIES, NetworkConfig
+from ..core.conditioning import NOTHING, Conditioning, LayerConditioning, LowRank
+from .config import HEAD, NetworkConfig
 
 TIME_FEATURES = 256
 TIME_RANK = 128
+# linear maps of a layer, in the order of native/src/hooks.rs
+MAPS = (
+    *("attention.qkv", "attention.out", "feed_forward.up", "feed_forward.down"),
+    *("cross.q", "cross.kv", "cross.out"),
+)
+Deltas = Mapping[str, tuple[LowRank, ...]]
 SHORT = 128  # up to so many tokens plain products learn faster than torch's fused attention
-
-
-@dataclass(frozen=True)
-class Cache:
-    """Keys and values of the tokens already read, per layer `(b, heads, n, h)`; which are real, `(b, n)`."""
-
-    layers: tuple[tuple[Tensor, Tensor], ...]
-    valid: Tensor
-
-    @property
-    def length(self) -> int:
-        return self.valid.shape[1]
-
-    def rows(self, index: Tensor) -> Cache:
-        """The same cache for a choice of samples."""
-        return Cache(tuple((k[index], v[index]) for k, v in self.layers), self.valid[index])
 
 
 def sinusoid(t: Tensor, features: int = TIME_FEATURES) -> Tensor:
     """Sinusoidal embedding of times in [0, 1], `(...) -> (..., features)` (Vaswani et al. 2017)."""
     rates = torch.exp(-math.log(10_000.0) * torch.arange(features // 2, device=t.device) / (features // 2))
-    angle = 1000.0 * t.unsqueeze(-1) * rates
+    angle = 1000.0 * t.float().unsqueeze(-1) * rates
     return torch.cat([angle.sin(), angle.cos()], -1)
 
 
@@ -78,6 +71,14 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tenso
     return (scores if mask is None else scores.masked_fill(~mask, -torch.inf)).softmax(-1) @ v
 
 
+def mapped(linear: nn.Module, x: Tensor, deltas: Deltas, name: str) -> Tensor:
+    """A linear map of x, with the deltas of its name."""
+    y = linear(x)
+    for delta in deltas.get(name, ()):
+        y = y + delta(x)
+    return y
+
+
 class TimeModulation(nn.Module):
     """adaLN-single: one small network turns (t, step size) into six vectors that every layer shares.
 
@@ -105,9 +106,8 @@ class TimeModulation(nn.Module):
 
     def forward(self, t: Tensor, step_size: Tensor) -> Tensor:
         """`(b|1, l|1)` twice -> `(b|1, l|1, 6, d)`."""
-        features = self.time(sinusoid(t)) + self.step_size(
-            sinusoid(step_size) - sinusoid(torch.zeros_like(step_size))
-        )
+        dtype, change = self.time.weight.dtype, sinusoid(step_size) - sinusoid(torch.zeros_like(step_size))
+        features = self.time(sinusoid(t).to(dtype)) + self.step_size(change.to(dtype))
         return self.out(F.silu(features)).unflatten(-1, (6, -1))
 
 
@@ -123,15 +123,16 @@ class Attention(nn.Module):
         self.k_norm = nn.Parameter(torch.ones(HEAD))
 
     def forward(
-        self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor | None, past: tuple[Tensor, Tensor] | None
+        self, x: Tensor, cos: Tensor, sin: Tensor, given: LayerConditioning
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        q, k, v = self.qkv(x).unflatten(-1, (3, self.attention_heads, HEAD)).permute(2, 0, 3, 1, 4)
+        qkv = mapped(self.qkv, x, given.deltas, "attention.qkv")
+        q, k, v = qkv.unflatten(-1, (3, self.attention_heads, HEAD)).permute(2, 0, 3, 1, 4)
         q = rotate(F.rms_norm(q, (HEAD,)) * self.q_norm, cos, sin).to(v.dtype)
         k = rotate(F.rms_norm(k, (HEAD,)) * self.k_norm, cos, sin).to(v.dtype)
-        if past is not None:
-            k, v = torch.cat([past[0], k], 2), torch.cat([past[1], v], 2)
-        y = attend(q, k, v, mask)
-        return self.out(y.transpose(1, 2).flatten(2)), (k, v)
+        if given.past is not None:
+            k, v = torch.cat([given.past[0], k], 2), torch.cat([given.past[1], v], 2)
+        y = attend(q, k, v, given.mask).transpose(1, 2).flatten(2)
+        return mapped(self.out, y, given.deltas, "attention.out"), (k, v)
 
 
 class CrossAttention(nn.Module):
@@ -145,17 +146,19 @@ class CrossAttention(nn.Module):
         self.out = nn.Linear(width, width, bias=False)
         self.gate = nn.Parameter(torch.zeros(width))
 
-    def forward(self, x: Tensor, memory: Tensor, mask: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, entries: Tensor, mask: Tensor | None, deltas: Deltas) -> Tensor:
         """mask: `(b, m)`, or `(b, l, m)` where tokens differ; who may look at nothing gets nothing."""
-        q = self.q(F.rms_norm(x, x.shape[-1:])).unflatten(-1, (self.attention_heads, HEAD)).transpose(1, 2)
-        k, v = self.kv(memory).unflatten(-1, (2, self.attention_heads, HEAD)).permute(2, 0, 3, 1, 4)
+        q = mapped(self.q, F.rms_norm(x, x.shape[-1:]), deltas, "cross.q")
+        q = q.unflatten(-1, (self.attention_heads, HEAD)).transpose(1, 2)
+        kv = mapped(self.kv, entries, deltas, "cross.kv")
+        k, v = kv.unflatten(-1, (2, self.attention_heads, HEAD)).permute(2, 0, 3, 1, 4)
         if mask is None:
             y = attend(q, k, v)
         else:
             may = (mask if mask.ndim == 3 else mask[:, None])[:, None]
             none = ~may.any(-1, keepdim=True)
             y = attend(q, k, v, may | none).masked_fill(none, 0.0)
-        return torch.tanh(self.gate) * self.out(y.transpose(1, 2).flatten(2))
+        return torch.tanh(self.gate) * mapped(self.out, y.transpose(1, 2).flatten(2), deltas, "cross.out")
 
 
 class FeedForward(nn.Module):
@@ -166,9 +169,9 @@ class FeedForward(nn.Module):
         self.up = nn.Linear(width, 2 * ffn_hidden, bias=False)
         self.down = nn.Linear(ffn_hidden, width, bias=False)
 
-    def forward(self, x: Tensor) -> Tensor:
-        gate, value = self.up(x).chunk(2, -1)
-        return self.down(F.silu(gate) * value)
+    def forward(self, x: Tensor, deltas: Deltas) -> Tensor:
+        gate, value = mapped(self.up, x, deltas, "feed_forward.up").chunk(2, -1)
+        return mapped(self.down, F.silu(gate) * value, deltas, "feed_forward.down")
 
 
 class Layer(nn.Module):
@@ -182,25 +185,21 @@ class Layer(nn.Module):
         self.offset = nn.Parameter(offset)
 
     def forward(
-        self,
-        x: Tensor,
-        modulation: Tensor,
-        cos: Tensor,
-        sin: Tensor,
-        mask: Tensor | None,
-        past: tuple[Tensor, Tensor] | None,
-        memory: Tensor | None,
-        memory_mask: Tensor | None,
+        self, x: Tensor, modulation: Tensor, cos: Tensor, sin: Tensor, given: LayerConditioning
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         shift_a, scale_a, gate_a, shift_f, scale_f, gate_f = (modulation + self.offset).unbind(-2)
         y, present = self.attention(
-            torch.addcmul(shift_a, F.rms_norm(x, x.shape[-1:]), 1 + scale_a), cos, sin, mask, past
+            torch.addcmul(shift_a, F.rms_norm(x, x.shape[-1:]), 1 + scale_a), cos, sin, given
         )
         x = x + gate_a * y
-        if memory is not None and self.cross is not None:
-            x = x + self.cross(x, memory, memory_mask)
-        y = self.feed_forward(torch.addcmul(shift_f, F.rms_norm(x, x.shape[-1:]), 1 + scale_f))
-        return x + gate_f * y, present
+        if given.entries is not None and self.cross is not None:
+            entries = given.entries.expand(len(x), -1, -1)
+            x = x + self.cross(x, entries, given.entries_mask, given.deltas)
+        y = self.feed_forward(torch.addcmul(shift_f, F.rms_norm(x, x.shape[-1:]), 1 + scale_f), given.deltas)
+        x = x + gate_f * y
+        for branch in given.branches:
+            x = x + branch(x)
+        return x, present
 
 
 class Trunk(nn.Module):
@@ -208,7 +207,6 @@ class Trunk(nn.Module):
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
-        self.modality = nn.Embedding(len(MODALITIES), config.width)
         self.modulation = TimeModulation(config.width)
         self.layers = nn.ModuleList(
             Layer(
@@ -220,12 +218,45 @@ class Trunk(nn.Module):
         self._initialise(config.depth)
 
     def _initialise(self, depth: int) -> None:
-        nn.init.normal_(self.modality.weight, std=0.02)
         for name, parameter in self.layers.named_parameters():
             if name.endswith(("out.weight", "down.weight")):
                 nn.init.normal_(parameter, std=0.02 / math.sqrt(2 * depth))
             elif parameter.ndim == 2 and not name.endswith("offset"):
                 nn.init.normal_(parameter, std=0.02)
+
+    def linear_maps(self) -> dict[str, nn.Module]:
+        """Every linear map of the layers by its name, as `Conditioning.deltas` uses it."""
+        modules = dict(self.named_modules())
+        names = (f"layers.{i}.{name}" for i in range(len(self.layers)) for name in MAPS)
+        return {name: modules[name] for name in names if name in modules}
+
+    def check(self, conditioning: Conditioning) -> None:
+        """Refuses what this trunk has no place for.
+
+        Raises:
+            ValueError: a layer that does not exist, a delta of an unknown map or of another size.
+        """
+        depth = len(self.layers)
+        for what, layers, most in (
+            ("added", conditioning.added, depth),
+            ("branches", conditioning.branches, depth - 1),
+        ):
+            if beyond := [number for number in layers if not 0 <= number <= most]:
+                raise ValueError(f"{what} names layer {beyond[0]}; this trunk has 0 to {most}")
+        maps = self.linear_maps() if conditioning.deltas else {}
+        for name, deltas in conditioning.deltas.items():
+            if name not in maps:
+                closest = difflib.get_close_matches(name, maps, 1)
+                raise ValueError(
+                    f"there is no linear map {name!r} in this trunk. Closest: {closest or 'none'}"
+                )
+            inputs, outputs = cast(int, maps[name].in_features), cast(int, maps[name].out_features)
+            for delta in deltas:
+                if (delta.a.shape[1], len(delta.b)) != (inputs, outputs):
+                    raise ValueError(
+                        f"a delta of {name} maps {delta.a.shape[1]} numbers to {len(delta.b)}; the map "
+                        f"itself {inputs} to {outputs}"
+                    )
 
     def forward(
         self,
@@ -233,27 +264,24 @@ class Trunk(nn.Module):
         position: Tensor,
         t: Tensor,
         step_size: Tensor | None = None,
-        mask: Tensor | None = None,
-        cache: Cache | None = None,
-        memory: Tensor | None = None,
-        memory_mask: Tensor | None = None,
+        conditioning: Conditioning = NOTHING,
     ) -> tuple[Tensor, tuple[tuple[Tensor, Tensor], ...]]:
         """Runs the layers and returns the tokens and each layer's keys and values, the cached ones included.
 
         Args:
             x: tokens with their modality embedding already added, `(b, l, d)`.
-            position: on the clock, `(b, l)`, real-valued; or in a plane, `(b, l, 2)`.
+            position: on the clock, `(b|1, l)`, real-valued; or in a plane, `(b|1, l, 2)`.
             t: noise level of each token, `(b|1, l|1)`, 0 clean, 1 noise.
             step_size: size of the step this evaluation stands for, as `t`; None is the many-step limit 0.
-            mask: True where a query may look, `(b|1, 1, l, n + l)`, n cached tokens first.
-            memory: condition tokens `(b, m, d)` with `memory_mask` `(b, m)` True where real, or `(b, l, m)`
-                True where a token may look.
         """
+        self.check(conditioning)
         cos, sin = rotations(position)
         modulation = self.modulation(t, torch.zeros_like(t) if step_size is None else step_size)
         present = []
         for i, layer in enumerate(self.layers):
-            past = None if cache is None else cache.layers[i]
-            x, keys_values = layer(x, modulation, cos, sin, mask, past, memory, memory_mask)
+            x = x + conditioning.added[i] if i in conditioning.added else x
+            x, keys_values = layer(x, modulation, cos, sin, conditioning.layer(i))
             present.append(keys_values)
+        end = conditioning.added.get(len(self.layers))
+        x = x if end is None else x + end
         return F.rms_norm(x, x.shape[-1:]) * self.norm, tuple(present)

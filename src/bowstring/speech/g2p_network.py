@@ -40,6 +40,6 @@ def best_phonemes(network: G2PNetwork, word: str) -> list[int]:
     ids = letter_ids(word)
     if not ids:
         return []
-    path = network(torch.tensor([ids]))[0].argmax(-1).tolist()
+    path = network(torch.tensor([ids], device=network.letters.weight.device))[0].argmax(-1).tolist()
     kept = [b for a, b in zip([0, *path], path, strict=False) if b != a and b != 0]
     return [sound - 1 for sound in kept]

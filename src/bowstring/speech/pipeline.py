@@ -93,7 +93,8 @@ class SpeechPipeline:
     def frames(self, tokens: Tensor, utterance: Utterance, voice: Tensor) -> Frames:
         """What the tokens `(l, 96)` of an utterance sound like; voice is `(1, 103)`."""
         known = (utterance.phonemes, utterance.durations, voice[0].numpy())
-        return noise_gated(self.coder.decode(tokens.numpy(), *known))[: round(utterance.durations.sum())]
+        frames = noise_gated(self.coder.decode(tokens.cpu().numpy(), *known))
+        return frames[: round(utterance.durations.sum())]
 
     def planned(self, text: str, voice: Tensor, speed: float) -> list[Utterance]:
         """Parts of a text with their durations, none longer than is spoken at once."""

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..core.conditioning import Conditioning
 from ..core.loop import Denoise, State, iterate
 from ..core.options import real, settle, whole
 from ..core.options import seed as checked_seed
@@ -92,8 +93,9 @@ def predict_durations(
 ) -> Utterance:
     """Words with the durations that the network gives their phonemes; voice is `(1, 103)`."""
     ids, owners = phoneme_ids([*words])
-    log = head_of(network).duration(torch.tensor([ids]), voice)[0]
-    durations = log.exp().clamp(min=SHORTEST).numpy().astype(np.float64) / speed
+    here = network.device
+    log = head_of(network).duration(torch.tensor([ids], device=here), voice.to(here))[0]
+    durations = log.float().exp().clamp(min=SHORTEST).cpu().numpy().astype(np.float64) / speed
     return Utterance(tuple(words), np.array(ids), np.array(owners), durations)
 
 
@@ -114,21 +116,20 @@ def clauses(words: Sequence[Word]) -> Iterator[list[Word]]:
 def speech_condition(network: UnifiedScoreNetwork, utterance: Utterance, voice: Tensor) -> Tensor:
     """What the tokens of an utterance are told, `(1, l, d)`."""
     ids, progress = told(utterance.phonemes, utterance.durations)
-    return head_of(network).condition(torch.from_numpy(ids)[None], torch.from_numpy(progress)[None], voice)
+    own = (torch.from_numpy(ids)[None], torch.from_numpy(progress)[None], voice)
+    return head_of(network).condition(*(part.to(network.device) for part in own))
 
 
 def speech_denoiser(
     network: UnifiedScoreNetwork, utterance: Utterance, voice: Tensor, step_size: float = 0.0
 ) -> Denoise:
     """The denoiser of the tokens of an utterance, x `(1, l, 96)`."""
-    cond = speech_condition(network, utterance, voice)
-    position = torch.arange(float(utterance.tokens))[None]
+    conditioning = Conditioning(added={0: speech_condition(network, utterance, voice)})
+    position = torch.arange(float(utterance.tokens), device=network.device)[None]
 
     def denoise(x: Tensor, t: Tensor) -> Tensor:
         sizes = {"audio": torch.full_like(t, step_size)} if step_size else None
-        velocity = network.flow(
-            {"audio": x}, {"audio": t}, {"audio": position}, None, sizes, cond={"audio": cond}
-        )["audio"]
+        velocity = network.flow({"audio": x}, {"audio": t}, {"audio": position}, sizes, conditioning)["audio"]
         return x - t[:, None, None] * velocity
 
     return denoise
@@ -138,7 +139,7 @@ def sample_speech(
     network: UnifiedScoreNetwork, utterance: Utterance, voice: Tensor, how: SpeechSampling, number: int = 0
 ) -> Iterator[State]:
     """States from noise to an utterance's tokens, the noise first; `number` tells parts of a text apart."""
-    rng = Rng.of(how.seed, 1, number)
+    rng = Rng.of(how.seed, 1, number, network.device)
     with torch.no_grad():
         denoise = speech_denoiser(network, utterance, voice, network.shortcut_step_size(how.steps))
         step = ddim(denoise, PROCESS) if how.steps < MANY else dpmpp_2m(denoise, PROCESS)

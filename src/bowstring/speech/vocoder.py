@@ -53,6 +53,7 @@ class Vocoder:
         """The waveform `(192 f,)` within -1..1; its noise depends on the seed alone."""
         signal = synthesise(frames, seed)
         if self.postfilter is not None and len(frames):
-            said = torch.from_numpy(asked(frames))[None]
-            signal = self.postfilter(torch.from_numpy(signal)[None], said)[0].numpy()
+            here = self.postfilter.window.device
+            said = torch.from_numpy(asked(frames))[None].to(here)
+            signal = self.postfilter(torch.from_numpy(signal)[None].to(here), said)[0].cpu().numpy()
         return limited(signal)

@@ -150,11 +150,12 @@ class TextPipeline:
             if before is not None:
                 seconds.append(now - clock)
                 note = state.carry["update"]
+                sure, spread = (note[name][0].tolist() for name in ("confidence", "entropy"))
                 fresh = ((before == MASK) & (x != MASK)).nonzero().flatten().tolist()
                 for place in fresh:
-                    start = _block_start(place, note["confidence"].shape[1], settings) if gap is None else 0
-                    confidence[place] = note["confidence"][0, place - start].item()
-                    entropy[place] = note["entropy"][0, place - start].item()
+                    start = _block_start(place, len(sure), settings) if gap is None else 0
+                    confidence[place] = sure[place - start]
+                    entropy[place] = spread[place - start]
             done = (x != MASK).float().mean().item()
             yield TextFrame(
                 trajectory[-1], tuple(confidence.get(i, 0.0) for i in range(len(x))), int(state.nfe[0]), done

@@ -14,6 +14,7 @@ from typing import Any, Self, cast
 import torch
 from torch import Tensor
 
+from ..core.conditioning import NOTHING, Cache, Conditioning
 from ..core.loop import State, iterate
 from ..core.options import choice, real, settle, whole
 from ..core.options import seed as checked_seed
@@ -22,10 +23,9 @@ from ..core.rng import Rng
 from ..core.samplers.continuous import Update
 from ..core.samplers.masked import ORDERS, Order, blocks, chosen, invert_cdf, reveal_count, truncate
 from ..nn.network import UnifiedScoreNetwork
-from ..nn.trunk import Cache
 from .tokenizer import EOS, KINDS, MASK, MIDDLE, PAD, SEP, SUFFIX
 
-NEVER = torch.tensor([MASK, KINDS["text"], KINDS["code"], SEP, SUFFIX, MIDDLE])
+NEVER = (MASK, KINDS["text"], KINDS["code"], SEP, SUFFIX, MIDDLE)
 PROCESS = Masked(MASK)
 
 
@@ -60,12 +60,12 @@ class Sampling:
         )
 
 
-def pad_left(rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+def pad_left(rows: Sequence[Sequence[int]], device: torch.device | None = None) -> tuple[Tensor, Tensor]:
     """Rows of tokens flushed right, and which are real, `(b, n)` each."""
     longest = max(map(len, rows))
-    tokens = torch.tensor([[PAD] * (longest - len(row)) + list(row) for row in rows])
-    valid = torch.tensor([[False] * (longest - len(row)) + [True] * len(row) for row in rows])
-    return tokens, valid
+    tokens = [[PAD] * (longest - len(row)) + list(row) for row in rows]
+    valid = [[False] * (longest - len(row)) + [True] * len(row) for row in rows]
+    return torch.tensor(tokens, device=device), torch.tensor(valid, device=device)
 
 
 @dataclass(frozen=True)
@@ -78,33 +78,40 @@ class BlockDiffusion:
     network: UnifiedScoreNetwork
     context: int
     step_size: float = 0.0
+    conditioning: Conditioning = NOTHING
 
     @classmethod
-    def sampled(cls, network: UnifiedScoreNetwork, context: int, how: Sampling) -> Self:
+    def sampled(
+        cls, network: UnifiedScoreNetwork, context: int, how: Sampling, conditioning: Conditioning = NOTHING
+    ) -> Self:
         """For blocks of `how.block`; where they get fewer steps than tokens, a network that has learned to
         jump is told so.
         """
-        return cls(network, context, network.shortcut_step_size(how.steps) if how.steps < how.block else 0.0)
+        size = network.shortcut_step_size(how.steps) if how.steps < how.block else 0.0
+        return cls(network, context, size, conditioning)
 
-    def begin(self, tokens: Tensor, valid: Tensor, memory: Tensor | None = None) -> dict[str, Any]:
-        """Reads what is known before the canvas."""
+    def begin(self, tokens: Tensor, valid: Tensor, row: Tensor | None = None) -> dict[str, Any]:
+        """Reads what is known before the canvas; `row` says which of the conditioning's rows a sample has."""
         position = (valid.cumsum(1) - 1).clamp(min=0).float()
-        hidden, cache = self.network.prefill(tokens, position, valid, memory=memory)
-        carry = {"layers": cache.layers, "valid": valid, "position": position[:, -1] + 1, "tokens": tokens}
-        return (
-            carry
-            | {"head": valid.sum(1), "next": self.logits(hidden[:, -1])}
-            | ({} if memory is None else {"memory": memory})
-        )
+        row = torch.arange(len(tokens), device=tokens.device) if row is None else row
+        hidden, cache = self.network.prefill(tokens, position, valid, self.conditioning.rows(row))
+        return {
+            **{"layers": cache.layers, "valid": valid, "position": position[:, -1] + 1, "tokens": tokens},
+            **{"head": valid.sum(1), "next": self.logits(hidden[:, -1]), "row": row},
+        }
+
+    def given(self, carry: dict[str, Any]) -> Conditioning:
+        """The conditioning of these samples, with what they have read."""
+        cache = Cache(carry["layers"], carry["valid"])
+        return self.conditioning.rows(carry["row"]).with_(cache=cache)
 
     def logits(self, hidden: Tensor) -> Tensor:
-        return self.network.heads["text"](hidden)
+        return self.network.heads["text"](hidden).float()
 
     def score(self, carry: dict[str, Any], noisy: Tensor) -> Tensor:
-        position = carry["position"][:, None] + torch.arange(noisy.shape[1])
-        cache = Cache(carry["layers"], carry["valid"])
-        size = torch.full((1, 1), self.step_size)
-        hidden = self.network.block_hidden(noisy, position, cache, memory=carry.get("memory"), step_size=size)
+        position = carry["position"][:, None] + torch.arange(noisy.shape[1], device=noisy.device)
+        size = torch.full((1, 1), self.step_size, device=noisy.device)
+        hidden = self.network.block_hidden(noisy, position, self.given(carry), size)
         logits = self.logits(hidden)
         # While nothing of a block is visible, reading order knows its first token best, and for free.
         blank = (noisy == MASK).all(1, keepdim=True)
@@ -115,9 +122,8 @@ class BlockDiffusion:
         if carry["valid"].shape[1] + 2 * tokens.shape[1] > self.context:
             return self._slid(carry, tokens)
         valid = torch.ones_like(tokens, dtype=torch.bool)
-        position = carry["position"][:, None] + torch.arange(tokens.shape[1])
-        cache = Cache(carry["layers"], carry["valid"])
-        hidden, cache = self.network.prefill(tokens, position, valid, cache, memory=carry.get("memory"))
+        position = carry["position"][:, None] + torch.arange(tokens.shape[1], device=tokens.device)
+        hidden, cache = self.network.prefill(tokens, position, valid, self.given(carry))
         grown = {
             "layers": cache.layers,
             "valid": cache.valid,
@@ -134,7 +140,7 @@ class BlockDiffusion:
             row[:head] + row[head:][-(self.context - head) // 2 :]
             for row, head in zip(rows, carry["head"].tolist(), strict=True)
         ]
-        return self.begin(*pad_left(kept), carry.get("memory")) | {"head": carry["head"]}
+        return self.begin(*pad_left(kept, tokens.device), carry["row"]) | {"head": carry["head"]}
 
 
 class Autoregressive(BlockDiffusion):
@@ -150,10 +156,10 @@ def admissible(logits: Tensor, x: Tensor, gap: bool) -> Tensor:  # noqa: FBT001
     Reserved ids never appear, except [end], which waits until all to its left is visible, and nulls, which
     fill a gap that was cut too long.
     """
-    logits = logits.index_fill(-1, NEVER, -torch.inf)
+    never = torch.tensor([*NEVER, EOS if gap else PAD], device=logits.device)
+    logits = logits.index_fill(-1, never, -torch.inf)
     if gap:
-        return logits.index_fill(-1, torch.tensor([EOS]), -torch.inf)
-    logits = logits.index_fill(-1, torch.tensor([PAD]), -torch.inf)
+        return logits
     waits = (x == MASK).cumsum(1) - (x == MASK).long() > 0
     logits[..., EOS] = logits[..., EOS].masked_fill(waits, -torch.inf)
     return logits
@@ -184,7 +190,7 @@ def text_update(order: Order, temperature: float, top_p: float, gap: bool = Fals
         here = reveal_places(order, belief, masked, t, s, rng)
         tokens = invert_cdf(truncate(allowed, temperature, top_p).softmax(-1), rng.uniform(x.shape[1]))
         x_s = torch.where(here, tokens, x)
-        before = carry or {"confidence": torch.zeros(x.shape), "entropy": torch.zeros(x.shape)}
+        before = carry or dict.fromkeys(("confidence", "entropy"), torch.zeros(x.shape, device=x.device))
         fresh = {
             "confidence": belief.gather(-1, tokens[..., None])[..., 0],
             "entropy": torch.special.entr(belief).sum(-1),
@@ -210,17 +216,21 @@ def sample_text(
     known: Sequence[Sequence[int]],
     how: Sampling,
     context: int,
-    memory: Tensor | None = None,
+    conditioning: Conditioning = NOTHING,
 ) -> Iterator[State]:
     """States of a canvas of `how.max_tokens` behind each row of known tokens, the fully masked one first."""
     causal = how.mode == "ar"
     size = 1 if causal else min(how.block, how.max_tokens)
     edges = [(i, min(i + size, how.max_tokens)) for i in range(0, how.max_tokens, size)]
-    model = Autoregressive(network, context) if causal else BlockDiffusion.sampled(network, context, how)
+    model = (
+        Autoregressive(network, context, conditioning=conditioning)
+        if causal
+        else BlockDiffusion.sampled(network, context, how, conditioning)
+    )
     steps = 1 if causal else min(how.steps, size)
     step = blocks(model, text_update(ORDERS[how.order], how.temperature, how.top_p), edges, steps)
-    carry = {"model": model.begin(*pad_left(known), memory), "update": None}
-    rng = Rng.of(how.seed, len(known))
+    carry = {"model": model.begin(*pad_left(known, network.device)), "update": None}
+    rng = Rng.of(how.seed, len(known), device=network.device)
     start = State.begin(PROCESS.prior(rng, how.max_tokens), carry=carry)
     yield start
     yield from iterate(step, start, uniform(len(edges) * steps), rng, ended)
@@ -237,21 +247,22 @@ def fill_gap(
 ) -> Iterator[State]:
     """States of a gap of `gap` masks followed by the pinned suffix, written as one block."""
     model = BlockDiffusion(network, context)
-    canvas = torch.tensor([[MASK] * gap + list(suffix)])
+    canvas = torch.tensor([[MASK] * gap + list(suffix)], device=network.device)
     steps = min(how.steps, gap)
     update = text_update(ORDERS[how.order], how.temperature, how.top_p, gap=True)
     step = blocks(model, update, [(0, canvas.shape[1])], steps)
-    start = State.begin(canvas, carry={"model": model.begin(*pad_left([known])), "update": None})
+    carry = {"model": model.begin(*pad_left([known], network.device)), "update": None}
+    start = State.begin(canvas, carry=carry)
     yield start
-    yield from iterate(step, start, uniform(steps), Rng.of(how.seed, 1))
+    yield from iterate(step, start, uniform(steps), Rng.of(how.seed, 1, device=network.device))
 
 
 @torch.no_grad()
 def log_likelihood(network: UnifiedScoreNetwork, rows: Sequence[Sequence[int]], given: int) -> Tensor:
     """Causal log-probability of each row's tokens after the first `given`, nats, `(b,)`."""
     longest = max(map(len, rows))
-    tokens = torch.tensor([list(row) + [PAD] * (longest - len(row)) for row in rows])
-    doc = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in rows])
-    logits = network.heads["text"](network.plain(tokens, doc))[:, :-1].log_softmax(-1)
+    tokens = torch.tensor([[*row, *[PAD] * (longest - len(row))] for row in rows], device=network.device)
+    doc = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in rows], device=network.device)
+    logits = network.heads["text"](network.plain(tokens, doc))[:, :-1].float().log_softmax(-1)
     nll = logits.gather(-1, tokens[:, 1:, None])[..., 0]
     return (nll * (doc[:, 1:] > 0))[:, given - 1 :].sum(1)

@@ -1,54 +1,68 @@
-"""Checkpoints: weights, the state of optimisers, and the step that comes next."""
+"""Checkpoints: weights, the state of optimisers, and the step that comes next, in one hashed file.
+
+One file, replaced whole, so that no kill leaves weights of one step beside optimisers of another.
+"""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from ..weights.format.parquet import WeightsFile, write
+from ..weights.tensors import as_torch, from_torch
 
-def save(folder: Path, network: nn.Module, optimiser: tuple[torch.optim.Optimizer, ...], step: int) -> None:
-    """Writes a checkpoint beside the old one, then takes its place."""
-    tensors = {f"network.{k}": v for k, v in network.state_dict().items()}
-    scalars: dict[str, float] = {}
-    for o, one in enumerate(optimiser):
-        for p, state in one.state_dict()["state"].items():
+NAME = "checkpoint.parquet"
+OLD = "checkpoint.safetensors"
+Optimisers = tuple[torch.optim.Optimizer, ...]
+
+
+def save(folder: Path, network: nn.Module, optimisers: Optimisers, step: int) -> None:
+    """Writes the checkpoint of a training that has made `step` steps, in place of the one before."""
+    tensors = {f"network.{name}": value for name, value in network.state_dict().items()}
+    numbers: dict[str, float] = {}
+    for o, optimiser in enumerate(optimisers):
+        for p, state in optimiser.state_dict()["state"].items():
             for key, value in state.items():
                 if isinstance(value, Tensor) and value.ndim:
                     tensors[f"optimiser.{o}.{p}.{key}"] = value
                 else:
-                    scalars[f"{o}.{p}.{key}"] = float(value)
+                    numbers[f"{o}.{p}.{key}"] = float(value)
     folder.mkdir(parents=True, exist_ok=True)
-    for name in ("checkpoint.safetensors", "checkpoint.json"):
-        target = folder / f"{name}.new"
-        if name.endswith("json"):
-            target.write_text(json.dumps({"step": step, "scalars": scalars}))
-        else:
-            save_file({k: v.contiguous() for k, v in tensors.items()}, target, {"step": str(step)})
-    for name in ("checkpoint.safetensors", "checkpoint.json"):
-        (folder / f"{name}.new").replace(folder / name)
+    stored = ((name, from_torch(value)) for name, value in tensors.items())
+    write(folder / NAME, stored, {"step": step, "numbers": numbers})
 
 
-def restore(folder: Path, network: nn.Module, optimiser: tuple[torch.optim.Optimizer, ...]) -> int:
-    """Loads the checkpoint in `folder` into network and optimisers and returns its step."""
-    tensors = load_file(folder / "checkpoint.safetensors")
-    meta: dict[str, Any] = json.loads((folder / "checkpoint.json").read_text())
-    network.load_state_dict(
-        {k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")}
-    )
-    for o, one in enumerate(optimiser):
+def restore(folder: Path, network: nn.Module, optimisers: Optimisers) -> int:
+    """Loads the checkpoint in `folder` and returns its step, 0 where there is none.
+
+    Raises:
+        FileNotFoundError: only one of an older version lies there.
+        WeightsError: the checkpoint is damaged.
+    """
+    path = folder / NAME
+    if not path.exists():
+        if (folder / OLD).exists():
+            raise FileNotFoundError(
+                f"{folder} holds a checkpoint of an older version ({OLD}); this one reads {NAME}. Begin in "
+                "another folder, or finish with the version that wrote it"
+            )
+        return 0
+    file = WeightsFile(path)
+    file.verify()
+    tensors = {name: as_torch(file, name) for name in file}
+    of_network = {k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")}
+    network.load_state_dict(of_network)
+    for o, optimiser in enumerate(optimisers):
         state: dict[int, dict[str, Tensor]] = {}
         for key, value in tensors.items():
             if key.startswith(f"optimiser.{o}."):
                 _, _, p, name = key.split(".", 3)
                 state.setdefault(int(p), {})[name] = value
-        for key, number in meta["scalars"].items():
+        for key, number in file.metadata["numbers"].items():
             if key.startswith(f"{o}."):
                 _, p, name = key.split(".", 2)
                 state.setdefault(int(p), {})[name] = torch.tensor(number)
-        one.load_state_dict({"state": state, "param_groups": one.state_dict()["param_groups"]})
-    return int(meta["step"])
+        optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
+    return int(file.metadata["step"])

@@ -16,10 +16,11 @@ from rich.console import Console
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..core.conditioning import Conditioning, visible
 from ..face.animate import animate, loudness
 from ..face.codec import FaceCodec
 from ..face.weights import save_face
-from ..joint.sampling import attention_masks
+from ..joint.sampling import attention_mask
 from ..nn.heads.speech import SpeechHead
 from ..nn.network import UnifiedScoreNetwork
 from ..speech.alignment import spans_of
@@ -67,14 +68,14 @@ def face_loss(
     x_t, eps = {name: x for name, (x, _) in pairs.items()}, pairs["avatar"][1]
     position = torch.arange(float(length))[None]
     condition = head.condition(batch.slots, batch.progress, batch.voice)
+    mask = visible(None, batch.valid.repeat(1, 2)) & attention_mask(dict.fromkeys(x_t, length))
+    conditioning = Conditioning(mask=mask, added={0: condition.repeat(1, 2, 1)})
     velocity = network.flow(
         x_t,
         dict.fromkeys(x_t, t),
         dict.fromkeys(x_t, position),
-        step_size=dict.fromkeys(x_t, size),
-        cond=dict.fromkeys(x_t, condition),
-        valid=batch.valid.repeat(1, 2),
-        sees=attention_masks(dict.fromkeys(x_t, length)),
+        dict.fromkeys(x_t, size),
+        conditioning,
     )["avatar"]
     return batch.error(velocity, eps - x_0["avatar"])
 

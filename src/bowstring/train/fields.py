@@ -262,7 +262,7 @@ def fit_fields(
     model = FieldModel()
     fit_spectra(model, data)
     optimiser = optimisers(model.network, recipe.rate)
-    start = restore(folder, model.network, optimiser) if (folder / "checkpoint.json").exists() else 0
+    start = restore(folder, model.network, optimiser)
     sets = {key: split_fields(data, *FINE_FIELDS.get(key, key), held_out=False) for key in MIX}
     keys, shares, saved = [*MIX], torch.tensor([share for share, _ in MIX.values()]), time.monotonic()
     improve = training_step(model, optimiser, recipe)

@@ -82,7 +82,7 @@ def fit_tasks(
 ) -> Iterator[tuple[int, str, float]]:
     """Trains `network` in place, yielding (step, source, loss); resumes from `folder`."""
     optimiser = optimisers(network, schedule.rate, schedule.modulation)
-    start = restore(folder, network, optimiser) if (folder / "checkpoint.json").exists() else 0
+    start = restore(folder, network, optimiser)
     saved = time.monotonic()
     for step in range(start, schedule.steps):
         name = schedule.cycle[step % len(schedule.cycle)]

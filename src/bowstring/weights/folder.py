@@ -17,7 +17,7 @@ from torch import nn
 from ..nn.config import NetworkConfig
 from ..nn.network import UnifiedScoreNetwork
 from .format.parquet import Tensor, WeightsFile, write
-from .names import by_current_name
+from .names import Place, places
 from .quant.arrowquant import ArrowQuant
 from .quant.packed import matrices, packed
 
@@ -110,25 +110,35 @@ def load_weights(network: nn.Module, arrays: WeightsFile) -> None:
     """
     wanted = network.state_dict()
     taken = {f"{name}.{part}" for name in matrices(network) for part in PARTS}
-    stored_as = by_current_name(arrays)
-    for name in stored_as:
-        if name not in wanted and name not in taken:
+    try:
+        found = places({name: arrays.entries[name].shape for name in arrays})
+    except ValueError as error:
+        raise ValueError(f"{arrays.path}: {error}") from None
+    for name, place in found.items():
+        # rows of an older table may belong to heads that this network does not have
+        if place.row is None and name not in wanted and name not in taken:
             closest = difflib.get_close_matches(name, wanted, 1)
             raise ValueError(
                 f"{arrays.path} has tensor {name!r}, which no parameter of the network takes. Closest: "
                 f"{closest[0] if closest else 'none'!r}"
             )
     for name, parameter in wanted.items():
-        if name not in stored_as:
+        if name not in found:
             raise ValueError(f"{arrays.path} lacks tensor {name!r}; was it written by another version?")
-        found = arrays.entries[stored_as[name]].shape
-        if found != tuple(parameter.shape):
+        shape = arrays.entries[found[name].name].shape
+        shape = shape if found[name].row is None else shape[1:]
+        if shape != tuple(parameter.shape):
             raise ValueError(
-                f"{arrays.path} has {name!r} of shape {found}, the network expects {tuple(parameter.shape)}"
+                f"{arrays.path} has {name!r} of shape {shape}, the network expects {tuple(parameter.shape)}"
             )
     network.load_state_dict(
-        {name: torch.from_numpy(arrays[stored_as[name]].astype(np.float32)) for name in wanted}, assign=True
+        {name: torch.from_numpy(_values(arrays, found[name])) for name in wanted}, assign=True
     )
+
+
+def _values(arrays: WeightsFile, place: Place) -> np.ndarray:
+    whole = arrays[place.name]
+    return np.array(whole if place.row is None else whole[place.row], np.float32)
 
 
 def load_network(folder: Path) -> tuple[UnifiedScoreNetwork, Metadata]:

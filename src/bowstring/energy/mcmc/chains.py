@@ -146,7 +146,7 @@ def hmc(
 
     def step(state: State, t: Tensor, s: Tensor, rng: Rng) -> State:
         x, carry = state.x, started(state, energy)
-        root = torch.as_tensor(mass, dtype=x.dtype).sqrt()  # type: ignore[union-attr]
+        root = torch.as_tensor(mass, dtype=x.dtype, device=x.device).sqrt()  # type: ignore[union-attr]
         p = root * rng.normal(*x.shape[1:]).to(x.dtype)  # type: ignore[union-attr]
         count = path_lengths(num_integration_steps, jitter, rng)
         y, q = leapfrog(force, x, p, step_size, count, mass)  # type: ignore[arg-type]

@@ -61,7 +61,7 @@ def counters(rng: Rng, chains: int) -> tuple[np.ndarray, np.ndarray]:
 
 def normals(rng: Rng, *shape: int) -> Tensor:
     """`rng.normal(*shape)` from the native generator, equal to a few units in the last place."""
-    if (library := _native.library()) is None or rng.sample.device.type != "cpu":
+    if (library := _native.library()) is None or rng.device.type != "cpu":
         return rng.normal(*shape)
     out = torch.empty(len(rng.sample), *shape)
     sample, step = counters(rng, len(out))
@@ -188,7 +188,7 @@ def free_field(energy: EnergyPotential, angle: float = math.pi / 2, temperature:
     def step(state: State, t: Tensor, s: Tensor, rng: Rng) -> State:
         x, carry = state.x, started(state, energy)
         h, w = x.shape[1:]  # type: ignore[union-attr]
-        root = (temperature * mode_variances(energy, h, w)).sqrt()[:, : w // 2 + 1].float()
+        root = (temperature * mode_variances(energy, h, w).to(state.t.device)).sqrt()[:, : w // 2 + 1].float()
         noise = torch.fft.rfft2(normals(rng, h, w))
         moved = math.cos(angle) * x + math.sin(angle) * torch.fft.irfft2(root * noise, s=(h, w))  # type: ignore[operator]
         carry = carry | {

@@ -294,21 +294,23 @@ def parallel_tempering(kernels: Sequence[Step], temperatures: Sequence[float], e
         if b % r:
             raise ValueError(f"{b} chains are no whole number of ladders of {r} temperatures")
         for i, kernel in enumerate(kernels):
-            rung = torch.arange(i, b, r)
+            rung = torch.arange(i, b, r, device=t.device)
             part = kernel(state.rows(rung), t[rung], s[rung], rng.rows(rung))
             state = _put(state, rung, part, energy)
+        rates = inverse.to(t.device)
         energies = energy(state.x).double()  # type: ignore[arg-type]
         first = int(rng.step[0]) % 2
-        low = torch.arange(b).view(-1, r)[:, first : first + (r - first) // 2 * 2 : 2].flatten()
+        place = torch.arange(b, device=t.device)
+        low = place.view(-1, r)[:, first : first + (r - first) // 2 * 2 : 2].flatten()
         high = low + 1
-        gain = (inverse[low % r] - inverse[high % r]) * (energies[low] - energies[high])
+        gain = (rates[low % r] - rates[high % r]) * (energies[low] - energies[high])
         swap = rng.fork(9).uniform().double()[low].log() < gain
-        source = torch.arange(b)
+        source = place.clone()
         source[low[swap]], source[high[swap]] = high[swap], low[swap]
         carry = state.carry | {
             "energy": energies[source],
-            "swapped": state.carry.get("swapped", torch.zeros(b)).index_add(
-                0, low[swap], torch.ones(int(swap.sum()))
+            "swapped": state.carry.get("swapped", torch.zeros(b, device=t.device)).index_add(
+                0, low[swap], torch.ones(int(swap.sum()), device=t.device)
             ),
         }
         return replace(state, x=state.x[source], energy=carry["energy"].float(), carry=carry)  # type: ignore[index]

@@ -35,7 +35,8 @@ class ContinuousHead(nn.Module):
     Around the network lies the best linear estimate of independent channels with variances `std` squared;
     the network sees inputs of unit size and adds what is beyond, starting at nothing. Preconditioning as in
     Karras et al. 2022, arXiv 2206.00364, section 5, written for straight lines x_t = (1 - t) x_0 + t eps.
-    `places` adds a learned vector to each token of a square plane, waves along both axes at first.
+    `places` adds a learned vector to each token of a square plane, waves along both axes at first; `modality`
+    is added to every token and tells the trunk what it is.
     """
 
     std: Tensor
@@ -44,6 +45,7 @@ class ContinuousHead(nn.Module):
         super().__init__()
         self.up = nn.Linear(channels, width)
         self.down = nn.Linear(width, channels)
+        self.modality = nn.Parameter(0.02 * torch.randn(width))
         self.place = nn.Parameter(plane(places, width)) if places else None
         self.register_buffer("std", torch.ones(channels))
         nn.init.zeros_(self.down.weight)
@@ -55,8 +57,8 @@ class ContinuousHead(nn.Module):
         return ((1 - t).square() * self.std.square() + t.square()).sqrt()
 
     def embed(self, x: Tensor, t: Tensor) -> Tensor:
-        tokens = self.up(x / self.size(t))
-        return tokens if self.place is None else tokens + self.place
+        tokens = self.up((x / self.size(t)).to(self.up.weight.dtype))
+        return (tokens if self.place is None else tokens + self.place) + self.modality
 
     def forward(self, hidden: Tensor, x: Tensor, t: Tensor) -> Tensor:
         size, variance = self.size(t), self.std.square()

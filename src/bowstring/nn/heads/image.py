@@ -17,9 +17,9 @@ class ImageHead(ContinuousHead):
         super().__init__(channels, width, places)
         self.pooled = nn.Sequential(nn.Linear(width, POOLED, bias=False), nn.Linear(POOLED, width))
 
-    def condition(self, memory: Tensor, valid: Tensor) -> Tensor:
+    def condition(self, hidden: Tensor, valid: Tensor) -> Tensor:
         """What is added to the tokens, `(b, 1, d)`, from hidden states of captions `(b, m, d)`, `valid`
         `(b, m)` being False at padding.
         """
-        mean = (memory * valid[..., None]).sum(1, keepdim=True) / valid.sum(1)[:, None, None]
+        mean = (hidden * valid[..., None]).sum(1, keepdim=True) / valid.sum(1)[:, None, None]
         return self.pooled(F.rms_norm(mean, mean.shape[-1:]))

@@ -34,7 +34,7 @@ class DurationNetwork(nn.Module):
 
     def forward(self, sounds: Tensor, voice: Tensor) -> Tensor:
         """`(b, p)`, `(b, 103)` -> `(b, p)`."""
-        x = (self.sound(sounds) + self.voice(voice)[:, None]).transpose(1, 2)
+        x = (self.sound(sounds) + self.voice(voice.to(self.voice.weight.dtype))[:, None]).transpose(1, 2)
         for layer in self.layers:
             gate, value = layer(F.rms_norm(x.transpose(1, 2), x.shape[1:2]).transpose(1, 2)).chunk(2, 1)
             x = x + torch.sigmoid(gate) * value
@@ -59,5 +59,6 @@ class SpeechHead(ContinuousHead):
             progress: `(b, l, 4, 2)` how far into the sound, 0..1, and the logarithm of its seconds.
             voice: `(b, 103)`.
         """
-        told = torch.cat([self.sound(sounds), progress], -1).flatten(2)
-        return self.aligned(told) + self.voice(voice)[:, None]
+        dtype = self.voice.weight.dtype
+        told = torch.cat([self.sound(sounds), progress.to(dtype)], -1).flatten(2)
+        return self.aligned(told) + self.voice(voice.to(dtype))[:, None]

@@ -107,7 +107,7 @@ def fit_autoencoder(
     some = np.random.default_rng(recipe.seed).choice(train, 768, replace=False)
     codec.fit_basis(halved(as_pixels(np.array(pixels[np.sort(some)]))))
     optimiser = autoencoder_optimisers(codec, recipe)
-    start = restore(folder, codec, optimiser) if (folder / "checkpoint.json").exists() else 0
+    start = restore(folder, codec, optimiser)
     saved = time.monotonic()
     for step in range(start, recipe.steps):
         rng = torch.Generator().manual_seed(recipe.seed * 1_000_003 + step)

@@ -135,10 +135,8 @@ def flow_loss(
     caption = encode_captions(network, prompts)
     t = logit_normal(len(x_0), rng, *IMAGE_TIMES)
     x_t, eps = add_noise(x_0, t, rng)
-    place, cond = {"image": positions_after(caption.after)}, {"image": caption.pooled}
-    velocity = network.flow({"image": x_t}, {"image": t}, place, caption.cache, cond=cond, **caption.slot)[
-        "image"
-    ]
+    place = {"image": positions_after(caption.after)}
+    velocity = network.flow({"image": x_t}, {"image": t}, place, None, caption.conditioning)["image"]
     return (velocity.float() - (eps - x_0)).square().mean()
 
 

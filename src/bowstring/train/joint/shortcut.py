@@ -80,10 +80,7 @@ def image_shortcut_loss(
         target = teacher_rollout(lambda x, at: (x - denoise(x, at)) / at[:, None, None], x_t, t, size)
     caption = encode_captions(network, prompts)
     places = {"image": positions_after(caption.after)}
-    cond = {"image": caption.pooled}
-    made = network.flow(
-        {"image": x_t}, {"image": t}, places, caption.cache, {"image": size}, cond, **caption.slot
-    )
+    made = network.flow({"image": x_t}, {"image": t}, places, {"image": size}, caption.conditioning)
     return (made["image"].float() - target).square().mean()
 
 

@@ -15,6 +15,7 @@ from safetensors.numpy import load_file, save_file
 from torch import Tensor
 from torch.nn import functional as F
 
+from ...core.conditioning import Conditioning, visible
 from ...nn.heads.speech import SpeechHead
 from ...nn.network import UnifiedScoreNetwork
 from ...speech.alignment import told
@@ -153,12 +154,13 @@ def speech_velocity(
     """The velocity of a batch's tokens, x `(b, l, c)` at t `(b,)`, spoken with voices `(b, 103)`."""
     head = network.heads["audio"]
     assert isinstance(head, SpeechHead)
-    cond = {"audio": head.condition(batch.slots, batch.progress, voice)}
+    added = {0: head.condition(batch.slots, batch.progress, voice)}
+    conditioning = Conditioning(mask=visible(None, batch.valid), added=added)
     position = {"audio": torch.arange(float(batch.x_0.shape[1]))[None]}
     sizes = None if step_size is None else {"audio": step_size}
 
     def velocity(x: Tensor, t: Tensor) -> Tensor:
-        return network.flow({"audio": x}, {"audio": t}, position, None, sizes, cond, batch.valid)["audio"]
+        return network.flow({"audio": x}, {"audio": t}, position, sizes, conditioning)["audio"]
 
     return velocity
 

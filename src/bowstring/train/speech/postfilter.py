@@ -142,7 +142,7 @@ def fit_postfilter(
     """Trains in place, yielding (step, distance); resumes from `folder`."""
     rate = 2e-3
     optimiser = (torch.optim.AdamW(network.parameters(), rate, betas=(0.8, 0.98)),)
-    start = restore(folder, network, optimiser) if (folder / "checkpoint.json").exists() else 0
+    start = restore(folder, network, optimiser)
     saved = time.monotonic()
     for step in range(start, steps):
         rng = step_generator(97, step)

@@ -139,7 +139,7 @@ def fit(
     if start_from is not None:
         network.load_state_dict(start_from.state_dict())
     optimiser = optimisers(network, recipe.rate)
-    start = restore(folder, network, optimiser) if (folder / "checkpoint.json").exists() else 0
+    start = restore(folder, network, optimiser)
     saved = time.monotonic()
     stream = batches(corpus, recipe, start)
     for step in range(start, recipe.steps):

@@ -109,10 +109,10 @@ def masked_tokens(rows: Rows, noise: Noise) -> Tensor:
 
 
 def paired_hidden(
-    network: UnifiedScoreNetwork, rows: Rows, block: Tensor, noisy: Tensor, **sizes: Tensor
+    network: UnifiedScoreNetwork, rows: Rows, block: Tensor, noisy: Tensor, step_size: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """Hidden states of the noisy and of the clean stream, `(b, l, d)` each, from one pass."""
-    return network.pair(noisy, torch.from_numpy(rows.tokens), torch.from_numpy(rows.doc), block, **sizes)
+    return network.pair(noisy, torch.from_numpy(rows.tokens), torch.from_numpy(rows.doc), block, step_size)
 
 
 def joint_loss(

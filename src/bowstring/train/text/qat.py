@@ -161,7 +161,7 @@ def fit_qat(
     teacher = copy.deepcopy(network).eval().requires_grad_(requires_grad=False)
     student = qat_student(network, plan.bits)
     optimiser = torch.optim.AdamW(student.parameters(), lr=plan.rate, betas=(0.9, 0.98), weight_decay=0.0)
-    start = restore(folder, student, (optimiser,)) if (folder / "checkpoint.json").exists() else 0
+    start = restore(folder, student, (optimiser,))
     stream = batches(corpus, recipe, start)
     for step in range(start, plan.steps):
         warm, left = (step + 1) / 20, (plan.steps - step) / plan.steps

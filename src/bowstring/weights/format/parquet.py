@@ -2,17 +2,19 @@
 
 The profile: one row group per tensor, one row in it, five required columns (name, dtype, shape, hash,
 data), each chunk a single data page v2, PLAIN, uncompressed. Any Parquet reader reads it. The bytes of
-`data` begin at a multiple of 64, so that a mapped file is an array without a copy. `metadata` is a JSON
-object in the file's key-value metadata. Everything is checked before anything is allocated: no gap of 64
-bytes or more, no overlap, no size that its shape does not give; contents are checked against their hash at
-first touch.
+`data` begin at a multiple of 64, so that a mapped file is an array without a copy. Everything is checked
+before anything is allocated: no gap of 64 bytes or more, no overlap, no size that its shape does not give;
+contents are checked against their hash at first touch.
+
+The file's key-value metadata hold one JSON object under the key `bowstring`: `{"format": 2, "metadata":
+{...}}`, and the hash is XXH3 (see `hash`). Format 1 is read on: its metadata lie beside the format, its
+hash is BLAKE2b with 16 bytes.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import math
 import mmap
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -21,28 +23,31 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from .thrift import BINARY, I32, I64, Int, List, Reader, encode
+from ...core.files import replacing
+from .hash import digest, digests
+from .index import (
+    ALIGN,
+    BYTE_ARRAY,
+    COLUMNS,
+    DATA_PAGE_V2,
+    FAULTS,
+    KEY,
+    MAGIC,
+    PLAIN,
+    REQUIRED,
+    UNCOMPRESSED,
+    UTF8,
+    index,
+)
+from .thrift import BINARY, I32, I64, Int, List, encode
 
-MAGIC = b"PAR1"
-ALIGN = 64
-COLUMNS = (b"name", b"dtype", b"shape", b"hash", b"data")
-KEY = b"bowstring"
-FORMAT = 1
-WIDTH = {"F32": 4, "F16": 2, "BF16": 2, "F64": 8, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1}
+FORMAT = 2
 NUMPY = {
-    "F32": "<f4",
-    "F16": "<f2",
-    "BF16": "<u2",
-    "F64": "<f8",
-    "I64": "<i8",
-    "I32": "<i4",
-    "I16": "<i2",
-    "I8": "i1",
-    "U8": "u1",
-}
-LARGEST_FOOTER = 1 << 26
+    **{"F64": "<f8", "F32": "<f4", "F16": "<f2", "BOOL": "?"},
+    **{"I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1"},
+    **{"U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "u1"},
+}  # and BF16, which numpy does not have
 LARGEST_TENSOR = (1 << 31) - (1 << 16)  # page sizes are 32-bit
-BYTE_ARRAY, REQUIRED, UTF8, PLAIN, DATA_PAGE_V2, UNCOMPRESSED = 6, 0, 0, 0, 3, 0
 
 
 class WeightsError(ValueError):
@@ -64,25 +69,10 @@ class Tensor:
             TypeError: a dtype that the profile does not have.
         """
         for name, numpy_name in NUMPY.items():
-            if name != "BF16" and array.dtype == np.dtype(numpy_name):
+            if array.dtype == np.dtype(numpy_name):
                 flat = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
                 return cls(name, array.shape, memoryview(flat))  # type: ignore[arg-type]  # numpy arrays are buffers
-        raise TypeError(f"arrays of {array.dtype} are not stored; use one of {sorted(set(WIDTH) - {'BF16'})}")
-
-
-@dataclass(frozen=True)
-class Entry:
-    """Where a tensor lies in the file."""
-
-    dtype: str
-    shape: tuple[int, ...]
-    offset: int
-    size: int
-    hash: str
-
-
-def digest(data: bytes | memoryview) -> str:
-    return hashlib.blake2b(data, digest_size=16).hexdigest()
+        raise TypeError(f"arrays of {array.dtype} are not stored; use one of {[*NUMPY]}")
 
 
 def _page_header(size: int) -> bytes:
@@ -121,14 +111,13 @@ def _schema() -> List:
 
 
 def write(path: Path, tensors: Iterable[tuple[str, Tensor]], metadata: Mapping[str, Any]) -> None:
-    """Writes a weights file beside `path`, then moves it there, so that a crash leaves the old one.
+    """Writes a weights file; a crash leaves the old one.
 
     Raises:
         ValueError: a name given twice, or a tensor of 2 GiB or more.
     """
     groups, names = [], set()
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as file:
+    with replacing(path) as partial, partial.open("wb") as file:
         file.write(MAGIC)
         for name, tensor in tensors:
             if name in names or len(tensor.data) > LARGEST_TENSOR:
@@ -145,7 +134,7 @@ def write(path: Path, tensors: Iterable[tuple[str, Tensor]], metadata: Mapping[s
             ]
             chunks.append(_write_chunk(file, b"data", tensor.data, align=True))
             groups.append({1: List(chunks), 2: Int(file.tell() - start, I64), 3: Int(1, I64)})
-        pair = {1: KEY, 2: json.dumps({"format": FORMAT, **metadata}).encode()}
+        pair = {1: KEY, 2: json.dumps({"format": FORMAT, "metadata": dict(metadata)}).encode()}
         footer = encode(
             {
                 1: Int(2),
@@ -157,7 +146,6 @@ def write(path: Path, tensors: Iterable[tuple[str, Tensor]], metadata: Mapping[s
             }
         )
         file.write(footer + len(footer).to_bytes(4, "little") + MAGIC)
-    partial.replace(path)
 
 
 class WeightsFile:
@@ -176,8 +164,8 @@ class WeightsFile:
             self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         self._view = memoryview(self._map)
         try:
-            self.entries, self.metadata = _index(self._view)
-        except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
+            self.format, self.entries, self.metadata = index(self._view)
+        except FAULTS as error:
             raise WeightsError(f"{path}: {_reason(error)}") from None
         self._checked: set[str] = set()
 
@@ -199,135 +187,45 @@ class WeightsFile:
                 f"{self.path} has no tensor {name!r}; it has {len(self.entries)}, for example "
                 f"{next(iter(self.entries), None)!r}"
             )
-        entry = self.entries[name]
-        data = self._view[entry.offset : entry.offset + entry.size]
         if verify and name not in self._checked:
-            if digest(data) != entry.hash:
-                raise WeightsError(
-                    f"{self.path}: the contents of {name!r} do not match their hash; the file is "
-                    "damaged, get it again"
-                )
-            self._checked.add(name)
-        return data
+            self.verify([name])
+        entry = self.entries[name]
+        return self._view[entry.offset : entry.offset + entry.size]
 
     def __getitem__(self, name: str) -> np.ndarray:
-        entry_bytes = self.raw(name)
-        entry = self.entries[name]
-        return np.frombuffer(entry_bytes, NUMPY[entry.dtype]).reshape(entry.shape)
+        """The array, over the file's own bytes; BF16, which numpy does not have, as a new one in FP32."""
+        data, entry = self.raw(name), self.entries[name]
+        if entry.dtype == "BF16":
+            wide = np.frombuffer(data, "<u2").astype(np.uint32) << 16
+            return wide.view(np.float32).reshape(entry.shape)
+        return np.frombuffer(data, NUMPY[entry.dtype]).reshape(entry.shape)
 
-    def verify(self) -> None:
-        """Checks every tensor against its hash.
+    def verify(self, names: Iterable[str] | None = None) -> None:
+        """Checks tensors, all by default, against their hashes, in one pass on all threads.
 
         Raises:
             WeightsError: the first that does not match.
         """
-        for name in self.entries:
-            self.raw(name)
+        todo = [name for name in (self.entries if names is None else names) if name not in self._checked]
+        places = [(entry.offset, entry.size) for entry in map(self.entries.__getitem__, todo)]
+        for name, found in zip(todo, HASHES[self.format](self._view, places), strict=True):
+            if found != self.entries[name].hash:
+                raise WeightsError(
+                    f"{self.path}: the contents of {name!r} do not match their hash; the file is "
+                    "damaged, get it again"
+                )
+        self._checked.update(todo)
+
+
+def blake2b(data: memoryview, places: Iterable[tuple[int, int]]) -> list[str]:
+    """The hashes of format 1."""
+    return [hashlib.blake2b(data[at : at + size], digest_size=16).hexdigest() for at, size in places]
+
+
+HASHES = {1: blake2b, 2: digests}
 
 
 def _reason(error: Exception) -> str:
     if isinstance(error, KeyError):
         return f"the metadata lacks field {error}"
     return str(error)
-
-
-def _expect(got: Any, wanted: Any, what: str) -> None:
-    if got != wanted or type(got) is not type(wanted):
-        raise ValueError(f"{what} is {got!r}, expected {wanted!r}")
-
-
-def _index(view: memoryview) -> tuple[dict[str, Entry], dict[str, Any]]:
-    if bytes(view[:4]) != MAGIC or bytes(view[-4:]) != MAGIC:
-        raise ValueError(
-            f"begins with {bytes(view[:4])!r} and ends with {bytes(view[-4:])!r}, not with {MAGIC!r}: "
-            "not a weights file, or cut off"
-        )
-    length = int.from_bytes(view[-8:-4], "little")
-    if not 0 < length <= min(len(view) - 12, LARGEST_FOOTER):
-        raise ValueError(f"claims a footer of {length} bytes in a file of {len(view)}")
-    reader = Reader(view[len(view) - 8 - length : -8])
-    meta = reader.struct()
-    if reader.at != length:
-        raise ValueError(f"has {length - reader.at} bytes after its footer")
-    _check_schema(meta[2])
-    _expect(meta[3], len(meta[4]), "the row count")
-    metadata = _metadata(meta.get(5, []))
-    entries: dict[str, Entry] = {}
-    end = 4
-    for group in meta[4]:
-        name, entry, end = _entry(view, group, end)
-        if name in entries:
-            raise ValueError(f"names {name!r} twice")
-        entries[name] = entry
-    _expect(end, len(view) - 8 - length, "the end of the last tensor")
-    return entries, metadata
-
-
-def _check_schema(schema: list[dict[int, Any]]) -> None:
-    found = [(element.get(4), element.get(1), element.get(3)) for element in schema[1:]]
-    wanted = [(name, BYTE_ARRAY, REQUIRED) for name in COLUMNS]
-    if found != wanted or schema[0].get(5) != len(COLUMNS):
-        raise ValueError(
-            f"has the columns {[name for name, _, _ in found]}, expected required byte arrays {list(COLUMNS)}"
-        )
-
-
-def _metadata(pairs: list[dict[int, Any]]) -> dict[str, Any]:
-    _expect([pair[1] for pair in pairs], [KEY], "the list of metadata keys")
-    metadata = json.loads(pairs[0][2])
-    if not isinstance(metadata, dict):
-        raise ValueError("its metadata is no JSON object")
-    _expect(metadata.pop("format", None), FORMAT, "the format version")
-    return metadata
-
-
-def _entry(view: memoryview, group: dict[int, Any], end: int) -> tuple[str, Entry, int]:
-    _expect(group[3], 1, "the row count of a row group")
-    _expect(len(group[1]), len(COLUMNS), "the number of columns in a row group")
-    values, start = [], 0
-    for column, chunk in zip(COLUMNS, group[1], strict=True):
-        start, stop = _page(view, column, chunk, end)
-        values.append(view[start:stop])
-        end = stop
-    name, dtype, shape_text, hashed = (bytes(value).decode("utf-8") for value in values[:4])
-    shape = json.loads(shape_text)
-    if dtype not in WIDTH or not isinstance(shape, list) or any(type(n) is not int or n < 0 for n in shape):
-        raise ValueError(
-            f"tensor {name!r} has dtype {dtype!r} and shape {shape_text}; "
-            f"expected one of {sorted(WIDTH)} and non-negative sizes"
-        )
-    size = math.prod(shape) * WIDTH[dtype]
-    _expect(len(values[4]), size, f"the size of tensor {name!r} of shape {shape}")
-    _expect(start % ALIGN, 0, f"the alignment of tensor {name!r}")
-    return name, Entry(dtype, tuple(shape), start, size, hashed), end
-
-
-def _page(view: memoryview, column: bytes, chunk: dict[int, Any], end: int) -> tuple[int, int]:
-    """Start and stop of the one value of a column chunk."""
-    meta = chunk[3]
-    where = f"column {column.decode()}"
-    if unknown := set(chunk) - {2, 3} | set(meta) - {1, 2, 3, 4, 5, 6, 7, 9}:
-        raise ValueError(f"{where} uses fields {sorted(unknown)}, which the profile does not have")
-    for field, wanted in ((1, BYTE_ARRAY), (2, [PLAIN]), (3, [column]), (4, UNCOMPRESSED), (5, 1)):
-        _expect(meta[field], wanted, f"{where}, metadata field {field}")
-    offset, total = meta[9], meta[7]
-    _expect(meta[6], total, f"{where}, uncompressed size")
-    if not 0 <= offset - end < ALIGN:
-        raise ValueError(
-            f"{where} begins at {offset}, {'inside' if offset < end else 'too far behind'} what ends at {end}"
-        )
-    if bytes(view[end:offset]).strip(b"\0"):
-        raise ValueError(f"{where} has something hidden in the {offset - end} bytes before it")
-    reader = Reader(view[offset : offset + min(total, 64)])
-    header = reader.struct()
-    _expect(set(header), {1, 2, 3, 8}, f"{where}, page header fields")
-    _expect(header[1], DATA_PAGE_V2, f"{where}, page type")
-    _expect(header[8], {1: 1, 2: 0, 3: 1, 4: PLAIN, 5: 0, 6: 0, 7: False}, f"{where}, page header")
-    size = header[3]
-    _expect(header[2], size, f"{where}, uncompressed page size")
-    _expect(reader.at + size, total, f"{where}, chunk size")
-    start, stop = offset + reader.at + 4, offset + total
-    if stop > len(view) - 12 or size < 4:
-        raise ValueError(f"{where} claims bytes {offset} to {stop} of a file of {len(view)}")
-    _expect(int.from_bytes(view[start - 4 : start], "little"), stop - start, f"{where}, value length")
-    return start, stop

@@ -6,6 +6,7 @@ Source: the Apache Thrift compact protocol specification.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,22 +75,29 @@ def encode(value: Any) -> bytes:
 class Reader:
     """Decodes from a buffer; every length is checked against what is left before anything is made of it.
 
+    `values` is how many more values it makes: a byte of the buffer can cost a hundred in memory.
+
     Raises:
         ValueError: the bytes are no such struct.
     """
 
-    def __init__(self, data: bytes | memoryview, at: int = 0) -> None:
-        self.data, self.at = data, at
+    def __init__(self, data: bytes | memoryview, at: int = 0, values: int = 1 << 16) -> None:
+        self.data, self.at, self.values = data, at, values
 
     def _byte(self) -> int:
-        if self.at >= len(self.data):
-            raise ValueError("metadata ends in the middle of a value")
+        try:
+            byte = self.data[self.at]
+        except IndexError:
+            raise ValueError("metadata ends in the middle of a value") from None
         self.at += 1
-        return self.data[self.at - 1]
+        return byte
 
     def _varint(self) -> int:
-        value = 0
-        for shift in range(0, 70, 7):
+        value = self._byte()
+        if value < 0x80:
+            return value
+        value &= 0x7F
+        for shift in range(7, 70, 7):
             byte = self._byte()
             value |= (byte & 0x7F) << shift
             if byte < 0x80:
@@ -112,16 +120,27 @@ class Reader:
         self.at += size
         return bytes(self.data[self.at - size : self.at])
 
-    def _list(self, depth: int) -> list[Any]:
+    def list_size(self) -> int:
+        """The number of items of the list of structs that begins here."""
+        count, kind = self._list_head()
+        if kind != STRUCT:
+            raise ValueError(f"metadata holds a list of type {kind} where one of structs belongs")
+        return count
+
+    def _list_head(self) -> tuple[int, int]:
         head = self._byte()
         count = head >> 4 if head >> 4 < 15 else self._varint()
         if count > len(self.data) - self.at:
             raise ValueError(
                 f"metadata holds a list of {count} items, {len(self.data) - self.at} bytes are left"
             )
-        return [self._value(head & 0x0F, depth, in_list=True) for _ in range(count)]
+        return count, head & 0x0F
 
-    def _value(self, kind: int, depth: int, *, in_list: bool = False) -> Any:
+    def value(self, kind: int, depth: int = 0, *, in_list: bool = False) -> Any:
+        """The value of this type that begins here."""
+        self.values -= 1
+        if self.values < 0:
+            raise ValueError("metadata holds more values than a file of this profile needs")
         if kind in (TRUE, FALSE):
             return self._byte() == TRUE if in_list else kind == TRUE
         if kind == BYTE:
@@ -131,20 +150,25 @@ class Reader:
         if kind == BINARY:
             return self._binary()
         if kind == LIST:
-            return self._list(depth + 1)
+            count, item = self._list_head()
+            return [self.value(item, depth + 1, in_list=True) for _ in range(count)]
         if kind == STRUCT:
             return self.struct(depth + 1)
         raise ValueError(f"metadata holds a value of type {kind}, which this profile does not use")
 
-    def struct(self, depth: int = 0) -> dict[int, Any]:
-        if depth > DEEPEST:
-            raise ValueError(f"metadata is nested deeper than {DEEPEST}")
-        out: dict[int, Any] = {}
-        number = 0
+    def fields(self) -> Iterator[tuple[int, int]]:
+        """Number and type of each field of the struct that begins here; read its value before the next."""
+        number, seen = 0, set()
         while head := self._byte():
             gap = head >> 4
             number = number + gap if gap else self._integer(16)
-            if number in out:
+            if number in seen:
                 raise ValueError(f"metadata gives field {number} twice")
-            out[number] = self._value(head & 0x0F, depth)
-        return out
+            seen.add(number)
+            yield number, head & 0x0F
+
+    def struct(self, depth: int = 0) -> dict[int, Any]:
+        """The struct that begins here."""
+        if depth > DEEPEST:
+            raise ValueError(f"metadata is nested deeper than {DEEPEST}")
+        return {number: self.value(kind, depth) for number, kind in self.fields()}

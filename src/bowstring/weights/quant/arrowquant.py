@@ -11,6 +11,7 @@ from __future__ import annotations
 from ctypes import byref
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -74,6 +75,17 @@ class ArrowQuant:
                     f"{name} is {array.dtype} {array.shape}; a {self.bits}-bit matrix {self.shape} has "
                     f"{dtype} {shape}"
                 )
+            # what kernels hold the addresses of must not change: views that cannot be written
+            view = array.view()
+            view.flags.writeable = False
+            object.__setattr__(self, name, view)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> ArrowQuant:
+        """Itself: nothing in it can change."""
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return ArrowQuant, (self.bits, self.shape, self.lines, self.group_scales, self.scales)
 
     @classmethod
     def quantise(cls, w: np.ndarray, bits: int, importance: np.ndarray | None = None) -> ArrowQuant:
@@ -168,13 +180,10 @@ class ArrowQuant:
             return self.matmul_reference(x, bias, residual)
         out = np.empty((len(x), n), np.float32)
         more = (_native.address(array) for array in (bias, residual, out))
-        _native.checked(library.bowstring_matmul(byref(self._described), _native.address(x), len(x), *more))
+        _native.checked(library.bowstring_matmul(byref(self.described), _native.address(x), len(x), *more))
         return out
 
     @cached_property
-    def _described(self) -> _native.Matrix:
-        return self.described()
-
     def described(self) -> _native.Matrix:
         """The matrix as the kernels take it; keep `self` alive while it is used."""
         parts = (

@@ -1,0 +1,179 @@
+//! What bends a forward beside its weights: low-rank deltas of linear maps, residual branches and added vectors per
+//! layer, and the entries that cross-attention looks at. All of it in FP32.
+//!
+//! Shapes: m rows (tokens), k inputs, n outputs, r rank, d width, 64 per head.
+
+use crate::each_isa;
+use crate::pool::{self, Shared};
+use crate::trunk::HEAD;
+use crate::vector::{add_scaled, dot, inverse_rms, silu, softmax};
+use std::ops::Range;
+
+/// The linear maps of a layer, in the order in which deltas name them.
+pub const MAPS: usize = 7;
+pub const QKV: usize = 0;
+pub const OUT: usize = 1;
+pub const UP: usize = 2;
+pub const DOWN: usize = 3;
+pub const CROSS_Q: usize = 4;
+pub const CROSS_KV: usize = 5;
+pub const CROSS_OUT: usize = 6;
+
+/// y += scale B (A x), `a (r, k)`, `b (n, r)`.
+pub struct LowRank<'a> {
+    pub rank: usize,
+    pub scale: f32,
+    pub a: &'a [f32],
+    pub b: &'a [f32],
+}
+
+/// x += scale up silu(down norm(x) + control), `down (r, d)`, `up (d, r)`, `control (m, r)` or empty.
+pub struct Branch<'a> {
+    pub rank: usize,
+    pub scale: f32,
+    pub down: &'a [f32],
+    pub up: &'a [f32],
+    pub control: &'a [f32],
+}
+
+/// What happens at one layer; of the place behind the last layer only `added` counts.
+#[derive(Default)]
+pub struct Hooks<'a> {
+    /// vectors added to the tokens before the layer, `(m, d)`
+    pub added: Option<&'a [f32]>,
+    pub deltas: [Vec<LowRank<'a>>; MAPS],
+    pub branches: Vec<Branch<'a>>,
+}
+
+/// Entries of cross-attention, `values (b, e, d)`; `mask (b, l, e)` is not zero where a token may look.
+pub struct Entries<'a> {
+    pub count: usize,
+    pub values: &'a [f32],
+    pub mask: &'a [u8],
+}
+
+const UNIT: usize = 32_768; // multiplications that are worth a thread
+
+/// `(rows, columns)` -> `(columns, rows)`.
+fn transposed(from: &[f32], rows: usize, columns: usize, to: &mut Vec<f32>) {
+    to.clear();
+    to.resize(rows * columns, 0.0);
+    for (i, row) in from.chunks_exact(columns).enumerate() {
+        for (j, &value) in row.iter().enumerate() {
+            to[j * rows + i] = value;
+        }
+    }
+}
+
+/// Adds every delta of a map: `x (m, k)`, `y (m, n)`.
+pub fn add_deltas(
+    deltas: &[LowRank],
+    x: &[f32],
+    y: &mut [f32],
+    rows: usize,
+    turned: &mut Vec<f32>,
+) {
+    let (k, n) = (x.len() / rows, y.len() / rows);
+    for delta in deltas {
+        transposed(delta.b, n, delta.rank, turned);
+        let out = Shared::new(y);
+        pool::split(rows, 1, rows * delta.rank * (k + n) / UNIT, |part| {
+            delta_rows(delta, turned, x, k, n, &out, part)
+        });
+    }
+}
+
+each_isa! {
+    fn delta_rows(delta: &LowRank, b: &[f32], x: &[f32], k: usize, n: usize, y: &Shared<f32>, part: Range<usize>) {
+        for row in part {
+            let x = &x[row * k..][..k];
+            // SAFETY: each row belongs to one task.
+            let y = unsafe { y.slice(row * n, n) };
+            for (a, b) in delta.a.chunks_exact(k).zip(b.chunks_exact(n)) {
+                let h = delta.scale * dot(a, x);
+                for (y, b) in y.iter_mut().zip(b) {
+                    *y += h * b;
+                }
+            }
+        }
+    }
+}
+
+/// x += every branch of a layer, one after the other.
+pub fn add_branches(branches: &[Branch], x: &mut [f32], d: usize, turned: &mut Vec<f32>) {
+    let rows = x.len() / d;
+    for branch in branches {
+        transposed(branch.up, d, branch.rank, turned);
+        let out = Shared::new(x);
+        pool::split(rows, 1, rows * branch.rank * 2 * d / UNIT, |part| {
+            branch_rows(branch, turned, d, &out, part)
+        });
+    }
+}
+
+each_isa! {
+    fn branch_rows(branch: &Branch, up: &[f32], d: usize, x: &Shared<f32>, part: Range<usize>) {
+        let mut inside = vec![0f32; branch.rank];
+        for row in part {
+            // SAFETY: each row belongs to one task.
+            let x = unsafe { x.slice(row * d, d) };
+            let inverse = inverse_rms(x);
+            for (i, down) in branch.down.chunks_exact(d).enumerate() {
+                let control = if branch.control.is_empty() { 0.0 } else { branch.control[row * branch.rank + i] };
+                inside[i] = branch.scale * silu(dot(down, x) * inverse + control);
+            }
+            for (&h, up) in inside.iter().zip(up.chunks_exact(d)) {
+                for (x, up) in x.iter_mut().zip(up) {
+                    *x += h * up;
+                }
+            }
+        }
+    }
+}
+
+/// Attention of `q (b l, d)` over the keys and values `kv (b e, 2 d)` of the entries; who may look at nothing gets nothing.
+pub fn cross_attention(
+    q: &[f32],
+    kv: &[f32],
+    entries: &Entries,
+    d: usize,
+    length: usize,
+    out: &mut [f32],
+) {
+    let heads = d / HEAD;
+    let tasks = q.len() / d / length * heads;
+    let work = q.len() * entries.count;
+    let out = Shared::new(out);
+    pool::split(tasks, 1, work / UNIT, |part| {
+        look(q, kv, entries, d, length, &out, part)
+    });
+}
+
+each_isa! {
+    fn look(q: &[f32], kv: &[f32], entries: &Entries, d: usize, length: usize, out: &Shared<f32>, tasks: Range<usize>) {
+        let (heads, count) = (d / HEAD, entries.count);
+        let mut scores = vec![0f32; count];
+        for task in tasks {
+            let (b, h) = (task / heads, task % heads);
+            let part = |e: usize, first: usize| -> &[f32; HEAD] {
+                kv[(b * count + e) * 2 * d + first + h * HEAD..][..HEAD].try_into().unwrap()
+            };
+            for token in b * length..(b + 1) * length {
+                let mask = &entries.mask[token * count..][..count];
+                let q = &q[token * d + h * HEAD..][..HEAD];
+                for (e, (score, &may)) in scores.iter_mut().zip(mask).enumerate() {
+                    *score = if may != 0 { 0.125 * dot(q, part(e, 0)) } else { f32::NEG_INFINITY };
+                }
+                let mut y = [0f32; HEAD];
+                if mask.iter().any(|&may| may != 0) {
+                    softmax(&mut scores);
+                    for (e, &weight) in scores.iter().enumerate() {
+                        add_scaled(&mut y, weight, part(e, d));
+                    }
+                }
+                // SAFETY: each sequence and head writes its own columns.
+                unsafe { out.slice(token * d + h * HEAD, HEAD) }.copy_from_slice(&y);
+            }
+        }
+    }
+}

@@ -1,0 +1,255 @@
+"""Conditioning: all that bends a forward beside its tokens, in one value.
+
+Captions, memories and adapters build one; the trunk takes one.
+
+Shapes: b sequences, l new tokens, n cached ones, m entries, d width; k inputs and o outputs of a linear map,
+r rank. This module knows nothing of networks, files or text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+Key = TypeVar("Key")
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True, eq=False)
+class Cache:
+    """Keys and values of the tokens already read, per layer `(b, heads, n, h)`; which are real, `(b, n)`."""
+
+    layers: tuple[tuple[Tensor, Tensor], ...]
+    valid: Tensor
+
+    @property
+    def length(self) -> int:
+        return self.valid.shape[1]
+
+    def rows(self, index: Tensor) -> Cache:
+        """The same cache for a choice of samples."""
+        return Cache(tuple((k[index], v[index]) for k, v in self.layers), self.valid[index])
+
+    def joined(self, other: Cache) -> Cache:
+        """This cache with another one's tokens behind."""
+        layers = tuple(
+            (torch.cat([k, k_more], 2), torch.cat([v, v_more], 2))
+            for (k, v), (k_more, v_more) in zip(self.layers, other.layers, strict=True)
+        )
+        return Cache(layers, torch.cat([self.valid, other.valid], 1))
+
+
+@dataclass(frozen=True, eq=False)
+class LowRank:
+    """What a linear map y = w x is changed by: y += scale b (a x), `a (r, k)`, `b (o, r)`.
+
+    Raises:
+        ValueError: shapes that do not fit each other.
+
+    Source: Hu et al. 2021, arXiv 2106.09685; their scale is alpha / r.
+    """
+
+    a: Tensor
+    b: Tensor
+    scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        _fit("a low-rank delta", self.a, self.b)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self.scale * F.linear(F.linear(x, self.a), self.b)
+
+    def scaled(self, weight: float) -> LowRank:
+        return replace(self, scale=weight * self.scale)
+
+
+@dataclass(frozen=True, eq=False)
+class Branch:
+    """A residual branch behind a layer: x += scale up silu(down norm(x) + control).
+
+    down, up: `(r, d)` and `(d, r)`.
+
+    control: what the branch is told of each token, `(b|1, l|1, r)`, or nothing. A branch whose `up` is zero
+    changes nothing, which is how one begins.
+
+    Raises:
+        ValueError: shapes that do not fit each other.
+    """
+
+    down: Tensor
+    up: Tensor
+    control: Tensor | None = None
+    scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        _fit("a residual branch", self.down, self.up)
+        rank = len(self.down)
+        if self.control is not None and (self.control.ndim != 3 or self.control.shape[2] != rank):
+            raise ValueError(
+                f"the control of a branch is {tuple(self.control.shape)}; expected (b, l, {rank}), 1 where "
+                "all sequences or tokens share it"
+            )
+
+    def __call__(self, x: Tensor) -> Tensor:
+        inside = F.linear(F.rms_norm(x, x.shape[-1:]), self.down)
+        return self.scale * F.linear(
+            F.silu(inside if self.control is None else inside + self.control), self.up
+        )
+
+    def scaled(self, weight: float) -> Branch:
+        return replace(self, scale=weight * self.scale)
+
+    def rows(self, index: Tensor) -> Branch:
+        return replace(self, control=_chosen(self.control, index))
+
+
+@dataclass(frozen=True, eq=False)
+class LayerConditioning:
+    """What one layer is given; the names of deltas are those of the layer's own linear maps."""
+
+    past: tuple[Tensor, Tensor] | None
+    mask: Tensor | None
+    entries: Tensor | None
+    entries_mask: Tensor | None
+    branches: tuple[Branch, ...]
+    deltas: Mapping[str, tuple[LowRank, ...]]
+
+
+@dataclass(frozen=True, eq=False)
+class Conditioning:
+    """What a forward is conditioned on; by default nothing. `a | b` conditions on both.
+
+    cache: tokens already read, which the new ones may look at.
+    mask: True where a query may look, `(b|1, 1, l, n + l)`, the cached tokens first; None is everywhere.
+    entries: what cross-attention looks at, `(b|1, m, d)`. entries_mask: `(b|1, m)` True where an entry is
+    real, or `(b|1, l, m)` True where a token may look; who may look at nothing gets nothing.
+    added: vectors `(b|1, l|1, d)` that are added to the tokens before a layer, by its number; the number
+    behind the last layer's stands for the trunk's end.
+    branches: residual branches behind a layer, by its number.
+    deltas: low-rank deltas of linear maps by their names in the trunk, "layers.0.attention.qkv".
+    """
+
+    cache: Cache | None = None
+    mask: Tensor | None = None
+    entries: Tensor | None = None
+    entries_mask: Tensor | None = None
+    added: Mapping[int, Tensor] = field(default_factory=dict)
+    branches: Mapping[int, tuple[Branch, ...]] = field(default_factory=dict)
+    deltas: Mapping[str, tuple[LowRank, ...]] = field(default_factory=dict)
+
+    def with_(self, **changes: Any) -> Conditioning:
+        """The same with some fields replaced."""
+        return replace(self, **changes)
+
+    def __or__(self, other: Conditioning) -> Conditioning:
+        """Both: entries stand side by side, vectors and deltas add up, a token may look where both let it.
+
+        Raises:
+            ValueError: both bring a cache; `Cache.joined` puts one behind the other.
+        """
+        if self.cache is not None and other.cache is not None:
+            raise ValueError("both conditionings bring a cache; join them first with cache.joined(other)")
+        entries, entries_mask = _side_by_side(self, other)
+        return Conditioning(
+            other.cache if self.cache is None else self.cache,
+            _either(self.mask, other.mask, torch.logical_and),
+            entries,
+            entries_mask,
+            _united(self.added, other.added, torch.add),
+            _united(self.branches, other.branches, lambda a, b: a + b),
+            _united(self.deltas, other.deltas, lambda a, b: a + b),
+        )
+
+    def rows(self, index: Tensor) -> Conditioning:
+        """The same for a choice of samples, perhaps more than once; what all share stays shared."""
+        return Conditioning(
+            None if self.cache is None else self.cache.rows(index),
+            _chosen(self.mask, index),
+            _chosen(self.entries, index),
+            _chosen(self.entries_mask, index),
+            {layer: _rows(one, index) for layer, one in self.added.items()},
+            {layer: tuple(b.rows(index) for b in some) for layer, some in self.branches.items()},
+            self.deltas,
+        )
+
+    def layer(self, number: int) -> LayerConditioning:
+        """What concerns one layer."""
+        prefix = f"layers.{number}."
+        return LayerConditioning(
+            None if self.cache is None else self.cache.layers[number],
+            self.mask,
+            self.entries,
+            self.entries_mask,
+            self.branches.get(number, ()),
+            {
+                name.removeprefix(prefix): some
+                for name, some in self.deltas.items()
+                if name.startswith(prefix)
+            },
+        )
+
+
+NOTHING = Conditioning()
+
+
+def visible(cache: Cache | None, valid: Tensor) -> Tensor:
+    """The mask of tokens that all look at all that is real, `(b, l) -> (b, 1, l, n + l)`."""
+    seen = valid if cache is None else torch.cat([cache.valid, valid], 1)
+    return seen[:, None, None, :].expand(-1, 1, valid.shape[1], -1)
+
+
+def _fit(what: str, inward: Tensor, outward: Tensor) -> None:
+    if inward.ndim != 2 or outward.ndim != 2 or len(inward) != outward.shape[1]:
+        raise ValueError(
+            f"{what} has matrices {tuple(inward.shape)} and {tuple(outward.shape)}; expected (rank, inputs) "
+            "and (outputs, rank)"
+        )
+
+
+def _rows(value: Tensor, index: Tensor) -> Tensor:
+    return value if len(value) == 1 else value[index]
+
+
+def _chosen(value: Tensor | None, index: Tensor) -> Tensor | None:
+    return None if value is None else _rows(value, index)
+
+
+def _either(mine: Tensor | None, theirs: Tensor | None, both: Callable[..., Tensor]) -> Tensor | None:
+    if mine is None or theirs is None:
+        return theirs if mine is None else mine
+    return both(mine, theirs)
+
+
+def _united(
+    mine: Mapping[Key, Value], theirs: Mapping[Key, Value], both: Callable[[Value, Value], Value]
+) -> dict[Key, Value]:
+    shared = {key: both(mine[key], theirs[key]) for key in mine.keys() & theirs.keys()}
+    return {**mine, **theirs, **shared}
+
+
+def _side_by_side(mine: Conditioning, theirs: Conditioning) -> tuple[Tensor | None, Tensor | None]:
+    """Entries of both, and their masks in one shape."""
+    given = [one for one in (mine, theirs) if one.entries is not None]
+    if len(given) < 2:
+        return (given[0].entries, given[0].entries_mask) if given else (None, None)
+    entries = [one.entries for one in given if one.entries is not None]
+    b = max(map(len, entries))
+    entries = [one.expand(b, -1, -1) for one in entries]
+    if all(one.entries_mask is None for one in given):
+        return torch.cat(entries, 1), None
+    masks = [
+        torch.ones(1, e.shape[1], dtype=torch.bool, device=e.device)
+        if one.entries_mask is None
+        else one.entries_mask
+        for one, e in zip(given, entries, strict=True)
+    ]
+    if any(one.ndim == 3 for one in masks):
+        masks = [one if one.ndim == 3 else one[:, None] for one in masks]
+        length = max(one.shape[1] for one in masks)
+        masks = [one.expand(b, length, -1) for one in masks]
+    return torch.cat(entries, 1), torch.cat([one.expand(b, *one.shape[1:]) for one in masks], -1)
