@@ -1,11 +1,17 @@
 """The model with all heads that ships: it answers as a newcomer asks it, and says what it is."""
 
+import copy
+
 import numpy as np
 import pytest
+import torch
 
+from bowstring.core.loop import last
 from bowstring.engine import ArrowEngine
+from bowstring.image.sampling import ImageSampling, caption_tokens, sample_images
+from bowstring.nn.heads.continuous import ContinuousHead
 from bowstring.speech.vocoder import Vocoder
-from bowstring.weights.folder import read_metadata
+from bowstring.weights.folder import named_tensors, read_metadata
 from bowstring.weights.format.parquet import WeightsFile
 from bowstring.weights.shipped import model_folder
 
@@ -63,3 +69,57 @@ def test_its_vocoder_has_learned(engine):
     assert 0.2 < power(made.audio, loud) / power(bare.audio, loud) < 5
     ends = np.s_[:1200]
     assert power(made.audio, ends) < power(bare.audio, ends)
+
+
+def test_a_new_modality_changes_nothing_of_what_was_there(engine):
+    """Every tensor to the bit, and what the others say; the trunk knows of no modality."""
+    network = copy.deepcopy(engine.network)
+    x, t = {"audio": torch.randn(1, 5, 96)}, {"audio": torch.tensor([0.5])}
+    place = {"audio": torch.arange(5.0)[None]}
+    before = {name: bytes(one.data) for name, one in named_tensors(network, "float32")}
+    with torch.no_grad():
+        said = network.flow(x, t, place)["audio"]
+        network.add_head("smell", ContinuousHead(3, network.config.width))
+        assert torch.equal(network.flow(x, t, place)["audio"], said)
+        both = {**x, "smell": torch.randn(1, 4, 3)}
+        made = network.flow(
+            both, {"smell": torch.tensor([0.2]), **t}, {"smell": torch.arange(4.0)[None], **place}
+        )
+    after = {name: bytes(one.data) for name, one in named_tensors(network, "float32")}
+    new = after.keys() - before.keys()
+    assert new == {
+        f"heads.smell.{part}"
+        for part in ("up.weight", "up.bias", "down.weight", "down.bias", "std", "modality")
+    }
+    assert all(after[name] == value for name, value in before.items())
+    assert made["smell"].shape == (1, 4, 3) and not any(
+        "modality" in name for name in network.trunk.state_dict()
+    )
+
+
+def test_numbers_do_not_depend_on_threads_of_torch(engine):
+    """Text, and the tokens of a picture, guided and not."""
+    threads = torch.get_num_threads()
+    network, made = engine.network, []
+    prompts = [caption_tokens(engine.tokenizer, "a fox", "noto")]
+    try:
+        for count in (1, 2):
+            torch.set_num_threads(count)
+            pictures = [
+                last(sample_images(network, prompts, ImageSampling(steps=steps))).x for steps in (2, 5)
+            ]
+            made.append([engine.generate("a story about a fox", max_tokens=12).tokens, *pictures])
+    finally:
+        torch.set_num_threads(threads)
+    (text, *one), (same, *two) = made
+    assert list(text) == list(same) and all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
+
+
+def test_loading_leaves_torchs_threads_alone():
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        ArrowEngine.load("text-int4").generate("a story about a fox", max_tokens=2)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(threads)

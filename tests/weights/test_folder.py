@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from bowstring.nn.config import MODALITIES
 from bowstring.text.weights import load_model, save_model
 from bowstring.weights.folder import read_metadata
 from bowstring.weights.format.parquet import Tensor, WeightsFile, write
@@ -45,7 +46,9 @@ def test_metadata_is_a_closed_schema(folder, tmp_path, change, says):
 
 
 def test_older_names_of_tensors_and_settings_are_read(tmp_path, codec):
-    """`spread`, `meaning` and `hidden` were the names of `std`, `pooled` and `ffn_hidden`."""
+    """`spread`, `meaning` and `hidden` were the names of `std`, `pooled` and `ffn_hidden`; the embeddings of
+    modalities were rows of one table.
+    """
     network = build_network(modalities=("text", "image"))
     save_model(tmp_path / "model", network, codec)
     place = _rewritten(tmp_path / "model", tmp_path, _with_old_names)
@@ -61,6 +64,17 @@ def test_older_names_of_tensors_and_settings_are_read(tmp_path, codec):
 def _with_old_names(arrays):
     for name in [*arrays]:
         arrays[name.replace(".pooled.", ".meaning.").replace("image.std", "image.spread")] = arrays.pop(name)
+    rows = {name: arrays.pop(f"heads.{name}.modality") for name in ("text", "image")}
+    other = np.full_like(rows["text"], np.nan)  # of heads that this network does not have
+    arrays["trunk.modality.weight"] = np.stack([rows.get(name, other) for name in MODALITIES])
+
+
+def test_a_table_of_modalities_with_other_rows_is_refused(folder, tmp_path):
+    def change(arrays):
+        arrays["trunk.modality.weight"] = np.stack([arrays.pop("heads.text.modality")] * 3)
+
+    with pytest.raises(ValueError, match=r"'trunk\.modality\.weight' has shape \(3, 128\)"):
+        load_model(_rewritten(folder, tmp_path, change))
 
 
 def test_a_folder_without_a_model_is_named(tmp_path):
