@@ -49,11 +49,17 @@ def converse(
     )
     result = watch(frames, lambda frame: answering(frame, engine))
     files = [str(file) for file in result.save(out)]
+    if result.unspoken:
+        note(f"not said: {' '.join(result.unspoken)}")
     for remark in result.notes:
         note(f"note: {remark}")
     if as_json:
         made = {"files": files, "text": result.text, "steps": result.steps, "forwards": result.forwards}
-        return put_json(made | {"seconds": result.seconds, "notes": result.notes} | result.settings)
+        return put_json(
+            made
+            | {"seconds": result.seconds, "notes": result.notes, "unspoken": result.unspoken}
+            | result.settings
+        )
     put(result.text)
     cost = f"{result.forwards} passes for {result.steps} steps, {sum(result.seconds.values()):.2f} s"
     note(f"{len(result.face) * FRAME:.2f} s of speech and a face, {cost}")

@@ -45,9 +45,12 @@ def say(
     result.save(out)
     for remark in result.notes:
         note(f"note: {remark}")
+    if result.unspoken:
+        note(f"not said: {' '.join(result.unspoken)}")
     if as_json:
         times = {name: [asdict(span) for span in getattr(result, name)] for name in ("words", "phonemes")}
         made = {"file": str(out), "nfe": result.nfe, "seconds": result.seconds, "notes": result.notes}
+        made["unspoken"] = result.unspoken
         return put_json(made | result.settings | times)
     length = len(result.audio) / result.rate
     note(f"{length:.2f} s of speech, {result.nfe} evaluations, {sum(result.seconds):.2f} s")

@@ -42,6 +42,7 @@ from .likelihood import (
     score_causal,
     score_sampler,
 )
+from .reading import reading_accuracy
 from .report import network_facts
 from .results import Measured, Measurement, Setting, announce, jackknife
 from .speech import measure_speech
@@ -250,15 +251,6 @@ def written(
     }
 
 
-def reading_number() -> tuple[Measured, dict[str, str]]:
-    """Share of everyday sentences that are read aloud as a person would, all of them as listed."""
-    try:
-        from .reading import reading_accuracy  # type: ignore[import-untyped,unused-ignore]
-    except ImportError as error:
-        return Measured(None, n=0), {"reading_accuracy": str(error)}
-    return Measured(*reading_accuracy()), {}
-
-
 def measure_quality(setting: Setting) -> Measurement:
     """`bowstring bench quality`: of the shipped model with all modalities, or of another one."""
     folder, quick, data = model_folder(setting.model or MULTIMODAL), setting.quick, setting.data
@@ -271,8 +263,7 @@ def measure_quality(setting: Setting) -> Measurement:
         speech, absent = measure_speech(engine, data, quick=quick)
         numbers["keep_4_of_50"] |= speech.pop("keep_4_of_50")
         numbers, missing = numbers | speech, missing | absent
-        numbers["reading_accuracy"], absent = reading_number()
-        missing |= absent
+        numbers["reading_accuracy"] = reading_accuracy()
     text, absent = text_change(engine, before, data, quick=quick)
     numbers, missing = numbers | text, missing | absent
     keep = numbers["keep_4_of_50"]

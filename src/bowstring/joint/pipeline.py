@@ -43,7 +43,7 @@ class JointResult:
 
     words, phonemes, visemes: when each is heard or seen, seconds. face: ARKit's 52 shapes, 16 ms a frame.
     forwards: passes through the trunk for speech, face and picture together. seconds: of each stage.
-    notes: what may have spoiled it.
+    notes: what may have spoiled it. unspoken: what of the text cannot be said, as it is written there.
     """
 
     text: str
@@ -58,6 +58,7 @@ class JointResult:
     seconds: dict[str, float]
     settings: dict[str, Any]
     notes: tuple[str, ...] = ()
+    unspoken: tuple[str, ...] = ()
 
     def save(self, folder: Path | str) -> list[Path]:
         """Writes text.txt, speech.wav, face.json, face.gif, face.png, with a picture picture.png and, where
@@ -135,7 +136,8 @@ class JointPipeline:
         phonemes: list[Span] = []
         picture: Tensor | None = None
         begin, clock, taken = 0.0, time.perf_counter(), 0
-        parts = self.speech.planned(text, own, sampling.speed)
+        sentence = self.speech.g2p.sentence(text)
+        parts = self.speech.planned(sentence.words, own, sampling.speed)
         extra = 0 if caption is None else 2  # a caption and no caption are read once
         for number, utterance in enumerate(parts):
             wanted = caption if number == 0 else None
@@ -183,6 +185,7 @@ class JointPipeline:
             seconds,
             settings,
             notes,
+            sentence.unspoken,
         )
 
 

@@ -8,16 +8,18 @@ given back to words.
 from __future__ import annotations
 
 import lzma
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
 from ..weights.folder import load_weights
 from ..weights.format.parquet import WeightsFile
 from .g2p_network import G2PNetwork, best_phonemes
-from .normalisation import MARKS, read_out
+from .normalisation import MARKS, normalise
 
 SYMBOLS = "AIOQWYbdfhijklmnpstuvwzæðŋɑɔəɛɜɡɪɹɾʃʊʌʒʔʤʧθᵊᵻˈˌɐT"
 PAUSES = ".,;:!?—…"
@@ -34,6 +36,7 @@ SPELLED = dict(
     )
 )
 WEAK = {"a": "ɐ", "an": "ən", "to": "tə", "of": "ʌv", "and": "ænd", "i": "I", "the": "ðə"}
+HUMPS = re.compile(r"[A-Z]?[a-z]{2,}|[A-Z]{2,}(?![a-z])")  # parts of a name like QuickSort
 LARGEST = 1 << 24  # bytes of an unpacked dictionary
 
 
@@ -45,8 +48,15 @@ class Word:
     phonemes: str
 
 
+class Sentence(NamedTuple):
+    """words: what is said. unspoken: parts of the text that cannot be said, as they are written."""
+
+    words: list[Word]
+    unspoken: tuple[str, ...]
+
+
 class G2P:
-    """Pronounces any text."""
+    """Pronounces any text. One spelling has one sound: what `lives` or `read` mean is not looked at."""
 
     def __init__(self, folder: Path) -> None:
         """`folder` holds dictionary.xz and network.parquet."""
@@ -75,35 +85,40 @@ class G2P:
         return network.eval()
 
     def word(self, text: str) -> str:
-        """Phonemes of one word, whatever it is."""
+        """Phonemes of one word, whatever it is; letters with points are spelled."""
+        if "." in text:
+            return spelled(text)
         low = text.lower()
         for known in (text, low):
             if known in self.dictionary:
                 return self.dictionary[known]
         if low.endswith("'s") and len(low) > 2:
             return plural(self.word(text[:-2]))
+        if low.endswith("s") and len(low) > 2 and text[:-1].isupper() and not text.isupper():
+            return plural(self.word(text[:-1]))  # several GPUs
         if low.endswith("s") and low[:-1] in self.dictionary and len(low) > 3:
             return plural(self.dictionary[low[:-1]])
         if text.isupper() and (len(text) < 5 or not set(low) & set("aeiouy")):
-            return "".join(SPELLED[c] for c in low if c in SPELLED)
-        if len(low) == 1:
-            return SPELLED.get(low, "")
-        return self.guessed(low)
+            return spelled(low)
+        if len(low) == 1 or (len(low) < 6 and not set(low) & set("aeiouy'")):
+            return spelled(low)
+        parts = HUMPS.findall(text)
+        return "".join(map(self.word, parts)) if 1 < len(parts) < 5 else self.guessed(low)
 
     def guessed(self, word: str) -> str:
         """What the network says; a word without any vowel is spelled."""
         phonemes = "".join(SYMBOLS[i] for i in best_phonemes(self.letters, word))
         if not set(phonemes) & VOWELS:
-            return "".join(SPELLED[c] for c in word if c in SPELLED)
+            return spelled(word)
         return phonemes if set(phonemes) & set(STRESS) else stressed(phonemes)
 
-    def sentence(self, text: str) -> list[Word]:
-        """Every word and mark of a text with its phonemes.
+    def sentence(self, text: str) -> Sentence:
+        """Every word and mark of a text with its phonemes, and what cannot be said.
 
         Raises:
             ValueError: there is nothing to say.
         """
-        tokens = read_out(text)
+        tokens, unspoken = normalise(text)
         out: list[Word] = []
         for i, token in enumerate(tokens):
             if token in MARKS:
@@ -112,10 +127,11 @@ class G2P:
                 continue
             following = next((t for t in tokens[i + 1 : i + 2] if t not in MARKS), "")
             out.append(Word(token, self._in_context(token, following)))
+        silent = tuple(word.text for word in out if not word.phonemes)
         out = [word for word in out if word.phonemes]
         if not any(word.text not in MARKS for word in out):
-            raise ValueError(f"there is nothing to say in {text[:40]!r}; give some words")
-        return out
+            raise ValueError(f"there is nothing to say in {text[:40]!r}; give some words in Latin letters")
+        return Sentence(out, unspoken + silent)
 
     def _in_context(self, token: str, following: str) -> str:
         low = token.lower()
@@ -125,6 +141,17 @@ class G2P:
         if low in WEAK and not (token.isupper() and len(token) > 1):
             return WEAK[low]
         return self.word(token)
+
+
+def spelled(text: str) -> str:
+    """Names of letters; an s behind their points makes several of them.
+
+    >>> spelled("F.B.I."), spelled("G.P.U.s")
+    ('ˈɛfbˈiˈI', 'ʤˈipˈijˈuz')
+    """
+    head, _, tail = text.lower().rpartition(".") if "." in text else (text.lower(), "", "")
+    said = "".join(SPELLED[c] for c in head if c in SPELLED)
+    return plural(said) if tail.endswith("s") else said
 
 
 def plural(phonemes: str) -> str:

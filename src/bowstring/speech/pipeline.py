@@ -6,7 +6,7 @@ Sound is `(s,)` samples in -1..1 at 24 kHz.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from .alignment import SECONDS, Span
 from .analysis import analyse
 from .baseline import ResidualCoder
 from .files import save_wav
-from .g2p import G2P
+from .g2p import G2P, Word
 from .recording import as_recording
 from .sampling import (
     LONGEST,
@@ -38,7 +38,11 @@ from .voice import voice_of
 
 @dataclass(frozen=True)
 class SpeechResult:
-    """Sound and how it was made. words, phonemes: when each is heard. seconds: of each part of the text."""
+    """Sound and how it was made.
+
+    words, phonemes: when each is heard. seconds: of each part of the text. unspoken: what of the text cannot
+    be said, as it is written there.
+    """
 
     audio: np.ndarray
     words: tuple[Span, ...]
@@ -48,6 +52,7 @@ class SpeechResult:
     settings: dict[str, Any]
     rate: int = RATE
     notes: tuple[str, ...] = ()
+    unspoken: tuple[str, ...] = ()
 
     def save(self, path: Path | str) -> None:
         """Writes a WAV file of 16 bits that carries text, seed and settings."""
@@ -96,16 +101,16 @@ class SpeechPipeline:
         frames = noise_gated(self.coder.decode(tokens.cpu().numpy(), *known))
         return frames[: round(utterance.durations.sum())]
 
-    def planned(self, text: str, voice: Tensor, speed: float) -> list[Utterance]:
+    def planned(self, words: Sequence[Word], voice: Tensor, speed: float) -> list[Utterance]:
         """Parts of a text with their durations, none longer than is spoken at once."""
         out = []
-        for words in clauses(self.g2p.sentence(text)):
-            utterance = predict_durations(self.network, words, voice, speed)
-            while utterance.tokens > LONGEST and len(words) > 1:
-                half = len(words) // 2
-                out.append(predict_durations(self.network, words[:half], voice, speed))
-                words = words[half:]
-                utterance = predict_durations(self.network, words, voice, speed)
+        for part in clauses(words):
+            utterance = predict_durations(self.network, part, voice, speed)
+            while utterance.tokens > LONGEST and len(part) > 1:
+                half = len(part) // 2
+                out.append(predict_durations(self.network, part[:half], voice, speed))
+                part = part[half:]
+                utterance = predict_durations(self.network, part, voice, speed)
             out.append(utterance)
         return out
 
@@ -119,7 +124,8 @@ class SpeechPipeline:
             raise TypeError(f"unknown options {sorted(unknown)}; known are {sorted(known)} and voice")
         speaking = SpeechSampling(**how)
         own = torch.from_numpy(self.voice if voice is None else voice)[None]
-        parts = self.planned(text, own, speaking.speed)
+        sentence = self.g2p.sentence(text)
+        parts = self.planned(sentence.words, own, speaking.speed)
         frames: list[Frames] = []
         words: list[Span] = []
         phonemes: list[Span] = []
@@ -140,4 +146,13 @@ class SpeechPipeline:
         audio = self.vocoder.sound(concatenate(frames), speaking.seed)
         seconds.append(time.perf_counter() - clock)
         settings = {"text": text, "voice": "own" if voice is None else "matched", **asdict(speaking)}
-        yield SpeechResult(audio, tuple(words), tuple(phonemes), nfe, tuple(seconds), settings, notes=notes)
+        yield SpeechResult(
+            audio,
+            tuple(words),
+            tuple(phonemes),
+            nfe,
+            tuple(seconds),
+            settings,
+            notes=notes,
+            unspoken=sentence.unspoken,
+        )

@@ -17,7 +17,7 @@ import numpy as np
 
 from ...speech.alignment import Span
 from ...speech.files import resampled
-from ...speech.normalisation import read_out
+from ...speech.normalisation import normalise
 from ...speech.source_filter import RATE
 from ...train.speech.g2p import edit_distance
 from ..results import Measured
@@ -51,7 +51,7 @@ def plain_words(text: str) -> list[str]:
     >>> plain_words("It's 5 o'clock!")
     ["it's", 'five', "o'clock"]
     """
-    return [word for word in map(str.lower, read_out(text)) if re.search(r"\w", word)]
+    return [word for word in map(str.lower, normalise(text).tokens) if re.search(r"\w", word)]
 
 
 def word_errors(said: str, understood: str) -> tuple[int, int]:
