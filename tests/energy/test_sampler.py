@@ -1,6 +1,7 @@
 """Chains against laws that are known: moments, <exp(-dH)> = 1, the virial, reversibility, orders."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ import torch
 from bowstring.core.loop import State, iterate, last
 from bowstring.core.rng import Rng
 from bowstring.energy.diagnostics import bulk_size, effective_size, r_hat, split_halves, tail_size, virial
-from bowstring.energy.mcmc.chains import hmc, leapfrog, mala
+from bowstring.energy.mcmc.chains import hmc, leapfrog, mala, metropolis, ula
 from bowstring.energy.mcmc.sampler import BoltzmannSampler
 from bowstring.energy.potential import EnergyPotential, phi4
 
@@ -28,7 +29,8 @@ def test_adjusted_chains_have_the_right_variance_at_every_temperature(method, te
     run = sampler.sample(torch.zeros(60, 2, 2), num_samples=500, num_warmup=150, seed=1)
     squares = run.draws[..., 0, 0] ** 2
     assert abs(squares.mean().item() - temperature / 2) < 4 * error_of_mean(squares)
-    assert run.exact and not run.stuck.any() and abs(run.acceptance.mean() - 0.5) < 0.45
+    aim = {"mala": 0.574, "metropolis": 0.234, "hmc": 0.8}[method]
+    assert run.exact and not run.stuck.any() and abs(run.acceptance.mean() - aim) < 0.12
 
 
 def test_an_unadjusted_chain_is_flagged_and_its_bias_is_the_known_one():
@@ -170,6 +172,13 @@ def test_a_chain_without_adjustment_that_leaves_what_is_allowed_is_flagged():
 def test_a_sampler_that_cannot_be_is_refused_at_once(options, says):
     with pytest.raises(ValueError, match=says):
         BoltzmannSampler(FIELD, **options)
+
+
+@pytest.mark.parametrize("kernel", [ula, mala, metropolis, partial(hmc, num_integration_steps=5)])
+def test_a_kernel_alone_refuses_what_means_nothing(kernel):
+    for wrong in ({"step_size": math.nan}, {"step_size": -0.1}, {"step_size": 0.1, "temperature": 0}):
+        with pytest.raises(ValueError, match="expected a number above 0"):
+            kernel(FIELD, **wrong)
 
 
 @pytest.mark.parametrize(

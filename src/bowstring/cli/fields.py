@@ -38,9 +38,9 @@ def sample(
     """Sample physical fields from the network."""
     from ..core.files import output
     from ..core.options import real, whole
-    from ..fields.picture import ENDINGS, write_fields
+    from ..fields.picture import FIELD_ENDINGS, write_fields
 
-    out = output(out, ENDINGS)
+    out = output(out, FIELD_ENDINGS)
     overview_out = output(out.with_suffix(".plot.png")) if plot else None
     if plot and importlib.util.find_spec("matplotlib") is None:
         raise ImportError('plots need matplotlib; install it with pip install "bowstring[report]"')

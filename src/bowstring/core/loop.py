@@ -188,11 +188,11 @@ def _ended(state: State, ends: Tensor, project: Project) -> State:
     if bool(ends.all()):
         return state.moved(on_set)
     if isinstance(state.x, Mapping):
-        return state.moved({name: _chosen(ends, on_set[name], x) for name, x in state.x.items()})
-    return state.moved(_chosen(ends, on_set, state.x))
+        return state.moved({name: _where_rows(ends, on_set[name], x) for name, x in state.x.items()})
+    return state.moved(_where_rows(ends, on_set, state.x))
 
 
-def _chosen(rows: Tensor, there: Tensor, here: Tensor) -> Tensor:
+def _where_rows(rows: Tensor, there: Tensor, here: Tensor) -> Tensor:
     return torch.where(each(rows, here), there, here)
 
 

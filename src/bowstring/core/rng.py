@@ -15,11 +15,13 @@ from torch import Tensor
 _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 _WEYL = (0x9E3779B9, 0xBB67AE85)
 _LOW = 0xFFFFFFFF
-Word = TypeVar("Word", int, Tensor)
+CounterWord = TypeVar("CounterWord", int, Tensor)
 _FORK = 0x464F524B  # a step that no loop reaches, of the sample before the first
 
 
-def philox(counter: tuple[Word, Word, Word, Word], key: tuple[int, int]) -> tuple[Word, ...]:
+def philox(
+    counter: tuple[CounterWord, CounterWord, CounterWord, CounterWord], key: tuple[int, int]
+) -> tuple[CounterWord, ...]:
     """Philox4x32-10: four 32-bit words from four counter words and two key words. Words are whole numbers, or
     int64 tensors of one shape.
 

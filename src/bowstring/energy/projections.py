@@ -7,15 +7,13 @@ are different things: a projection offers the first. Fields are `(b, h, w)`.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from ..core.loop import flat
+from ..core.loop import Project, flat
 from ..core.options import real, whole
-
-Project = Callable[[Tensor], Tensor]
 
 
 def _target(value: Tensor | float, x: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ import math
 import torch
 from torch import Tensor
 
+from ..core.options import whole
 from ..energy.potential import EnergyPotential
 from ..energy.projections import symbol
 
@@ -18,6 +19,7 @@ SPECTRUM_BANDS = 12
 
 def spectrum(x: Tensor, bands: int = SPECTRUM_BANDS) -> tuple[Tensor, Tensor]:
     """Mean power per site in bands of equal width of the lattice wave number, and its standard error."""
+    bands = whole(bands, "bands", 1)
     power = torch.fft.fft2(x.double()).abs().square() / x[0].numel()
     wave = (symbol(*x.shape[1:]) / 8).sqrt()
     band = (wave * bands).long().clamp(max=bands - 1)
@@ -34,6 +36,7 @@ def histogram_divergence(made: Tensor, real: Tensor, bins: int = 20) -> float:
     """KL divergence of the histogram of `made` from that of `real`, nats, in bins that hold equal shares of
     `real`; half a draw is added to each bin.
     """
+    bins = whole(bins, "bins", 2)
     edges = real.double().quantile(
         torch.linspace(0, 1, bins + 1, dtype=torch.float64, device=real.device)[1:-1]
     )

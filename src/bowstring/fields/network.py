@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from ..nn.config import NetworkConfig
 from ..nn.trunk import Trunk, sinusoid
 
-TIME_FEATURES = 64  # pairs of features of the time
+TIME_PAIRS = 64  # pairs of features of the time
 LOCAL = 16  # channels of the convolutions at full resolution
 
 
@@ -84,7 +84,7 @@ class FieldNetwork(nn.Module):
         self.condition = nn.Sequential(
             nn.Linear(conditions, config.width), nn.SiLU(), nn.Linear(config.width, config.width)
         )
-        self.time = nn.Linear(2 * TIME_FEATURES, config.width)
+        self.time = nn.Linear(2 * TIME_PAIRS, config.width)
         self.forwards = 0
 
     def forward(self, head: str, x: Tensor, t: Tensor, condition: Tensor) -> Tensor:
@@ -94,7 +94,7 @@ class FieldNetwork(nn.Module):
         h, w = tokens.shape[2:]
         row, column = torch.meshgrid(*(torch.arange(n, device=x.device) for n in (h, w)), indexing="ij")
         place = torch.stack([row, column], -1).view(1, h * w, 2).expand(len(x), -1, -1)
-        told = F.silu(self.condition(condition) + self.time(sinusoid(t, 2 * TIME_FEATURES)))
+        told = F.silu(self.condition(condition) + self.time(sinusoid(t, 2 * TIME_PAIRS)))
         flat = tokens.flatten(2).transpose(1, 2) + told[:, None]
         hidden, _ = self.trunk(flat, place, t[:, None])
         return self.heads[head](hidden.transpose(1, 2).unflatten(2, (h, w)), x, told)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..core.files import output, write
 
-ENDINGS = (".png", ".npy")  # a picture, or the numbers
+FIELD_ENDINGS = (".png", ".npy")  # a picture, or the numbers
 # dark blue, blue, paper, red, dark red; equal steps in lightness on both sides
 ANCHORS = np.array([[18, 38, 92], [86, 134, 190], [244, 241, 234], [205, 104, 88], [110, 20, 34]], np.float64)
 
@@ -57,7 +57,7 @@ def write_fields(path: Path | str, x: Tensor, settings: dict[str, Any]) -> None:
     Raises:
         ValueError: another ending. OSError: it cannot be written.
     """
-    path, file = output(path, ENDINGS), io.BytesIO()
+    path, file = output(path, FIELD_ENDINGS), io.BytesIO()
     if path.suffix.lower() == ".npy":
         np.save(file, x.cpu().numpy(), allow_pickle=False)
     else:

@@ -129,8 +129,9 @@ def fields(
     Raises:
         ValueError: an unknown family, a parameter or a size that the model does not have.
     """
+    size = options.whole(size, "size")
     if size not in SIDES:
-        raise ValueError(f"size is {options.shown(size)}; expected 64, 128 or 256")
+        raise ValueError(f"size is {size}; expected 64, 128 or 256")
     count, steps = options.whole(count, "count", 1), options.whole(steps, "steps", 1, MOST_STEPS)
     relax, seed = options.whole(relax, "relax", 0, MOST_STEPS), options.seed(seed)
     here = model.log_power.device

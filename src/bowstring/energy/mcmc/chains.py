@@ -15,8 +15,31 @@ import torch
 from torch import Tensor
 
 from ...core.loop import State, Step, each, flat
+from ...core.options import real, shown, whole
 from ...core.rng import Rng
 from ..potential import Energy, Force, force_of
+
+
+def positive(step_size: float, temperature: float) -> tuple[float, float]:
+    """Both, checked.
+
+    Raises:
+        ValueError: one that is not above 0 and finite.
+    """
+    return real(step_size, "step_size", above=0), real(temperature, "temperature", above=0)
+
+
+def check_mass(mass: Tensor | float, shape: tuple[int, ...] | None = None) -> None:
+    """
+    Raises:
+        ValueError: a mass that is not positive and finite, or does not belong to states of this shape.
+    """
+    if not isinstance(mass, Tensor):
+        real(mass, "mass", above=0)
+    elif not bool((mass > 0).all() and mass.isfinite().all()):
+        raise ValueError(f"mass is {shown(mass)} with a value that is not positive; expected all above 0")
+    elif shape is not None and mass.shape not in ((), shape):
+        raise ValueError(f"mass is {tuple(mass.shape)}; expected one number, or one per site {shape}")
 
 
 def started(state: State, energy: Energy) -> dict[str, Any]:
@@ -55,6 +78,7 @@ def _decide(
 
 def ula(energy: Energy, step_size: float, temperature: float = 1.0) -> Step:
     """x + step_size * force + sqrt(2 kT step_size) noise: unadjusted, wrong by O(step_size)."""
+    step_size, temperature = positive(step_size, temperature)
     force = force_of(energy)
 
     def step(state: State, t: Tensor, s: Tensor, rng: Rng) -> State:
@@ -73,6 +97,7 @@ def ula(energy: Energy, step_size: float, temperature: float = 1.0) -> Step:
 
 def mala(energy: Energy, step_size: float, temperature: float = 1.0) -> Step:
     """Langevin's proposal, accepted or refused (Roberts and Tweedie 1996)."""
+    step_size, temperature = positive(step_size, temperature)
     force = force_of(energy)
 
     def log_proposal(there: Tensor, here: Tensor) -> Tensor:
@@ -92,6 +117,7 @@ def mala(energy: Energy, step_size: float, temperature: float = 1.0) -> Step:
 
 def metropolis(energy: Energy, step_size: float, temperature: float = 1.0) -> Step:
     """x + step_size * noise, accepted or refused (Metropolis et al. 1953)."""
+    step_size, temperature = positive(step_size, temperature)
 
     def step(state: State, t: Tensor, s: Tensor, rng: Rng) -> State:
         x, carry = state.x, started(state, energy)
@@ -138,7 +164,13 @@ def hmc(
 ) -> Step:
     """Hamiltonian Monte Carlo (Duane et al. 1987) on E / kT. Each chain draws its number of integration
     steps anew within +- `jitter`, so that no trajectory is a period. `mass` is one number or one per site.
+
+    Raises:
+        ValueError: a number out of its range, or a mass that is not positive everywhere.
     """
+    step_size, temperature = positive(step_size, temperature)
+    steps, jitter = whole(num_integration_steps, "num_integration_steps", 1), real(jitter, "jitter", 0, 1)
+    check_mass(mass)
     pull = force_of(energy)
 
     def force(x: Tensor) -> Tensor:
@@ -148,7 +180,7 @@ def hmc(
         x, carry = state.x, started(state, energy)
         root = torch.as_tensor(mass, dtype=x.dtype, device=x.device).sqrt()  # type: ignore[union-attr]
         p = root * rng.normal(*x.shape[1:]).to(x.dtype)  # type: ignore[union-attr]
-        count = path_lengths(num_integration_steps, jitter, rng)
+        count = path_lengths(steps, jitter, rng)
         y, q = leapfrog(force, x, p, step_size, count, mass)  # type: ignore[arg-type]
         kinetic = lambda v: 0.5 * flat(v**2 / mass).sum(1)  # noqa: E731  the formula's name
         energies = energy(y)

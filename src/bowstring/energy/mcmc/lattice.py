@@ -21,7 +21,7 @@ from ...core.options import real, whole
 from ...core.rng import Rng
 from ..potential import EnergyPotential
 from ..projections import symbol
-from .chains import hmc, started
+from .chains import hmc, positive, started
 
 MOST_STEPS = 1_000_000  # of one call, which cannot be interrupted
 
@@ -40,6 +40,7 @@ def is_unit(mass: Tensor | float) -> bool:
 
 def terms(energy: EnergyPotential, temperature: float = 1.0) -> _native.Terms:
     """E / kT = sum of - near/2 x N - own/2 x^2 + cubic/4 x^4 - field x, N the sum of the four neighbours."""
+    temperature = real(temperature, "temperature", above=0)
     near, own = energy.pair + energy.kinetic, -4 * energy.kinetic - energy.quadratic
     return _native.Terms(*(v / temperature for v in (near, own, energy.quartic, energy.field)))
 
@@ -88,7 +89,7 @@ def sweeps(
     Raises:
         ValueError: a number out of its range, or clusters of an energy that is not symmetric under x -> -x.
     """
-    step_size, temperature = real(step_size, "step_size", above=0), real(temperature, "temperature", above=0)
+    step_size, temperature = positive(step_size, temperature)
     steps = whole(num_integration_steps, "num_integration_steps", 0, MOST_STEPS)
     clusters = whole(cluster_updates, "cluster_updates", 0, MOST_STEPS)
     count, jitter = whole(count, "count", 1, MOST_STEPS), real(jitter, "jitter", 0, 1)
@@ -184,6 +185,7 @@ def free_field(energy: EnergyPotential, angle: float = math.pi / 2, temperature:
     """The exact Hamiltonian flow of a Gaussian field, in Fourier space with each mode's own mass: x
     cos(angle) + a fresh field times sin(angle). Nothing is refused; a quarter of a turn forgets the start.
     """
+    angle, temperature = real(angle, "angle"), real(temperature, "temperature", above=0)
 
     def step(state: State, t: Tensor, s: Tensor, rng: Rng) -> State:
         x, carry = state.x, started(state, energy)

@@ -20,9 +20,10 @@ from ...core.loop import State, Step, iterate
 from ...core.rng import Rng
 from ..diagnostics import bulk_size, r_hat, tail_size, virial
 from ..potential import Energy, EnergyPotential, force_of
-from .chains import hmc, mala, metropolis, started, ula
+from .chains import check_mass, hmc, mala, metropolis, started, ula
 from .lattice import MOST_STEPS, fits, is_unit, sweeps
 
+SMALLEST_STEP = 1e-30  # adaptation stops here; a chain that needs less is stuck
 Observable = Callable[[Tensor], Tensor]
 
 
@@ -221,26 +222,11 @@ class BoltzmannSampler:
             (state,) = self.chain(state, 1, step_size, rng)
             if self.method != "ula":
                 share = (state.carry["accepted"] - before).mean().item()
-                step_size *= math.exp((share - wanted) / (i + 10) ** 0.6)
+                step_size = max(step_size * math.exp((share - wanted) / (i + 10) ** 0.6), SMALLEST_STEP)
         if state.carry is not None:
             fresh = torch.zeros_like(state.carry["accepted"])
             state = replace(state, carry=state.carry | {"accepted": fresh, "proposed": fresh})
         return state, step_size
-
-
-def check_mass(mass: Tensor | float, shape: tuple[int, ...] | None = None) -> None:
-    """
-    Raises:
-        ValueError: a mass that is not positive and finite, or does not belong to states of this shape.
-    """
-    if not isinstance(mass, Tensor):
-        options.real(mass, "mass", above=0)
-    elif not bool((mass > 0).all() and mass.isfinite().all()):
-        raise ValueError(
-            f"mass is {options.shown(mass)} with a value that is not positive; expected all above 0"
-        )
-    elif shape is not None and mass.shape not in ((), shape):
-        raise ValueError(f"mass is {tuple(mass.shape)}; expected one number, or one per site {shape}")
 
 
 def check_start(energy: Energy, x: Tensor) -> None:
