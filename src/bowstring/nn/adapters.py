@@ -1,0 +1,159 @@
+"""Adapters: small sets of parameters that bend a trunk through its conditioning and leave its weights alone.
+
+A `LoRA` changes linear maps by matrices of low rank, a `ControlNet` adds residual branches behind layers,
+told by a control signal. Both begin by changing nothing. Several at once are the sum of their conditionings.
+Shapes: b sequences, l tokens, d width, k inputs and o outputs of a map, r rank, c numbers of a control.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..core.conditioning import Branch, Conditioning, LowRank
+from .trunk import Trunk
+
+ATTENTION = ("attention.qkv", "attention.out")
+
+
+@dataclass(frozen=True, eq=False)
+class LoRA:
+    """Low-rank deltas y += alpha / r B (A x) of linear maps by their names in the trunk.
+
+    a, b: `(r, k)` and `(o, r)`, for the same names, of one rank.
+
+    Raises:
+        ValueError: matrices that do not fit each other.
+
+    Source: Hu et al. 2021, arXiv 2106.09685.
+    """
+
+    a: Mapping[str, Tensor]
+    b: Mapping[str, Tensor]
+    alpha: float
+
+    def __post_init__(self) -> None:
+        if not self.a or self.a.keys() != self.b.keys():
+            raise ValueError(
+                f"the halves of a LoRA name {sorted(self.a)} and {sorted(self.b)}; expected the same names, "
+                "at least one"
+            )
+        if len(ranks := {len(one) for one in self.a.values()}) > 1:
+            raise ValueError(f"the matrices of a LoRA have ranks {sorted(ranks)}; expected one rank")
+        self.conditioning()
+
+    @classmethod
+    def fresh(
+        cls,
+        trunk: Trunk,
+        rank: int,
+        alpha: float,
+        rng: torch.Generator,
+        maps: Sequence[str] = ATTENTION,
+    ) -> LoRA:
+        """One that changes nothing yet, of the `maps` of every layer that has them."""
+        sizes = {
+            name: (one.out_features, one.in_features)
+            for name, one in trunk.linear_maps().items()
+            if name.split(".", 2)[2] in maps
+        }
+        a = {name: torch.randn(rank, k, generator=rng) * k**-0.5 for name, (_, k) in sizes.items()}  # type: ignore[operator,call-overload]
+        return cls(a, {name: torch.zeros(o, rank) for name, (o, _) in sizes.items()}, alpha)  # type: ignore[call-overload]
+
+    @property
+    def rank(self) -> int:
+        return len(next(iter(self.a.values())))
+
+    def parameters(self) -> list[Tensor]:
+        """What is learned."""
+        return [*self.a.values(), *self.b.values()]
+
+    def conditioning(self, weight: float = 1.0) -> Conditioning:
+        """The deltas times `weight`."""
+        scale = weight * self.alpha / self.rank
+        return Conditioning(deltas={name: (LowRank(self.a[name], self.b[name], scale),) for name in self.a})
+
+
+@dataclass(frozen=True, eq=False)
+class ControlNet:
+    """Residual branches x += up silu(down norm(x) + told control) behind layers, by their numbers.
+
+    down, up, told: `(r, d)`, `(d, r)` and `(r, c)`, for the same layers.
+
+    Raises:
+        ValueError: matrices that do not fit each other.
+
+    Source: after Zhang et al. 2023, arXiv 2302.05543: a zero-initialised branch beside a frozen network; the
+    branch is slim here, not a copy of the network.
+    """
+
+    down: Mapping[int, Tensor]
+    up: Mapping[int, Tensor]
+    told: Mapping[int, Tensor]
+
+    def __post_init__(self) -> None:
+        if not self.down or not self.down.keys() == self.up.keys() == self.told.keys():
+            raise ValueError(
+                f"the parts of a ControlNet name layers {sorted(self.down)}, {sorted(self.up)} and "
+                f"{sorted(self.told)}; expected the same layers, at least one"
+            )
+        shapes = {(len(self.down[i]), *self.told[i].shape[1:]) for i in self.down}
+        unlike = [i for i in self.down if self.told[i].ndim != 2 or len(self.told[i]) != len(self.down[i])]
+        if len(shapes) > 1 or unlike:
+            raise ValueError(
+                "the branches of a ControlNet have ranks and controls of "
+                f"{sorted(tuple(self.told[i].shape) for i in self.down)}; expected one (rank, c) for all"
+            )
+        self.conditioning()
+
+    @classmethod
+    def fresh(cls, trunk: Trunk, rank: int, control: int, rng: torch.Generator) -> ControlNet:
+        """One that changes nothing yet, behind every layer."""
+        width, layers = len(trunk.norm), range(len(trunk.layers))
+        return cls(
+            {i: torch.randn(rank, width, generator=rng) * width**-0.5 for i in layers},
+            {i: torch.zeros(width, rank) for i in layers},
+            {i: torch.randn(rank, control, generator=rng) * control**-0.5 for i in layers},
+        )
+
+    @property
+    def rank(self) -> int:
+        return len(next(iter(self.down.values())))
+
+    @property
+    def control(self) -> int:
+        """Numbers of a control."""
+        return next(iter(self.told.values())).shape[1]
+
+    def parameters(self) -> list[Tensor]:
+        """What is learned."""
+        return [*self.down.values(), *self.up.values(), *self.told.values()]
+
+    def conditioning(self, control: Tensor | None = None, weight: float = 1.0) -> Conditioning:
+        """The branches times `weight`.
+
+        Args:
+            control: `(b|1, l|1, c)`; without one, the branches see the tokens alone.
+
+        Raises:
+            ValueError: a control of another size.
+        """
+        if control is not None and (control.ndim != 3 or control.shape[2] != self.control):
+            raise ValueError(f"the control is {tuple(control.shape)}; expected (b, l, {self.control})")
+        return Conditioning(
+            branches={
+                i: (
+                    Branch(
+                        self.down[i],
+                        self.up[i],
+                        None if control is None else F.linear(control, self.told[i]),
+                        weight,
+                    ),
+                )
+                for i in self.down
+            }
+        )
