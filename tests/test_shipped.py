@@ -11,8 +11,10 @@ from bowstring.engine import ArrowEngine
 from bowstring.image.sampling import ImageSampling, caption_tokens, sample_images
 from bowstring.nn.heads.continuous import ContinuousHead
 from bowstring.speech.vocoder import Vocoder
-from bowstring.weights.folder import named_tensors, read_metadata
+from bowstring.weights.folder import named_tensors
 from bowstring.weights.format.parquet import WeightsFile
+from bowstring.weights.layout import weights_files
+from bowstring.weights.metadata import read_metadata
 from bowstring.weights.shipped import model_folder
 
 
@@ -23,9 +25,10 @@ def engine():
 
 def test_it_is_packed_and_distilled():
     metadata = read_metadata(model_folder("multimodal"))
-    assert metadata.quantization == "int4"
+    assert metadata.bits == 4
     assert metadata.distilled
-    WeightsFile(model_folder("multimodal") / "network.parquet").verify()
+    for path in weights_files(model_folder("multimodal")):
+        WeightsFile(path).verify()
 
 
 def test_few_steps_are_jumps_and_need_no_unguided_twin(engine):

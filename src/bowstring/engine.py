@@ -38,7 +38,8 @@ from .text.pipeline import (
 from .text.sampling import pad_left
 from .text.tokenizer import TextTokenizer
 from .text.weights import load_model
-from .weights.folder import Metadata
+from .weights.layout import FACE, POSTFILTER, SPEECH, find
+from .weights.metadata import Metadata
 from .weights.placement import chosen_device, chosen_dtype, placed
 from .weights.shipped import G2P_FOLDER, model_folder
 
@@ -214,7 +215,7 @@ class ArrowEngine:
     def image_pipeline(self) -> ImagePipeline:
         """The part that paints; its autoencoder is read when it is first needed."""
         assert self.folder is not None
-        autoencoder = load_autoencoder(self.folder / "image.parquet").to(self.network.device)
+        autoencoder = load_autoencoder(self.folder).to(self.network.device)
         return ImagePipeline(self.network, self.tokenizer, autoencoder)
 
     def say(self, text: str, voice: Any = None, **how: Any) -> SpeechResult:
@@ -302,16 +303,14 @@ class ArrowEngine:
         """The part that speaks with a face and paints meanwhile."""
         assert self.folder is not None
         image = self.image_pipeline if "image" in self.network.heads else None
-        return JointPipeline(
-            self.speech_pipeline, image, ResidualCoder(*load_face(self.folder / "face.parquet"))
-        )
+        return JointPipeline(self.speech_pipeline, image, ResidualCoder(*load_face(find(self.folder, FACE))))
 
     @cached_property
     def speech_pipeline(self) -> SpeechPipeline:
         """The part that speaks; its codec and dictionary are read when they are first needed."""
         assert self.folder is not None
-        codec, table, voice = load_speech(self.folder / "speech.parquet")
-        vocoder = Vocoder.load(self.folder / "postfilter.parquet")
+        codec, table, voice = load_speech(find(self.folder, SPEECH))
+        vocoder = Vocoder.load(find(self.folder, POSTFILTER))
         return SpeechPipeline(self.network, G2P(G2P_FOLDER), ResidualCoder(codec, table), voice, vocoder)
 
     def _has(self, modality: str) -> None:

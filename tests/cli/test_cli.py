@@ -109,7 +109,7 @@ def test_encode_show_doctor_and_verify(run, folder):
 
 def test_convert_and_tiers(run, folder, tmp_path):
     for name in ("w.safetensors", "W.SAFETENSORS"):
-        assert b"tensors written" in run("convert", folder / "network.parquet", tmp_path / name)[1]
+        assert b"tensors written" in run("convert", folder / "shared_transformer.parquet", tmp_path / name)[1]
     rows = {row["preset"]: row for row in json.loads(run("tiers", "--json")[1])}
     assert rows["edge"]["parameters"] < 100e6 and rows["edge"]["file_mb"] < 35 and rows["edge"]["bits"] == 2
     assert rows["workstation"]["file_mb"] <= 200 and rows["cloud"]["parameters"] <= 3e9

@@ -63,8 +63,8 @@ def test_decibels_of_a_known_error():
 
 
 def test_a_codec_survives_its_file(codec, pixels, tmp_path):
-    save_autoencoder(tmp_path / "image.parquet", codec)
-    again = load_autoencoder(tmp_path / "image.parquet")
+    save_autoencoder(tmp_path, codec)
+    again = load_autoencoder(tmp_path)
     torch.testing.assert_close(again.encode(pixels), codec.encode(pixels), atol=2e-2, rtol=2e-2)
     with pytest.raises(FileNotFoundError, match="cannot be drawn"):
-        load_autoencoder(tmp_path / "nothing.parquet")
+        load_autoencoder(tmp_path / "nothing")

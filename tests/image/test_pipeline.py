@@ -32,7 +32,7 @@ def engine(tmp_path_factory, network, codec):
     torch.manual_seed(0)
     pixels = ImageAutoencoder()
     pixels.fit_basis(torch.rand(2, 3, 256, 256) * 2 - 1)
-    save_autoencoder(folder / "image.parquet", pixels)
+    save_autoencoder(folder, pixels)
     return ArrowEngine.load(folder)
 
 

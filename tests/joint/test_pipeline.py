@@ -27,6 +27,7 @@ from bowstring.speech.sampling import SpeechSampling, predict_durations, sample_
 from bowstring.speech.weights import save_speech
 from bowstring.text.pipeline import whole_sentences
 from bowstring.text.weights import save_model
+from bowstring.weights.layout import FACE, SPEECH
 from bowstring.weights.quant.arrowquant import ArrowQuant
 from bowstring.weights.quant.packed import packed
 from tests.conftest import build_network
@@ -58,14 +59,14 @@ def folder(tmp_path_factory, network, codec):
     save_model(folder, network, codec, blocks=[4], context=128)
     pixels = ImageAutoencoder()
     pixels.fit_basis(torch.rand(2, 3, 256, 256) * 2 - 1)
-    save_autoencoder(folder / "image.parquet", pixels)
+    save_autoencoder(folder, pixels)
     mean = np.tile(np.concatenate([[8 * np.log(150), 2.5], np.full(ROW - 2, -5.0)]), 8).astype(np.float32)
     speech = SpeechCodec(mean, basis(AUDIO_CHANNELS, 8 * ROW), 0.1 * ones(AUDIO_CHANNELS))
     table = np.zeros((BASELINE_FEATURES, AUDIO_CHANNELS), np.float32)
-    save_speech(folder / "speech.parquet", speech, table, np.zeros(VOICE, np.float32))
+    save_speech(folder / SPEECH, speech, table, np.zeros(VOICE, np.float32))
     size = TOKEN_FRAMES * SHAPE_COUNT
     face = FaceCodec(0.3 * ones(size), basis(AVATAR_CHANNELS, size), 0.1 * ones(AVATAR_CHANNELS))
-    save_face(folder / "face.parquet", face, np.zeros((BASELINE_FEATURES, AVATAR_CHANNELS), np.float32))
+    save_face(folder / FACE, face, np.zeros((BASELINE_FEATURES, AVATAR_CHANNELS), np.float32))
     return folder
 
 

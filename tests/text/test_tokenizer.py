@@ -3,6 +3,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bowstring.text.tokenizer import EOS, SPECIAL_TOKENS, TextTokenizer
+from bowstring.weights.layout import TOKENIZER, find
 from bowstring.weights.shipped import SHIPPED
 
 ANY = st.text(st.characters(exclude_categories=("Cs",)), max_size=80)
@@ -10,13 +11,13 @@ ANY = st.text(st.characters(exclude_categories=("Cs",)), max_size=80)
 
 @pytest.fixture(scope="module")
 def shipped():
-    return TextTokenizer.load(SHIPPED / "tokenizer.json")
+    return TextTokenizer.load(find(SHIPPED, TOKENIZER))
 
 
 @settings(max_examples=300, deadline=None)
 @given(ANY)
 def test_every_string_comes_back(text):
-    codec = TextTokenizer.load(SHIPPED / "tokenizer.json") if not _cached else _cached[0]
+    codec = TextTokenizer.load(find(SHIPPED, TOKENIZER)) if not _cached else _cached[0]
     _cached[:] = [codec]
     tokens = codec.encode(text)
     assert codec.decode(tokens) == text

@@ -17,6 +17,7 @@ from bowstring.nn.network import UnifiedScoreNetwork
 from bowstring.nn.trunk import MAPS
 from bowstring.text.weights import load_model, save_model
 from bowstring.weights.format.parquet import WeightsFile
+from bowstring.weights.layout import TRUNK
 from bowstring.weights.quant.arrowquant import ArrowQuant
 from bowstring.weights.quant.packed import (
     QuantLinear,
@@ -254,7 +255,7 @@ def test_a_packed_model_comes_back_as_views_of_its_file(network, codec, tmp_path
     small = quantised(network, bits)
     save_model(tmp_path, small, codec, context=128)
     loaded, _, metadata = load_model(tmp_path)
-    assert metadata.quantization == f"int{bits}"
+    assert metadata.bits == bits
     for name, matrix in matrices(loaded).items():
         assert not matrix.lines.flags.owndata and not matrix.lines.flags.writeable
         np.testing.assert_array_equal(matrix.dequantise(), matrices(small)[name].dequantise())
@@ -266,10 +267,10 @@ def test_a_packed_file_that_lacks_a_part_is_refused(network, codec, tmp_path):
     from bowstring.weights.format.parquet import Tensor, write
 
     save_model(tmp_path, quantised(network, 4), codec)
-    file = WeightsFile(tmp_path / "network.parquet")
+    file = WeightsFile(tmp_path / TRUNK)
     arrays = {name: np.array(file[name]) for name in file}
     arrays.pop("trunk.layers.0.attention.qkv.weight.scales")
-    write(tmp_path / "network.parquet", ((n, Tensor.of(a)) for n, a in arrays.items()), {})
+    write(tmp_path / TRUNK, ((n, Tensor.of(a)) for n, a in arrays.items()), {})
     with pytest.raises(ValueError, match=r"lacks tensor 'trunk\.layers\.0\.attention\.qkv\.weight\.scales'"):
         load_model(tmp_path)
 

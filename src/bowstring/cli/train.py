@@ -203,11 +203,16 @@ def quantise(
 def verify(model: Model = None) -> None:
     """Check every tensor of a model against its hash."""
     from ..weights.format.parquet import WeightsFile
+    from ..weights.layout import weights_files
     from ..weights.shipped import model_folder
 
-    file = WeightsFile(model_folder(model) / "network.parquet")
-    file.verify()
-    put_line(f"{len(file)} tensors match their hashes")
+    folder = model_folder(model)
+    files = [WeightsFile(path) for path in weights_files(folder)]
+    if not files:
+        raise FileNotFoundError(f"{folder} holds no file of weights")
+    for file in files:
+        file.verify()
+    put_line(f"{sum(map(len, files))} tensors in {len(files)} files match their hashes")
 
 
 @app.command()

@@ -28,6 +28,7 @@ from ..train.data.gallery import LEARNED, SIDE, Picture, curated, painted, plan
 from ..train.data.pictures import load_icons, pair_learned, pair_unseen
 from ..train.image.autoencoder import as_pixels, halved, reconstruction_psnr
 from ..train.text.packing import prompt_tokens
+from ..weights.layout import weights_files
 from ..weights.shipped import MULTIMODAL, model_folder
 from .judges.features import POOLED
 from .judges.names import NameJudge, look
@@ -271,5 +272,5 @@ def measure_quality(setting: Setting) -> Measurement:
     facts = network_facts(folder)
     numbers |= {name: Measured(facts[name]) for name in ("trunk_share", "total_share")}
     numbers["split_rule"] = engine.metadata.split_rule
-    weights = [*sorted(folder.glob("*.parquet")), before / "network.parquet", JUDGE]
+    weights = [*weights_files(folder), *weights_files(before), JUDGE]
     return Measurement(numbers, weights, missing)

@@ -26,8 +26,9 @@ from ..speech.g2p_network import G2PNetwork
 from ..speech.postfilter import Postfilter
 from ..speech.weights import SPEECH
 from ..text.weights import load_model
-from ..weights.folder import read_metadata
-from ..weights.format.parquet import WeightsFile
+from ..weights.format.parquet import WeightsFile, WeightsFiles
+from ..weights.layout import weights_files
+from ..weights.metadata import read_metadata
 from ..weights.quant.arrowquant import shapes
 from ..weights.quant.packed import linears
 from ..weights.shipped import SHIPPED, model_folder
@@ -84,13 +85,13 @@ def network_facts(folder: Path | None = None) -> dict[str, Any]:
     """What `bowstring show` prints."""
     folder = model_folder(folder)
     metadata = read_metadata(folder)
-    config = NetworkConfig.from_json(metadata.network)
+    config = metadata.config
     shares, plumbing = parameters(config, metadata.modalities), codecs(metadata.modalities)
     total = sum(shares.values())
     facts: dict[str, Any] = {
         "model_type": metadata.model_type,
         "modalities": ", ".join(metadata.modalities),
-        "quantization": metadata.quantization,
+        "quantization": f"{metadata.quantization.method}, {metadata.bits} bits",
     }
     facts |= {
         "width x depth x heads": f"{config.width} x {config.depth} x {config.attention_heads}",
@@ -102,7 +103,7 @@ def network_facts(folder: Path | None = None) -> dict[str, Any]:
     }
     facts |= {f"parameters, {name}": count for name, count in plumbing.items()}
     facts["total_share"] = shares["trunk"] / (total + sum(plumbing.values()))  # codecs included
-    facts["file, MB"] = sum(file.stat().st_size for file in folder.iterdir()) / 1e6
+    facts["file, MB"] = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 1e6
     return facts | {
         f"preset {name}": f"{sum(parameters(preset).values()) / 1e6:,.0f} M parameters"
         for name, preset in PRESETS.items()
@@ -166,9 +167,7 @@ def machine_facts() -> dict[str, Any]:
     facts["torch kernels"] = torch.backends.cpu.get_cpu_capability()
     facts["native kernels"] = _native.isa() if not _native.missing() else f"none: {_native.missing()}"
     facts["shipped model"] = (
-        "found"
-        if (SHIPPED / "network.parquet").exists()
-        else f"missing at {SHIPPED}; install the package again"
+        "found" if weights_files(SHIPPED) else f"missing at {SHIPPED}; install the package again"
     )
     return facts
 
@@ -177,7 +176,7 @@ def checks() -> Iterator[tuple[str, str | None]]:
     """(what was checked, None or what is wrong), one after the other."""
     yield (
         "every tensor of the shipped weights matches its hash",
-        _fault(lambda: WeightsFile(SHIPPED / "network.parquet").verify()),
+        _fault(WeightsFiles([WeightsFile(path) for path in weights_files(SHIPPED)]).verify),
     )
     network, codec, metadata = load_model(SHIPPED)
     engine = ArrowEngine(network, codec, metadata)

@@ -27,6 +27,7 @@ from ..nn.trunk import Trunk
 from ..text.sampling import Sampling, sample_text
 from ..text.tokenizer import KINDS, PAD
 from ..text.weights import load_model
+from ..weights.layout import weights_files
 from ..weights.quant.arrowquant import ArrowQuant
 from ..weights.quant.packed import matrices, random_network
 from ..weights.shipped import model_folder
@@ -224,18 +225,19 @@ def precision_numbers(data: Path, count: int) -> tuple[dict[str, Any], list[Path
     bits: dict[str, Any] = {}
     ratios: dict[str, Any] = {}
     base: dict[str, np.ndarray] = {}
-    files = []
+    files: list[Path] = []
     for name in ("text", "text-int4", "text-int2"):
         folder = model_folder(name)
         announce(f"bits per byte of {name}")
         network, codec, metadata = load_model(folder)
-        files.append(folder / "network.parquet")
+        own = weights_files(folder)
+        files += own
         held = held_texts(documents, codec, metadata.context, count, metadata.split_rule)
         scores = {"ar": score_causal(network), "exact": score_sampler(network, Sampling(), metadata.context)}
         nats = {mode: nats_of(score, held) for mode, score in scores.items()}
         base = base or nats
         bits[name] = {mode: bits_per_byte(held, some) for mode, some in nats.items()}
-        bits[name]["file_mb"] = Measured(files[-1].stat().st_size / 1e6)
+        bits[name]["file_mb"] = Measured(sum(path.stat().st_size for path in own) / 1e6)
         ratios[name] = {mode: bits_ratio(held, nats[mode], base[mode]) for mode in nats}
     numbers = {
         "bits_per_byte": bits,

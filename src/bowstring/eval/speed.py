@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ..engine import ArrowEngine
+from ..weights.layout import weights_files
 from ..weights.shipped import MULTIMODAL, SHIPPED, model_folder
 from .loading import loading
 from .report import resident_mb
@@ -103,7 +104,7 @@ def measure_speed(setting: Setting) -> Measurement:
         memory += found.pop("rss_mb")
         numbers |= {name: Measured.median(values) for name, values in found.items()}
     numbers["rss_mb"] = Measured(max(memory), n=len(memory))
-    return Measurement(numbers, [*sorted(model.glob("*.parquet")), SHIPPED / "network.parquet"])
+    return Measurement(numbers, [*weights_files(model), *weights_files(SHIPPED)])
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ from ..text.tokenizer import EOS, MASK, PAD
 from ..text.weights import load_model
 from ..train.data.corpora import Document, build_corpus, corpora_in, tales_file
 from ..train.text.packing import prompt_tokens
+from ..weights.layout import weights_files
 from ..weights.shipped import model_folder
 from .likelihood import (
     SOURCES,
@@ -361,5 +362,5 @@ def measure_text(setting: Setting) -> Measurement:
     }
     if rule == 1:
         missing["held-out templates"] = "the model was trained before templates of the grammars were held out"
-    weights = [folder / "network.parquet", setting.baseline / "network.parquet"]
+    weights = [*weights_files(folder), *weights_files(setting.baseline)]
     return Measurement(numbers, weights, missing)

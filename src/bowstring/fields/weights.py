@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from ..core.files import replacing
 from ..nn.config import NetworkConfig
 from ..weights.folder import load_weights, named_tensors
 from ..weights.format.parquet import WeightsFile, write
@@ -38,7 +39,8 @@ def save_fields(folder: Path, model: FieldModel) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     write(folder / "network.parquet", named_tensors(model, "float16"), {})
     metadata = FieldMetadata(network=model.network.config.to_json())  # type: ignore[union-attr,operator]
-    (folder / "metadata.json").write_text(metadata.model_dump_json(indent=1) + "\n", "utf-8")
+    with replacing(folder / "metadata.json") as partial:
+        partial.write_text(metadata.model_dump_json(indent=1) + "\n", "utf-8")
 
 
 def load_fields(folder: Path | None = None) -> FieldModel:

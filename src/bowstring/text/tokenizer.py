@@ -11,6 +11,8 @@ from pathlib import Path
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
+from ..core.files import replacing
+
 PAD, MASK, TEXT, CODE, SEP, EOS, SUFFIX, MIDDLE = range(8)
 SPECIAL_TOKENS = (
     "<|null|>",
@@ -64,7 +66,8 @@ class TextTokenizer:
         return cls.from_json(path.read_text("utf-8"))
 
     def save(self, path: Path) -> None:
-        path.write_text(self._tokenizer.to_str(), "utf-8")
+        with replacing(path) as partial:
+            partial.write_text(self._tokenizer.to_str(), "utf-8")
 
     @property
     def vocab(self) -> int:

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Unpack
 
 from ..nn.network import UnifiedScoreNetwork
-from ..weights.folder import Metadata, load_network, save_network
+from ..weights.folder import load_network, save_network
+from ..weights.layout import TOKENIZER, find
+from ..weights.metadata import Metadata, Settings
 from .tokenizer import TextTokenizer
 
 
 def save_model(
-    folder: Path, network: UnifiedScoreNetwork, tokenizer: TextTokenizer, dtype: str = "float16", **said: Any
+    folder: Path,
+    network: UnifiedScoreNetwork,
+    tokenizer: TextTokenizer,
+    dtype: str = "float16",
+    **settings: Unpack[Settings],
 ) -> None:
     """Writes a model folder; a packed network keeps its bits."""
-    save_network(folder, network, dtype, **said)
-    tokenizer.save(folder / "tokenizer.json")
+    (folder / TOKENIZER).parent.mkdir(parents=True, exist_ok=True)
+    tokenizer.save(folder / TOKENIZER)
+    save_network(folder, network, dtype, **settings)
 
 
 def load_model(folder: Path) -> tuple[UnifiedScoreNetwork, TextTokenizer, Metadata]:
@@ -28,7 +35,7 @@ def load_model(folder: Path) -> tuple[UnifiedScoreNetwork, TextTokenizer, Metada
         ValueError: its parts do not fit each other.
     """
     network, metadata = load_network(folder)
-    tokenizer = TextTokenizer.load(folder / "tokenizer.json")
+    tokenizer = TextTokenizer.load(find(folder, TOKENIZER))
     if tokenizer.vocab != network.config.vocab:
         raise ValueError(
             f"{folder}: tokenizer.json has {tokenizer.vocab} tokens, the network {network.config.vocab}; "

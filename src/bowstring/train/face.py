@@ -29,7 +29,7 @@ from ..speech.source_filter import HOP, RATE, Frames
 from ..speech.voice import voice_of
 from ..speech.weights import load_speech
 from ..text.weights import load_model, save_model
-from ..weights.folder import carry_over
+from ..weights.layout import FACE, SPEECH, carry_over, find
 from .joint.multimodal import training_utterances, well_voiced
 from .joint.shortcut import draw_shortcuts
 from .loop import Source, TaskSchedule, add_noise, logit_normal, run_tasks, step_generator
@@ -104,7 +104,7 @@ def train_face(data: Path, out: Path, steps: int = 120) -> None:
     made = [out.parent / name / "model" for name in ("shortcut", "multimodal")]
     console, before = Console(), next((folder for folder in made if folder.exists()), made[-1])
     network, words, metadata = load_model(before)
-    speech, table, _ = load_speech(before / "speech.parquet")
+    speech, table, _ = load_speech(find(before, SPEECH))
     utterances = well_voiced(training_utterances(data))
     motions = [face_motion(one, seed) for seed, one in enumerate(utterances)]
     voices = [voice_of(one.frames) for one in utterances]
@@ -123,8 +123,7 @@ def train_face(data: Path, out: Path, steps: int = 120) -> None:
     sources = {"face": face_source(utterances, faces, voices, ResidualCoder(speech, table))}
     if not run_tasks(TaskSchedule(("face",), steps, rate=4e-3, warm_up=20), network, sources, out, console):
         raise ValueError(f"{out} holds a finished training; choose another --out to train anew")
-    metadata_fields = metadata.model_dump(include={"blocks", "context", "distilled", "split_rule"})
-    save_model(out / "model", network.eval(), words, **metadata_fields)
+    save_model(out / "model", network.eval(), words, **metadata.settings())
     carry_over(before, out / "model")
-    save_face(out / "model" / "face.parquet", codec, coder.table)
+    save_face(out / "model" / FACE, codec, coder.table)
     console.print(f"model written to {out / 'model'}")

@@ -11,8 +11,12 @@ from .format.parquet import Tensor, WeightsFile, write
 
 
 def save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Writes vectors as FP32, matrices as FP16."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    write(path, ((name, Tensor.of(array.astype(np.float32))) for name, array in arrays.items()), {})
+    halved = {
+        name: array.astype("float16" if array.ndim > 1 else "float32") for name, array in arrays.items()
+    }
+    write(path, ((name, Tensor.of(array)) for name, array in halved.items()), {})
 
 
 def load_arrays(path: Path, shapes: Mapping[str, tuple[int, ...]], without: str) -> dict[str, np.ndarray]:

@@ -1,65 +1,28 @@
-"""A model folder: metadata.json says what it is, network.parquet holds its weights."""
+"""A model folder: metadata.json says what it is, `layout` which file holds which weights."""
 
 from __future__ import annotations
 
 import difflib
-import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Unpack
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import nn
 
-from ..nn.config import NetworkConfig
+from ..core.files import replacing
+from ..core.process import SCHEDULES, Schedule, custom
 from ..nn.network import UnifiedScoreNetwork
-from .format.parquet import Tensor, WeightsFile, write
+from .format.parquet import Tensor, WeightsFile, WeightsFiles, write
+from .layout import METADATA, TRUNK, head, network_files
+from .metadata import Metadata, Settings, read_metadata
 from .names import Place, places
 from .quant.arrowquant import ArrowQuant
 from .quant.packed import matrices, packed
 
-BITS = {"int4": 4, "int2": 2}
+Arrays = WeightsFile | WeightsFiles
 PARTS = ("lines", "group_scales", "scales")
-
-
-class Metadata(BaseModel):
-    """What metadata.json may say; anything else is refused."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-    model_type: Literal["unified_diffusion"] = "unified_diffusion"
-    version: Literal[1] = 1
-    network: dict[str, int]
-    modalities: list[Literal["text", "image", "audio", "avatar"]] = Field(min_length=1)
-    noise_schedule: Literal["linear"] = "linear"
-    blocks: list[int] = [4, 8, 16]
-    context: int = Field(default=256, ge=2)
-    distilled: bool = False
-    split_rule: int = 1  # of train/data/splits.py: which texts and pictures were held out of its training
-    quantization: Literal["none", "fp16", "int4", "int2"] = "fp16"
-
-
-def read_metadata(folder: Path) -> Metadata:
-    """
-    Raises:
-        FileNotFoundError: no model lies in this folder.
-        ValueError: metadata.json says something that the schema does not have.
-    """
-    path = folder / "metadata.json"
-    if not path.exists():
-        raise FileNotFoundError(
-            f"{folder} holds no model: metadata.json is missing. Give a folder that `bowstring train` wrote"
-        )
-    try:
-        return Metadata.model_validate(json.loads(path.read_text("utf-8")))
-    except ValidationError as error:
-        faults = "; ".join(
-            f"{'.'.join(map(str, e['loc'])) or 'the file'}: {e['msg']}" for e in error.errors()
-        )
-        raise ValueError(f"{path}: {faults}. Known keys: {sorted(Metadata.model_fields)}") from None
 
 
 def named_tensors(network: nn.Module, dtype: str) -> Iterator[tuple[str, Tensor]]:
@@ -72,22 +35,26 @@ def named_tensors(network: nn.Module, dtype: str) -> Iterator[tuple[str, Tensor]
             yield f"{name}.{part}", Tensor.of(getattr(matrix, part))
 
 
-def save_network(folder: Path, network: UnifiedScoreNetwork, dtype: str = "float16", **said: Any) -> None:
-    """Writes metadata and weights; a packed network keeps its bits."""
-    folder.mkdir(parents=True, exist_ok=True)
-    write(folder / "network.parquet", named_tensors(network, dtype), {})
-    bits = {matrix.bits for matrix in matrices(network).values()}
-    plain = "fp16" if dtype == "float16" else "none"
-    metadata = Metadata(
-        network=network.config.to_json(),
-        modalities=[*network.heads],
-        quantization=f"int{bits.pop()}" if bits else plain,  # type: ignore[arg-type]  # checked by the schema
-        **said,
-    )
-    (folder / "metadata.json").write_text(metadata.model_dump_json(indent=1) + "\n", "utf-8")
+def save_network(
+    folder: Path, network: UnifiedScoreNetwork, dtype: str = "float16", **settings: Unpack[Settings]
+) -> None:
+    """Writes trunk, heads and, last, metadata; a packed network keeps its bits."""
+    files = [*(head(one) for one in network.heads), TRUNK]
+    parts: dict[str, list[tuple[str, Tensor]]] = {file: [] for file in files}
+    for name, tensor in named_tensors(network, dtype):
+        owner, modality, *_ = name.split(".")
+        parts[head(modality) if owner == "heads" else TRUNK].append((name, tensor))
+    for file, tensors in parts.items():
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
+        write(folder / file, tensors, {})
+    few = {matrix.bits for matrix in matrices(network).values()}
+    bits = few.pop() if few else 16 if dtype == "float16" else 32
+    metadata = Metadata.of(network.config, [*network.heads], bits, **settings)
+    with replacing(folder / METADATA) as partial:
+        partial.write_text(metadata.model_dump_json(indent=1) + "\n", "utf-8")
 
 
-def matrix_of(arrays: WeightsFile, name: str, shape: tuple[int, int], bits: int) -> ArrowQuant:
+def matrix_of(arrays: Arrays, name: str, shape: tuple[int, int], bits: int) -> ArrowQuant:
     """A packed matrix over the file's own bytes.
 
     Raises:
@@ -102,7 +69,7 @@ def matrix_of(arrays: WeightsFile, name: str, shape: tuple[int, int], bits: int)
         raise ValueError(f"{arrays.path}, {name}: {error}") from None
 
 
-def load_weights(network: nn.Module, arrays: WeightsFile) -> None:
+def load_weights(network: nn.Module, arrays: Arrays) -> None:
     """Gives every parameter its array, as FP32.
 
     Raises:
@@ -136,33 +103,33 @@ def load_weights(network: nn.Module, arrays: WeightsFile) -> None:
     )
 
 
-def _values(arrays: WeightsFile, place: Place) -> np.ndarray:
+def _values(arrays: Arrays, place: Place) -> np.ndarray:
     whole = arrays[place.name]
     return np.array(whole if place.row is None else whole[place.row], np.float32)
 
 
 def load_network(folder: Path) -> tuple[UnifiedScoreNetwork, Metadata]:
-    """Network in evaluation mode and metadata of a model folder; see `read_metadata` and `fill`.
+    """Network in evaluation mode and metadata of a model folder; see `read_metadata` and `load_weights`.
 
-    Packed matrices are views of the mapped file, the rest becomes FP32.
+    Packed matrices are views of the mapped files, the rest becomes FP32.
     """
     metadata = read_metadata(folder)
-    config = NetworkConfig.from_json(metadata.network)
     with torch.device("meta"):
-        network = UnifiedScoreNetwork(config, metadata.modalities)
-    arrays = WeightsFile(folder / "network.parquet")
-    if bits := BITS.get(metadata.quantization):
-        packed(network, lambda name, shape: matrix_of(arrays, name, shape, bits))
+        network = UnifiedScoreNetwork(metadata.config, metadata.modalities)
+    arrays = WeightsFiles([WeightsFile(path) for path in network_files(folder, metadata.modalities)])
+    arrays.verify()
+    if metadata.bits in (2, 4):
+        packed(network, lambda name, shape: matrix_of(arrays, name, shape, metadata.bits))
     load_weights(network, arrays)
     return network.eval().requires_grad_(requires_grad=False), metadata
 
 
-# what may lie beside the network
-BESIDE = ("image.parquet", "speech.parquet", "postfilter.parquet", "face.parquet")
-
-
-def carry_over(before: Path, after: Path) -> None:
-    """Copies what lies beside the network of one model into the folder of another."""
-    for path in (before / name for name in BESIDE):
-        if path.exists():
-            shutil.copy(path, after / path.name)
+def schedules(metadata: Metadata) -> dict[str, Schedule]:
+    """The noise schedule of each modality, as metadata say."""
+    own = metadata.bowstring.schedules
+    return {
+        name: custom(own[name].times, own[name].keep)
+        if name in own
+        else SCHEDULES[metadata.scheduler(name).type]
+        for name in metadata.modalities
+    }

@@ -166,8 +166,8 @@ def train_autoencoder(data: Path, out: Path) -> None:
     if codec is None:
         raise ValueError(f"{out} holds a finished training; choose another --out to train anew")
     scale_tokens(codec, pixels, train[::8])
-    save_autoencoder(out / "model" / "image.parquet", codec)
+    save_autoencoder(out / "model", codec)
     console.print(
         f"{reconstruction_psnr(codec, (pixels[i] for i in valid)):.2f} dB on {len(valid)} held-out pictures"
     )
-    console.print(f"autoencoder written to {out / 'model' / 'image.parquet'}")
+    console.print(f"autoencoder written to {out / 'model'}")

@@ -21,7 +21,8 @@ from ...speech.voice import FEWEST, voice_of
 from ...speech.weights import load_speech, save_speech
 from ...text.tokenizer import TextTokenizer
 from ...text.weights import load_model, save_model
-from ...weights.folder import Metadata
+from ...weights.layout import DECODER, ENCODER, SPEECH, carry_over, find
+from ...weights.metadata import Metadata, Settings
 from ...weights.quant.packed import unpacked
 from ...weights.shipped import MULTIMODAL, SHIPPED
 from ..data.corpora import corpus_documents
@@ -118,18 +119,18 @@ def train_multimodal(data: Path, out: Path, steps: int = 3300, start: Path = SHI
     has, or else your own, or else the shipped one. `seed` chooses the batches; who goes on takes another.
     """
     network, codec, metadata = starting_network(start)
-    console, own = Console(), out.parent / "autoencoder" / "model" / "image.parquet"
-    image_codec = own if own.exists() else MULTIMODAL / "image.parquet"
+    console, own = Console(), out.parent / "autoencoder" / "model"
+    pictured = own if own.exists() else MULTIMODAL
     if "image" in network.heads:
-        image_codec = start / "image.parquet"
+        pictured = start
     utterances = training_utterances(data)
     teachers = [one for one in utterances if one.speaker == 0]
     out.mkdir(parents=True, exist_ok=True)
     if "audio" in network.heads:
-        shutil.copy(start / "speech.parquet", out)
+        shutil.copy(find(start, SPEECH), out / "speech.parquet")
     coder = fitted_coder(teachers, out / "speech.parquet")
     console.print("drawing pictures and encoding them; the first time takes some minutes")
-    pictures, tokens = build_latents(data, out.parent / "image-tokens", load_autoencoder(image_codec))
+    pictures, tokens = build_latents(data, out.parent / "image-tokens", load_autoencoder(pictured))
     torch.manual_seed(seed + 1)
     late, rate = (1.0, 6e-4) if "image" in network.heads else (0.4, 8e-4)
     if "image" not in network.heads:
@@ -146,12 +147,9 @@ def train_multimodal(data: Path, out: Path, steps: int = 3300, start: Path = SHI
     }
     if not run_tasks(schedule, network, sources, out, console):
         raise ValueError(f"{out} holds a finished training; choose another --out to train anew")
-    save_model(
-        out / "model",
-        network.eval(),
-        codec,
-        **metadata.model_dump(include={"blocks", "context", "split_rule"}),
-    )
-    for path in (image_codec, out / "speech.parquet"):
-        shutil.copy(path, out / "model" / path.name)
+    learned = metadata.settings() | Settings(distilled=False)
+    save_model(out / "model", network.eval(), codec, **learned)
+    carry_over(pictured, out / "model", (ENCODER, DECODER))
+    (out / "model" / SPEECH).parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(out / "speech.parquet", out / "model" / SPEECH)
     console.print(f"model written to {out / 'model'}")

@@ -25,7 +25,8 @@ from ...speech.baseline import ResidualCoder
 from ...speech.weights import load_speech
 from ...text.sampling import Sampling
 from ...text.weights import load_model, save_model
-from ...weights.folder import carry_over
+from ...weights.layout import SPEECH, carry_over, find
+from ...weights.metadata import Settings
 from ..image.flow import ImageRecipe, build_latents, image_batches, image_source
 from ..loop import Source, TaskSchedule, add_noise, run_tasks, step_generator
 from ..speech.flow import Batch, Velocity, speech_batches, speech_source, speech_velocity
@@ -131,7 +132,7 @@ def train_shortcut(data: Path, out: Path, steps: int = 320) -> None:
     teacher = copy.deepcopy(network).eval().requires_grad_(requires_grad=False)
     network.train().requires_grad_()
     utterances = training_utterances(data)
-    speech, table, _ = load_speech(before / "speech.parquet")
+    speech, table, _ = load_speech(find(before, SPEECH))
     pictures, tokens = build_latents(data, out.parent / "image-tokens", None)
     coder = ResidualCoder(speech, table)
     drawn = image_batches(pictures, tokens, words, ImageRecipe(rows=16, seed=1))
@@ -153,7 +154,7 @@ def train_shortcut(data: Path, out: Path, steps: int = 320) -> None:
     )
     if not run_tasks(schedule, network, sources, out, console):
         raise ValueError(f"{out} holds a finished training; choose another --out to train anew")
-    metadata_fields = metadata.model_dump(include={"blocks", "context", "split_rule"}) | {"distilled": True}
-    save_model(out / "model", network.eval(), words, **metadata_fields)
+    learned = metadata.settings() | Settings(distilled=True)
+    save_model(out / "model", network.eval(), words, **learned)
     carry_over(before, out / "model")
     console.print(f"model written to {out / 'model'}")

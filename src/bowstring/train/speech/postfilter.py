@@ -31,6 +31,7 @@ from ...speech.weights import load_speech
 from ...text.weights import load_model
 from ...weights.folder import named_tensors
 from ...weights.format.parquet import write
+from ...weights.layout import POSTFILTER, SPEECH, find
 from ..checkpoint import restore, save
 from ..data.corpora import corpus_documents
 from ..data.sentences import sentences
@@ -173,7 +174,7 @@ def train_postfilter(data: Path, out: Path, steps: int = 3000) -> None:
     made = [out.parent / name / "model" for name in names]
     console, before = Console(), next((folder for folder in made if folder.exists()), made[0])
     network, _, _ = load_model(before)
-    codec, table, voice = load_speech(before / "speech.parquet")
+    codec, table, voice = load_speech(find(before, SPEECH))
     teacher = Teacher()
     texts = sentences(corpus_documents(data, "train"), POSTFILTER_SENTENCES)
     read = [one for text in track(texts, "reading aloud") for one in teacher.read(text)]
@@ -195,6 +196,7 @@ def train_postfilter(data: Path, out: Path, steps: int = 3000) -> None:
     if last < 0:
         raise ValueError(f"{out} holds a finished training; choose another --out to train anew")
     shutil.copytree(before, out / "model", dirs_exist_ok=True)
-    write(out / "model" / "postfilter.parquet", named_tensors(postfilter.eval(), "float16"), {})
+    (out / "model" / POSTFILTER).parent.mkdir(parents=True, exist_ok=True)
+    write(out / "model" / POSTFILTER, named_tensors(postfilter.eval(), "float16"), {})
     console.print(f"distance to the teacher {first:.3f} before, {mean_distance(postfilter, kept):.3f} after")
     console.print(f"model written to {out / 'model'}")

@@ -13,7 +13,8 @@ from rich.progress import Progress
 from ...text.sampling import Sampling, sample_text
 from ...text.tokenizer import TextTokenizer
 from ...text.weights import load_model, save_model
-from ...weights.folder import carry_over, read_metadata
+from ...weights.layout import carry_over
+from ...weights.metadata import read_metadata
 from ..data.corpora import Document, corpus_documents
 from ..data.splits import RULE
 from ..progress import PROGRESS_COLUMNS
@@ -98,6 +99,5 @@ def quantise_model(out: Path, bits: int, steps: int, data: Path, model: Path) ->
         small = pack_student(student, bits)
     else:
         small = quantise_at_once(network, bits, rows)
-    kept = metadata.model_dump(include={"blocks", "context", "distilled", "split_rule"})
-    save_model(out, small, codec, **kept)
+    save_model(out, small, codec, **metadata.settings())
     carry_over(model, out)

@@ -16,7 +16,7 @@ from __future__ import annotations
 import hashlib
 import json
 import mmap
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -215,6 +215,33 @@ class WeightsFile:
                     "damaged, get it again"
                 )
         self._checked.update(todo)
+
+
+class WeightsFiles:
+    """Several weights files read as one.
+
+    Raises:
+        WeightsError: two of them have a tensor of the same name.
+    """
+
+    def __init__(self, files: Sequence[WeightsFile]) -> None:
+        self.files = files
+        self.path = " and ".join(str(file.path) for file in files)
+        self._owner = {name: file for file in files for name in file}
+        self.entries = {name: entry for file in files for name, entry in file.entries.items()}
+        if len(self.entries) != sum(map(len, files)):
+            raise WeightsError(f"{self.path} name a tensor twice; they are not of one model")
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.entries)
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self._owner[name][name]
+
+    def verify(self) -> None:
+        """As `WeightsFile.verify`, for all."""
+        for file in self.files:
+            file.verify()
 
 
 def blake2b(data: memoryview, places: Iterable[tuple[int, int]]) -> list[str]:
