@@ -161,9 +161,7 @@ def test_unknown_keys_of_older_metadata_are_refused(folder, tmp_path):
 
 
 def test_older_names_of_tensors_are_read(tmp_path, codec):
-    """`spread` and `meaning` were the names of `std` and `pooled`; the embeddings of modalities were rows of one
-    table.
-    """
+    """`spread` and `meaning` were `std` and `pooled`; embeddings of modalities were rows of one table."""
     save_model(tmp_path / "new", build_network(modalities=("text", "image")), codec)
     place = as_before(tmp_path / "new", tmp_path / "old", _with_old_names, modalities=["text", "image"])
     stored = WeightsFile(place / "network.parquet")
