@@ -51,6 +51,12 @@ def test_a_device_is_written_as_it_is():
     assert str(partial) == os.devnull
 
 
+def test_a_name_as_long_as_names_may_be_is_taken(tmp_path):
+    path = tmp_path / ("\U0001f98a" * 62 + ".png")  # 252 bytes of at most 255
+    write(output(path, [".png"]), b"new")
+    assert path.read_bytes() == b"new" and len(os.listdir(tmp_path)) == 1
+
+
 def test_nothing_written_is_an_error(tmp_path):
     with pytest.raises(FileNotFoundError), replacing(tmp_path / "a"):
         pass

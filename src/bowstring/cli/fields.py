@@ -36,7 +36,7 @@ def sample(
     ] = None,
 ) -> None:
     """Sample physical fields from the network."""
-    from ..core.files import output
+    from ..core.files import output, replacing
     from ..core.options import real, whole
     from ..fields.picture import FIELD_ENDINGS, write_fields
 
@@ -77,5 +77,6 @@ def sample(
     if overview_out is not None:
         from ..fields.plot import overview
 
-        overview(overview_out, shown, frames, f"{family}, {settings}")
+        with replacing(overview_out) as partial:
+            overview(partial, shown, frames, f"{family}, {settings}")
         note(f"plots written to {overview_out}")

@@ -10,7 +10,7 @@ import typer
 from .common import AsJson, Model, Seed, app
 from .image import painting
 from .speech import Voice
-from .terminal import note, put, put_json, read_stdin_for, watch
+from .terminal import note, note_faults, put, put_json, read_stdin_for, watch
 from .text import unmasking
 
 
@@ -49,10 +49,7 @@ def converse(
     )
     result = watch(frames, lambda frame: answering(frame, engine))
     files = [str(file) for file in result.save(out)]
-    if result.unspoken:
-        note(f"not said: {' '.join(result.unspoken)}")
-    for remark in result.notes:
-        note(f"note: {remark}")
+    note_faults(result)
     if as_json:
         made = {"files": files, "text": result.text, "steps": result.steps, "forwards": result.forwards}
         return put_json(

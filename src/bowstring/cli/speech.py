@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from .common import AsJson, Model, Seed, app
-from .terminal import note, put_json, read_stdin_for, watch
+from .terminal import note, note_faults, put_json, read_stdin_for, watch
 
 Voice = Annotated[
     Path | None,
@@ -43,10 +43,7 @@ def say(
     )
     result = watch(frames, speaking)
     result.save(out)
-    for remark in result.notes:
-        note(f"note: {remark}")
-    if result.unspoken:
-        note(f"not said: {' '.join(result.unspoken)}")
+    note_faults(result)
     if as_json:
         times = {name: [asdict(span) for span in getattr(result, name)] for name in ("words", "phonemes")}
         made = {"file": str(out), "nfe": result.nfe, "seconds": result.seconds, "notes": result.notes}

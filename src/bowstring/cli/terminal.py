@@ -72,6 +72,14 @@ def note(text: str) -> None:
     typer.secho(text, err=True, dim=True)
 
 
+def note_faults(result: Any) -> None:
+    """Says what may have spoiled speech, and what of the text was not spoken."""
+    for fault in result.notes:
+        note(f"note: {fault}")
+    if result.unspoken:
+        note(f"note: not spoken: {' '.join(result.unspoken)}")
+
+
 def table(title: str, rows: Mapping[str, Any]) -> None:
     """Names and values, in columns on a terminal and as lines elsewhere."""
     cells = {str(name): shown(value) for name, value in rows.items()}

@@ -49,6 +49,7 @@ def pictures(out: Path, *, download: bool) -> None:
     """Fetches the icons if asked, and draws a sheet of scenes to look at."""
     from PIL import Image
 
+    from ..core.files import replacing
     from ..train.data.pictures import STYLE_PACKAGES, fetch, load_icons, pair_held_out, scene_picture, scenes
 
     if download:
@@ -62,7 +63,8 @@ def pictures(out: Path, *, download: bool) -> None:
     shown = [*scenes(concepts, 12)]
     for i, scene in enumerate(shown):
         sheet.paste(Image.fromarray(scene_picture(scene, icons, 256)), (i % 4 * 260, i // 4 * 260))
-    sheet.save(out / "scenes.png")
+    with replacing(out / "scenes.png") as partial:
+        sheet.save(partial)
     table(f"pictures in {out}, some drawn in {out / 'scenes.png'}", counts)
     for i, scene in enumerate(shown):
         put_line(f"{i + 1:2}. {scene.caption()} ({scene.style})")

@@ -35,7 +35,7 @@ def replacing(path: Path | str) -> Iterator[Path]:
     if path.exists() and not path.is_file():
         yield path
         return
-    partial = path.with_name(f".{path.stem[:64]}.{secrets.token_hex(4)}{path.suffix}")
+    partial = path.with_name(f".{path.stem[:16]}.{secrets.token_hex(4)}{path.suffix}")
     try:
         yield partial
         if path.exists():
