@@ -207,6 +207,11 @@ def test_outputs_are_checked_before_the_work(run, no_work, arguments, says, tmp_
         ),
         (ImportError("pip install this"), 2, "bowstring: pip install this"),
         (MemoryError(), 2, "bowstring: there is not enough memory; ask for something smaller or shorter"),
+        (
+            RuntimeError("DefaultCPUAllocator: can't allocate memory"),
+            2,
+            "bowstring: there is not enough memory",
+        ),
         (KeyboardInterrupt(), 130, "bowstring: interrupted"),
         (RuntimeError("odd"), 2, "bowstring: RuntimeError: odd; this is a fault of the program, the option"),
         (IndexError(), 2, "bowstring: IndexError: no more is known; this is a fault of the program"),

@@ -148,7 +148,9 @@ def sentence(error: BaseException) -> str:
     """An error on one line; what is no mistake of the user says how to see where it happened."""
     if isinstance(error, KeyboardInterrupt):
         return "interrupted"
-    if isinstance(error, MemoryError):
+    if isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and "allocate memory" in str(error)
+    ):
         return "there is not enough memory; ask for something smaller or shorter"
     if hasattr(error, "format_message"):
         return _usage(error)

@@ -17,12 +17,12 @@ from ..core.options import choice
 from ..core.options import text as checked_text
 from ..core.options import whole as whole_number
 from ..nn.network import UnifiedScoreNetwork
+from .kind import guess_kind
 from .sampling import Sampling, fill_gap, log_likelihood, sample_text
 from .tokenizer import EOS, KINDS, MASK, MIDDLE, PAD, SEP, SUFFIX, TextTokenizer
 
 GAPS = (4, 8, 16, 32)  # lengths tried when that of an infill is not known
 LONGEST_GAP = 64
-CODE_WORDS = ("def ", "import ", "return ", "class ")
 ABOUT = "a story about "
 
 
@@ -111,7 +111,7 @@ class TextPipeline:
         before, after = (
             self.tokenizer.encode(checked_text(side, "a side of the gap")) for side in (prefix, suffix)
         )
-        kind = kind or ("code" if any(word in prefix for word in CODE_WORDS) else "text")
+        kind = kind or guess_kind(prefix, suffix)
         head = [KINDS[kind_of(kind)], *self.tokenizer.encode(prompt or "function"), SEP]
         self.fits(len(head) + len(before) + len(after) + (length or max(GAPS)))
         settings = {"prefix": prefix, "suffix": suffix, "kind": kind, **asdict(sampling)}
