@@ -1,6 +1,7 @@
 """The public face: what comes out, and what a mistake is told."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -94,3 +95,14 @@ def test_options_of_any_number_type_are_taken_and_printed_as_json(engine):
         made = engine.generate("a fox", max_tokens=eight, steps=two, temperature=half, seed=three)
         assert made.tokens == plain.tokens and made.settings == plain.settings
         assert json.loads(json.dumps(made.to_json()))["settings"]["seed"] == 3
+
+
+def test_the_default_number_of_steps_is_the_models(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "m")
+    path = tmp_path / "m" / "metadata.json"
+    data = json.loads(path.read_text())
+    data["diffusion_config"]["scheduler"]["num_inference_steps"] = 2
+    path.write_text(json.dumps(data))
+    engine = ArrowEngine.load(tmp_path / "m")
+    of_model, given = (engine.generate("a fox", max_tokens=8, **how) for how in ({}, {"steps": 4}))
+    assert (of_model.settings["steps"], given.settings["steps"]) == (2, 4)

@@ -124,7 +124,7 @@ class ArrowEngine:
         self, prompt: str, mode: str = "diffusion", kind: str = "text", **how: Any
     ) -> Iterator[TextFrame | TextResult]:
         """As `generate`, but yields a `TextFrame` after each step and the `TextResult` at the end."""
-        return self.text_pipeline.stream(prompt, mode, kind, **how)
+        return self.text_pipeline.stream(prompt, mode, kind, **self._options("text", how))
 
     @cached_property
     def text_pipeline(self) -> TextPipeline:
@@ -149,7 +149,8 @@ class ArrowEngine:
             prompt: what the whole is about.
             how: fields of `Sampling`.
         """
-        return self.text_pipeline.infill(prefix, suffix, length, mode, kind, prompt, **how)
+        options = self._options("text", how)
+        return self.text_pipeline.infill(prefix, suffix, length, mode, kind, prompt, **options)
 
     def diffuse(
         self,
@@ -209,7 +210,7 @@ class ArrowEngine:
         """As `image`, but yields an `ImageFrame` after each step and the `ImageResult` at the end."""
         self._has("image")
         self.text_pipeline.prompt(prompt, "text")
-        return self.image_pipeline.stream(prompt, **how)
+        return self.image_pipeline.stream(prompt, **self._options("image", how))
 
     @cached_property
     def image_pipeline(self) -> ImagePipeline:
@@ -238,7 +239,8 @@ class ArrowEngine:
         """As `say`, but yields every part of the text as soon as it can be heard, then the whole."""
         self._has("audio")
         matched, notes = voice_in(voice)
-        return self.speech_pipeline.stream(checked_text(text, "the text"), matched, notes, **how)
+        options = self._options("audio", how)
+        return self.speech_pipeline.stream(checked_text(text, "the text"), matched, notes, **options)
 
     def converse(
         self,
@@ -283,7 +285,7 @@ class ArrowEngine:
         picture = flag(picture, "picture")
         for modality in ("audio", "avatar", *(["image"] if picture else [])):
             self._has(modality)
-        sampling, (matched, notes) = JointSampling(**how), voice_in(voice)
+        sampling, (matched, notes) = JointSampling(**self._options("audio", how)), voice_in(voice)
         self.text_pipeline.prompt(prompt, "text")
         if style:
             choice(style, "style", STYLES)
@@ -312,6 +314,10 @@ class ArrowEngine:
         codec, table, voice = load_speech(find(self.folder, SPEECH))
         vocoder = Vocoder.load(find(self.folder, POSTFILTER))
         return SpeechPipeline(self.network, G2P(G2P_FOLDER), ResidualCoder(codec, table), voice, vocoder)
+
+    def _options(self, modality: str, given: dict[str, Any]) -> dict[str, Any]:
+        """What was given, and the number of steps that the model's metadata name."""
+        return {"steps": self.metadata.scheduler(modality).num_inference_steps} | given
 
     def _has(self, modality: str) -> None:
         if modality not in self.metadata.modalities:
