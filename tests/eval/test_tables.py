@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from bowstring.eval.tables import block, main, rendered, results_of, rows_of_table
+from bowstring.eval.tables import block, results_of, rows_of_table, with_tables, write_tables
 
 ROOT = Path(__file__).parents[2]
 ABOUT = {"topic": "toy", "cpu": "Toy CPU", "date": "2026-01-02 03:04", "load_before": 0.5, "quick": False,
@@ -65,8 +65,8 @@ def test_a_readme_that_was_typed_by_hand_is_noticed(place, monkeypatch, capsys):
     monkeypatch.chdir(place)
     readme = place / "README.md"
     readme.write_text("before\n<!-- table: toy -->\n| 99 % |\n<!-- end of table -->\nafter\n")
-    assert main(["--check"]) == 1 and "differs" in capsys.readouterr().err
-    assert main([]) == 0 and main(["--check"]) == 0
+    assert write_tables(["--check"]) == 1 and "differs" in capsys.readouterr().err
+    assert write_tables([]) == 0 and write_tables(["--check"]) == 0
     assert "+10.0 %" in readme.read_text() and "99" not in readme.read_text()
     assert readme.read_text().startswith("before\n") and readme.read_text().endswith("\nafter\n")
 
@@ -80,5 +80,5 @@ def test_a_template_with_a_broken_row_is_refused(place):
 def test_the_readme_is_what_the_results_make_of_it(monkeypatch):
     monkeypatch.chdir(ROOT)
     text = Path("README.md").read_text("utf-8")
-    assert text == rendered(text), "run `make tables`"
+    assert text == with_tables(text), "run `make tables`"
     assert text.count("<!-- table: ") == len([*Path("bench/tables").glob("*.md")])

@@ -14,16 +14,16 @@ from .terminal import put_json, put_line, table
 @app.command()
 def show(model: Model = None, as_json: AsJson = False) -> None:
     """Sizes and shares of the network, what a modality costs here, and the presets."""
-    from ..eval.report import modality_costs, network_facts
+    from ..eval.report import modality_costs, network_report
 
-    rows = network_facts(model) | modality_costs(model)
+    rows = network_report(model) | modality_costs(model)
     put_json(rows, indent=1) if as_json else table("network", rows)
 
 
 @app.command()
 def tiers(as_json: AsJson = False) -> None:
     """Presets, their sizes, and which of them this machine can run."""
-    from ..eval.report import tiers as presets
+    from ..eval.report import tier_rows as presets
 
     found = presets()
     if as_json:
@@ -37,9 +37,9 @@ def tiers(as_json: AsJson = False) -> None:
 @app.command()
 def doctor() -> None:
     """What this machine has and what is missing."""
-    from ..eval.report import machine_facts
+    from ..eval.report import machine_report
 
-    table("doctor", machine_facts())
+    table("doctor", machine_report())
 
 
 @app.command()

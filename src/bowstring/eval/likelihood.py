@@ -89,7 +89,7 @@ def held_texts(
     return out
 
 
-def rows_of(held: Sequence[HeldText]) -> Rows:
+def text_rows(held: Sequence[HeldText]) -> Rows:
     """One document per row."""
     laid = []
     for one in held:
@@ -215,11 +215,11 @@ def ngram_nats(
 
 
 def score_causal(network: UnifiedScoreNetwork) -> Score:
-    return lambda batch: causal_nll(network, rows_of(batch))
+    return lambda batch: causal_nll(network, text_rows(batch))
 
 
 def score_bound(network: UnifiedScoreNetwork, size: int, draws: int) -> Score:
-    return lambda batch: nelbo(network, rows_of(batch), size, draws)
+    return lambda batch: nelbo(network, text_rows(batch), size, draws)
 
 
 def score_sampler(network: UnifiedScoreNetwork, how: Sampling, context: int) -> Score:

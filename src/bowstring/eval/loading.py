@@ -26,7 +26,7 @@ from .results import Measured
 from .rivals.turns import ratio_of_turns
 
 TENSORS, BYTES = 100, 2_000_000  # of the file: 200 MB
-LINE = 64  # bytes that a processor reads at once
+CACHE_LINE = 64  # bytes that a processor reads at once
 
 
 def ours(path: Path) -> Mapping[str, np.ndarray]:
@@ -72,7 +72,9 @@ LOADERS: dict[str, Callable[[Path], Mapping[str, np.ndarray]]] = {
 
 def read_all(arrays: Mapping[str, np.ndarray]) -> int:
     """Reads something of every cache line."""
-    return sum(int(np.frombuffer(a.data, np.uint8)[::LINE].sum(dtype=np.int64)) for a in arrays.values())
+    return sum(
+        int(np.frombuffer(a.data, np.uint8)[::CACHE_LINE].sum(dtype=np.int64)) for a in arrays.values()
+    )
 
 
 def private_mb() -> float:

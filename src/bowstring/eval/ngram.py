@@ -9,14 +9,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-BITS = 12
+TOKEN_BITS = 12
 
 
 def grams(tokens: np.ndarray, order: int) -> np.ndarray:
     """All runs of `order` tokens as integers, the last token in the low bits, `(n - order + 1,)`."""
     out = np.zeros(len(tokens) - order + 1, np.int64)
     for i in range(order):
-        out = (out << BITS) | tokens[i : len(tokens) - order + 1 + i]
+        out = (out << TOKEN_BITS) | tokens[i : len(tokens) - order + 1 + i]
     return out
 
 
@@ -33,15 +33,15 @@ class Level:
     @classmethod
     def of(cls, tokens: np.ndarray, order: int) -> Level:
         gram, count = np.unique(grams(tokens, order), return_counts=True)
-        context, start = np.unique(gram >> BITS, return_index=True)
+        context, start = np.unique(gram >> TOKEN_BITS, return_index=True)
         total = np.add.reduceat(count, start)
         return cls(gram, count, context, total, np.diff([*start, len(gram)]))
 
     def refined(self, gram: np.ndarray, lower: np.ndarray) -> np.ndarray:
         """P(last token | the rest) of each gram: its count plus T times the lower order, over total + T."""
         seen = _lookup(self.gram, self.count, gram)
-        total = _lookup(self.context, self.total, gram >> BITS)
-        kinds = _lookup(self.context, self.kinds, gram >> BITS)
+        total = _lookup(self.context, self.total, gram >> TOKEN_BITS)
+        kinds = _lookup(self.context, self.kinds, gram >> TOKEN_BITS)
         return np.where(total > 0, (seen + kinds * lower) / np.maximum(total + kinds, 1), lower)
 
 

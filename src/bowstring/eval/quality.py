@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..core.loop import last
 from ..energy.diagnostics import frechet
 from ..engine import ArrowEngine
 from ..image.autoencoder import INSIDE, ImageAutoencoder
@@ -24,13 +25,13 @@ from ..image.sampling import ImageSampling, caption_tokens, sample_images
 from ..nn.network import UnifiedScoreNetwork
 from ..text.sampling import Sampling
 from ..text.weights import load_model
-from ..train.data.gallery import LEARNED, SIDE, Picture, curated, painted, plan
+from ..train.data.gallery import GALLERY_SIDE, LEARNED, Picture, curated, painted, plan
 from ..train.data.pictures import load_icons, pair_learned, pair_unseen
 from ..train.image.autoencoder import as_pixels, halved, reconstruction_psnr
 from ..train.text.packing import prompt_tokens
 from ..weights.layout import weights_files
 from ..weights.shipped import MULTIMODAL, model_folder
-from .judges.features import POOLED
+from .judges.features import POOLED_FEATURES
 from .judges.names import NameJudge, look
 from .judges.scenes import Detector, Found, judged_scene
 from .likelihood import (
@@ -44,12 +45,11 @@ from .likelihood import (
     score_sampler,
 )
 from .reading import reading_accuracy
-from .report import network_facts
+from .report import network_report
 from .results import Measured, Measurement, Setting, announce, jackknife
-from .speech import measure_speech
+from .speech import STEP_COUNTS, measure_speech
 from .text import corpora, distinct_2, generated
 
-STEP_COUNTS = (1, 2, 4, 8, 50)
 AXES = 16  # principal axes of the features on which Frechet distances are taken
 JUDGE = Path("bench/judges/judge.safetensors")
 
@@ -62,7 +62,7 @@ def drawn_pictures(
     for i in range(0, len(pictures), width):
         some = pictures[i : i + width]
         captions = [caption_tokens(engine.tokenizer, picture.captions[0], picture.style) for picture in some]
-        *_, state = sample_images(engine.network, captions, how, first=i)
+        state = last(sample_images(engine.network, captions, how, first=i))
         out.append(state.x)
     return torch.cat(out)  # type: ignore[arg-type]
 
@@ -111,7 +111,7 @@ def unseen_scene(picture: Picture, rule: int) -> bool:
 
 def frechet_between(axes: Tensor, a: Tensor, b: Tensor) -> Measured:
     """Frechet distance of pooled features along axes `(1280, k)`; its error from leaving out some of a."""
-    near, far = (part[:, :POOLED] @ axes for part in (a, b))
+    near, far = (part[:, :POOLED_FEATURES] @ axes for part in (a, b))
     return jackknife(lambda rows: frechet(torch.stack(rows), far, torch.cat([near, far])), [*near])
 
 
@@ -122,11 +122,11 @@ def measure_pictures(engine: ArrowEngine, source: Path, *, quick: bool) -> dict[
     announce(f"pictures: {len(sets.known)} known and {len(sets.unseen)} unseen pairs, real")
     seen = {name: look(real_pictures(getattr(sets, name), source)) for name in ("known", "other", "unseen")}
     learned = torch.cat([seen["known"], seen["other"]])
-    _, _, axes = torch.linalg.svd((learned - learned.mean(0))[:, :POOLED], full_matrices=False)
+    _, _, axes = torch.linalg.svd((learned - learned.mean(0))[:, :POOLED_FEATURES], full_matrices=False)
     axes = axes[:AXES].T
     numbers: dict[str, Any] = {
         "codec_db": Measured(
-            reconstruction_psnr(codec, painted(sets.codec, source, SIDE)), n=len(sets.codec)
+            reconstruction_psnr(codec, painted(sets.codec, source, GALLERY_SIDE)), n=len(sets.codec)
         ),
         "frechet_unseen_floor": frechet_between(axes, seen["known"], seen["unseen"]),
     }
@@ -173,8 +173,8 @@ def scene_numbers(
         return {"scene_accuracy": Measured(None, n=0)}
     made = small(codec, drawn_pictures(engine, pictures, ImageSampling(steps=50)))
     icons, concepts = load_icons(source)
-    known = curated(concepts, LEARNED)
-    detectors = {style: Detector(icons, known, style) for style in {scene.style for scene in asked}}
+    concepts_drawn = curated(concepts, LEARNED)
+    detectors = {style: Detector(icons, concepts_drawn, style) for style in {scene.style for scene in asked}}
 
     def taken_apart(pixels: Tensor) -> list[list[Found]]:
         return [
@@ -269,7 +269,7 @@ def measure_quality(setting: Setting) -> Measurement:
     numbers, missing = numbers | text, missing | absent
     keep = numbers["keep_4_of_50"]
     keep["least"] = min(keep.values(), key=lambda one: one.value)
-    facts = network_facts(folder)
+    facts = network_report(folder)
     numbers |= {name: Measured(facts[name]) for name in ("trunk_share", "total_share")}
     numbers["split_rule"] = engine.metadata.split_rule
     weights = [*weights_files(folder), *weights_files(before), JUDGE]

@@ -63,7 +63,7 @@ def resident_mb() -> float:
 def modality_costs(folder: Path | None = None, runs: int = 5) -> dict[str, float]:
     """Milliseconds of one evaluation of 64 tokens of each modality, and what the process takes, MB."""
     engine = ArrowEngine.load(folder)
-    network, facts = engine.network, {}
+    network, lines = engine.network, {}
     evaluate: Callable[[], Any]
     for name in network.heads:
         if name == "text":
@@ -77,34 +77,34 @@ def modality_costs(folder: Path | None = None, runs: int = 5) -> dict[str, float
             began = time.perf_counter()
             evaluate()
             times.append(time.perf_counter() - began)
-        facts[f"64 tokens of {name}, ms"] = 1000 * statistics.median(times[1:])
-    return facts | {"memory of the process, MB": resident_mb()}
+        lines[f"64 tokens of {name}, ms"] = 1000 * statistics.median(times[1:])
+    return lines | {"memory of the process, MB": resident_mb()}
 
 
-def network_facts(folder: Path | None = None) -> dict[str, Any]:
+def network_report(folder: Path | None = None) -> dict[str, Any]:
     """What `bowstring show` prints."""
     folder = model_folder(folder)
     metadata = read_metadata(folder)
     config = metadata.config
     shares, plumbing = parameters(config, metadata.modalities), codecs(metadata.modalities)
     total = sum(shares.values())
-    facts: dict[str, Any] = {
+    lines: dict[str, Any] = {
         "model_type": metadata.model_type,
         "modalities": ", ".join(metadata.modalities),
         "quantization": f"{metadata.quantization.method}, {metadata.bits} bits",
     }
-    facts |= {
+    lines |= {
         "width x depth x heads": f"{config.width} x {config.depth} x {config.attention_heads}",
         "vocabulary": config.vocab,
     }
-    facts |= {f"parameters, {name}": count for name, count in shares.items()} | {
+    lines |= {f"parameters, {name}": count for name, count in shares.items()} | {
         "parameters, all": total,
         "trunk_share": shares["trunk"] / total,
     }
-    facts |= {f"parameters, {name}": count for name, count in plumbing.items()}
-    facts["total_share"] = shares["trunk"] / (total + sum(plumbing.values()))  # codecs included
-    facts["file, MB"] = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 1e6
-    return facts | {
+    lines |= {f"parameters, {name}": count for name, count in plumbing.items()}
+    lines["total_share"] = shares["trunk"] / (total + sum(plumbing.values()))  # codecs included
+    lines["file, MB"] = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 1e6
+    return lines | {
         f"preset {name}": f"{sum(parameters(preset).values()) / 1e6:,.0f} M parameters"
         for name, preset in PRESETS.items()
     }
@@ -129,7 +129,7 @@ def file_bytes(config: NetworkConfig, bits: int) -> int:
     return total
 
 
-def tiers() -> list[dict[str, Any]]:
+def tier_rows() -> list[dict[str, Any]]:
     """What `bowstring tiers` prints: each preset, its size on disk, and whether this machine can run it."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     rows = []
@@ -151,25 +151,25 @@ def tiers() -> list[dict[str, Any]]:
     return rows
 
 
-def machine_facts() -> dict[str, Any]:
+def machine_report() -> dict[str, Any]:
     """What `bowstring doctor` prints."""
-    facts: dict[str, Any] = {
+    lines: dict[str, Any] = {
         "python": platform.python_version(),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
         "load": f"{os.getloadavg()[0]:.2f}",
     }
     for package in ("bowstring", "torch", "numpy", "tokenizers"):
         try:
-            facts[package] = version(package)
+            lines[package] = version(package)
         except PackageNotFoundError:
-            facts[package] = "missing"
-    facts["torch threads"] = torch.get_num_threads()
-    facts["torch kernels"] = torch.backends.cpu.get_cpu_capability()
-    facts["native kernels"] = _native.isa() if not _native.missing() else f"none: {_native.missing()}"
-    facts["shipped model"] = (
+            lines[package] = "missing"
+    lines["torch threads"] = torch.get_num_threads()
+    lines["torch kernels"] = torch.backends.cpu.get_cpu_capability()
+    lines["native kernels"] = _native.isa() if not _native.missing() else f"none: {_native.missing()}"
+    lines["shipped model"] = (
         "found" if weights_files(SHIPPED) else f"missing at {SHIPPED}; install the package again"
     )
-    return facts
+    return lines
 
 
 def checks() -> Iterator[tuple[str, str | None]]:

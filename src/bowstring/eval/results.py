@@ -30,7 +30,7 @@ from .. import _native
 from ..core.files import replacing
 
 RESULTS = Path("bench/results")
-PARTS = 20  # of a sample, each left out once, to tell how much a statistic of the whole varies
+JACKKNIFE_PARTS = 20  # of a sample, each left out once, to tell how much a statistic of the whole varies
 FACTS = ("topic", "version", "commit", "changed", "weights", "cpu", "cores", "instructions", "load_before",
          "load_after", "date", "quick", "seconds", "missing")  # fmt: skip  # what `about` of a file says
 
@@ -104,7 +104,7 @@ def jackknife(statistic: Callable[[list[Any]], float], rows: Sequence[Any]) -> M
 
     Source: Efron and Stein 1981.
     """
-    whole, count = [*rows], min(PARTS, len(rows))
+    whole, count = [*rows], min(JACKKNIFE_PARTS, len(rows))
     left = [statistic([row for i, row in enumerate(whole) if i % count != part]) for part in range(count)]
     return Measured(
         statistic(whole), math.sqrt((count - 1) * float(np.var(left))) if count > 1 else None, len(whole)

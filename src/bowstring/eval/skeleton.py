@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from .. import _native
+from ..core.loop import last
 from ..nn.config import SHAPES
 from ..nn.network import UnifiedScoreNetwork
 from ..nn.trunk import Trunk
@@ -38,10 +39,10 @@ from .rivals.kernels import Ggml, dynamic_int8, rivals
 from .rivals.turns import medians_in_turns, ratio_of_turns, seconds_in_turns
 from .text import corpora
 
-Shape = tuple[int, int]
+MatrixShape = tuple[int, int]
 Table = list[dict[str, Any]]  # k, n, m and seconds of every contender
 
-MATRIX_SHAPES: tuple[Shape, ...] = (  # inputs, outputs
+MATRIX_SHAPES: tuple[MatrixShape, ...] = (  # inputs, outputs
     (768, 3072), (3072, 768), (1024, 3072), (1024, 4096), (4096, 1024), (4096, 4096))  # fmt: skip
 FEW_SHAPES = MATRIX_SHAPES[2:4] + MATRIX_SHAPES[5:]
 ROW_COUNTS = (1, 16, 32, 64, 128)
@@ -54,7 +55,7 @@ def use_threads(count: int) -> None:
     _native.set_threads(count)
 
 
-def products(threads: int, rounds: int, shapes: Sequence[Shape]) -> Table:
+def products(threads: int, rounds: int, shapes: Sequence[MatrixShape]) -> Table:
     """Seconds of every contender for every shape and number of rows, in turns."""
     use_threads(threads)
     rng, out = np.random.default_rng(0), []
@@ -172,7 +173,7 @@ def full_run(network: UnifiedScoreNetwork, how: Sampling) -> Callable[[], Any]:
     head = [KINDS["code"], *range(100, 100 + PROMPT - 1)]
 
     def run(seed: int) -> Tensor:
-        *_, state = sample_text(network, [head], Sampling(**{**vars(how), "seed": seed}), 1024)
+        state = last(sample_text(network, [head], Sampling(**{**vars(how), "seed": seed}), 1024))
         return state.x  # type: ignore[return-value]
 
     seed = next(seed for seed in range(64) if not bool((run(seed) == PAD).any()))

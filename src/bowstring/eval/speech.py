@@ -30,8 +30,8 @@ from ..train.speech.teacher import Reading, Teacher, as_utterance
 from ..train.speech.voices import is_held_out_voice
 from .judges.face import closings
 from .judges.speech import (
-    cosines,
     dnsmos_ovrl,
+    mean_cosine,
     speaker_embedding,
     start_differences,
     transcribed,
@@ -167,10 +167,10 @@ def similarity(engine: ArrowEngine, teacher: Teacher) -> dict[str, Measured]:
     cloned = [spoken_in(engine, recording) for recording in recordings[1:]]
     references, others = ([pair[i] for pair in vectors] for i in (0, 1))
     return {
-        "same": cosines(references[1:], others[1:]),
-        "other": cosines(references[1:], [others[2], others[1]]),
-        "cloned": cosines(references[1:], cloned),
-        "cloned_by_the_other": cosines(references[1:], cloned[::-1]),
+        "same": mean_cosine(references[1:], others[1:]),
+        "other": mean_cosine(references[1:], [others[2], others[1]]),
+        "cloned": mean_cosine(references[1:], cloned),
+        "cloned_by_the_other": mean_cosine(references[1:], cloned[::-1]),
     }
 
 
@@ -204,9 +204,9 @@ def unseen_voices(engine: ArrowEngine, data: Path) -> tuple[dict[str, Any], dict
     references = [speaker_embedding(first) for first, _ in pairs]
     own = spoken_in(engine, None)
     return {
-        "voice_unseen": cosines(references, [spoken_in(engine, first) for first, _ in pairs]),
-        "voice_ignored": cosines(references, [own] * len(pairs)),
-        "voice_same": cosines(references, [speaker_embedding(second) for _, second in pairs]),
+        "voice_unseen": mean_cosine(references, [spoken_in(engine, first) for first, _ in pairs]),
+        "voice_ignored": mean_cosine(references, [own] * len(pairs)),
+        "voice_same": mean_cosine(references, [speaker_embedding(second) for _, second in pairs]),
     }, {}
 
 

@@ -75,13 +75,13 @@ def speech_seconds(engine: ArrowEngine, runs: int) -> dict[str, list[float]]:
     }
 
 
-PARTS = {"pictures": picture_seconds, "speech": speech_seconds}
+MEASUREMENTS = {"pictures": picture_seconds, "speech": speech_seconds}
 
 
 def print_part(part: str, model: Path, runs: int) -> None:
     """What `part_alone` runs in its process."""
     engine = ArrowEngine.load(model)
-    print(json.dumps(PARTS[part](engine, runs) | {"rss_mb": [resident_mb()]}))
+    print(json.dumps(MEASUREMENTS[part](engine, runs) | {"rss_mb": [resident_mb()]}))
 
 
 def part_alone(part: str, model: Path, runs: int) -> dict[str, list[float]]:
@@ -98,7 +98,7 @@ def measure_speed(setting: Setting) -> Measurement:
     announce("the first story")
     numbers["first_story_s"] = first_story(setting.model, 2 if quick else 5)
     memory = []
-    for part in PARTS:
+    for part in MEASUREMENTS:
         announce(part)
         found = part_alone(part, model, 3 if quick else 7)
         memory += found.pop("rss_mb")

@@ -33,14 +33,14 @@ def expanded(template: str) -> str:
     '{curve/4/fd:~.1f} / {curve/50/fd:~.1f}'
     """
 
-    def spread(match: re.Match[str]) -> str:
+    def expand(match: re.Match[str]) -> str:
         before, names, after = match[1], match[2].split("&"), match[3]
         cells = [f"{{{before}{name}{after}}}" for name in names]
         if names[0].isdigit():
             return " / ".join(cells)
         return "; ".join(f"{name} {cell}" for name, cell in zip(names, cells, strict=True))
 
-    return re.sub(r"\{([^{}&]*?)([^{}/&]+(?:&[^{}/&:]+)+)([^{}]*)\}", spread, template)
+    return re.sub(r"\{([^{}&]*?)([^{}/&]+(?:&[^{}/&:]+)+)([^{}]*)\}", expand, template)
 
 
 def rows_of_table(path: Path) -> list[tuple[str, str, str]]:
@@ -50,11 +50,11 @@ def rows_of_table(path: Path) -> list[tuple[str, str, str]]:
         ValueError: a line that is no row of three cells.
     """
     rows = []
-    for number_, line in enumerate(path.read_text("utf-8").splitlines()[2:], 3):
+    for line_number, line in enumerate(path.read_text("utf-8").splitlines()[2:], 3):
         cells = [expanded(cell.strip()) for cell in line.strip().strip("|").split("|")]
         if len(cells) != 3:
             raise ValueError(
-                f"{path}, line {number_}: expected three cells, what | measured | gate, in {line!r}"
+                f"{path}, line {line_number}: expected three cells, what | measured | gate, in {line!r}"
             )
         rows.append((cells[0], cells[1], cells[2]))
     return rows
@@ -69,7 +69,7 @@ def found(tree: Any, path: str) -> Any:
     return tree
 
 
-def number(result: Result, path: str, form: str) -> str:
+def number_text(result: Result, path: str, form: str) -> str:
     """One number as text, with its standard error if it has one; a dash for one that was never asked for."""
     try:
         value = found(result, path)
@@ -88,9 +88,9 @@ def number(result: Result, path: str, form: str) -> str:
     return text if form.startswith("~") else f"{text} ± {format(se, plain.lstrip('+')).replace('%', ' %')}"
 
 
-def filled(template: str, result: Result) -> str:
+def with_numbers(template: str, result: Result) -> str:
     """Words with numbers in the places of their paths."""
-    return re.sub(r"\{([^:}]+):?([^}]*)\}", lambda m: number(result, m[1], m[2]), template)
+    return re.sub(r"\{([^:}]+):?([^}]*)\}", lambda m: number_text(result, m[1], m[2]), template)
 
 
 def count_of(template: str, result: Result) -> str:
@@ -107,8 +107,8 @@ def heading(result: Result) -> str:
     about = result.get("about")
     if about is None:
         return "measured before version 0.2"
-    said = [about["cpu"], about["date"][:10], f"load {about['load_before']}"]
-    return ", ".join(said + ["quick"] * bool(about["quick"]))
+    words = [about["cpu"], about["date"][:10], f"load {about['load_before']}"]
+    return ", ".join(words + ["quick"] * bool(about["quick"]))
 
 
 def is_unknown(cell: str) -> bool:
@@ -116,7 +116,7 @@ def is_unknown(cell: str) -> bool:
     return "–" in cell and not re.search(r"\d|not measured", cell)
 
 
-def table(rows: Sequence[tuple[str, str, str]], topic: str, results: Sequence[Result]) -> str:
+def topic_table(rows: Sequence[tuple[str, str, str]], topic: str, results: Sequence[Result]) -> str:
     """A topic's table in Markdown, a column for each machine; labels, counts and gates are of the first one.
     A row that no file knows is left out.
     """
@@ -124,9 +124,11 @@ def table(rows: Sequence[tuple[str, str, str]], topic: str, results: Sequence[Re
     head = [topic, "n", *map(heading, results), "gate or rival"]
     lines = [head, ["---"] * len(head)]
     for label, cell, gate in rows:
-        cells = [filled(cell, one) for one in results]
+        cells = [with_numbers(cell, one) for one in results]
         if not all(map(is_unknown, cells)):
-            lines.append([filled(label, first), count_of(cell, first), *cells, filled(gate, first)])
+            lines.append(
+                [with_numbers(label, first), count_of(cell, first), *cells, with_numbers(gate, first)]
+            )
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
@@ -162,10 +164,10 @@ def block(topic: str, results: Sequence[Result], templates: Path) -> str:
     if not results:
         return f"No results of {topic} yet: `make bench-{topic}`."
     note = footnote(results)
-    return table(rows, topic, results) + (f"\n\n{note}" if note else "")
+    return topic_table(rows, topic, results) + (f"\n\n{note}" if note else "")
 
 
-def rendered(text: str, folder: Path = RESULTS, templates: Path = TEMPLATES) -> str:
+def with_tables(text: str, folder: Path = RESULTS, templates: Path = TEMPLATES) -> str:
     """A README with all tables made anew from the results in a folder."""
     return re.sub(
         r"(<!-- table: (\S+) -->\n).*?(<!-- end of table -->)",
@@ -175,11 +177,11 @@ def rendered(text: str, folder: Path = RESULTS, templates: Path = TEMPLATES) -> 
     )
 
 
-def main(arguments: Sequence[str]) -> int:
+def write_tables(arguments: Sequence[str]) -> int:
     """Writes README.md, or says that it differs."""
     readme = Path("README.md")
     before = readme.read_text("utf-8")
-    after = rendered(before)
+    after = with_tables(before)
     if before == after:
         return 0
     if "--check" in arguments:
@@ -191,4 +193,4 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main(sys.argv[1:]))
+    raise SystemExit(write_tables(sys.argv[1:]))

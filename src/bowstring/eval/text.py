@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..core.loop import last
 from ..engine import ArrowEngine
 from ..text.sampling import Sampling, sample_text
 from ..text.tokenizer import EOS, MASK, PAD
@@ -48,7 +49,7 @@ from .likelihood import (
     score_sampler,
     source_of,
 )
-from .report import network_facts
+from .report import network_report
 from .results import Measured, Measurement, Setting, announce, jackknife
 
 COMMON = set(
@@ -64,8 +65,8 @@ def generated(
     out = []
     for i in range(0, len(prompts), width):
         heads = [prompt_tokens(engine.tokenizer, kind, prompt) for prompt in prompts[i : i + width]]
-        *_, state = sample_text(
-            engine.network, heads, replace(how, seed=how.seed + i), engine.metadata.context
+        state = last(
+            sample_text(engine.network, heads, replace(how, seed=how.seed + i), engine.metadata.context)
         )
         rows = state.x.tolist()  # type: ignore[union-attr]
         out += [[token for token in _until_end(row) if token not in (PAD, MASK)] for row in rows]
@@ -171,7 +172,7 @@ def seconds_to_write(engine: ArrowEngine, how: Sampling, runs: int) -> Measured:
     head, taken = prompt_tokens(engine.tokenizer, "text", "a story about a fox"), []
     for seed in range(10 * runs):
         began = time.perf_counter()
-        *_, state = sample_text(engine.network, [head], replace(how, seed=seed), engine.metadata.context)
+        state = last(sample_text(engine.network, [head], replace(how, seed=seed), engine.metadata.context))
         if not bool((state.x == PAD).any()):  # type: ignore[union-attr]
             taken.append(time.perf_counter() - began)
         if len(taken) == runs:
@@ -353,7 +354,7 @@ def measure_text(setting: Setting) -> Measurement:
             "diffusion": tokens_per_second(engine, Sampling(), runs),
         },
         "first_token_s": Measured.median([first_token_seconds(setting.model) for _ in range(3)]),
-        "trunk_share": Measured(network_facts(folder)["trunk_share"]),
+        "trunk_share": Measured(network_report(folder)["trunk_share"]),
         "sampler": {name: str(value) for name, value in asdict(Sampling()).items()},
         "held_out": dict(Counter(one.source for one in held))
         | {"works": len({one.work for one in held}), "tokens": sum(len(one.body) for one in held)},

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-SIDE, POOLED = 224, 1280
+FEATURE_SIDE, POOLED_FEATURES = 224, 1280
 STAGES = (  # repeats, kernel, stride, expansion, output channels
     (1, 3, 1, 1, 16),
     (2, 3, 2, 6, 24),
@@ -100,7 +100,10 @@ def appearance(pixels: Tensor) -> Tensor:
     `(b, 3, h, w)` in -1..1 -> `(b, 2752)`. Drawings and photographs have more in common in
     their parts than as wholes.
     """
-    x = F.interpolate(pixels, (SIDE, SIDE), mode="bilinear", antialias=True) * (127.5 / 128) + 0.5 / 128
+    x = (
+        F.interpolate(pixels, (FEATURE_SIDE, FEATURE_SIDE), mode="bilinear", antialias=True) * (127.5 / 128)
+        + 0.5 / 128
+    )
     x = F.relu6(convolved(x, "_conv_stem", "_bn0", 3, 2, 32))
     number, parts = 0, []
     for stage, (repeats, kernel, first_stride, expansion, outputs) in enumerate(STAGES):
@@ -115,7 +118,7 @@ def appearance(pixels: Tensor) -> Tensor:
             number += 1
         if stage >= len(STAGES) - 4:
             parts += [x.mean((2, 3)), x.amax((2, 3))]
-    pooled = F.relu6(convolved(x, "_conv_head", "_bn1", 1, 1, POOLED)).mean((2, 3))
+    pooled = F.relu6(convolved(x, "_conv_head", "_bn1", 1, 1, POOLED_FEATURES)).mean((2, 3))
     return torch.cat([pooled, *parts, colours(pixels)], 1)
 
 

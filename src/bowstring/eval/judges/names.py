@@ -39,10 +39,10 @@ class NameJudge:
         """Appearances `(b, 2752)` -> `(b, n)`."""
         return F.normalize((seen - self.shift) @ self.tower.T, dim=-1) @ self.table.T
 
-    def ranks(self, seen: Tensor, asked: Sequence[str], among: int = 100, seed: int = 0) -> Tensor:
+    def ranks(self, seen: Tensor, names: Sequence[str], among: int = 100, seed: int = 0) -> Tensor:
         """How many of `among` - 1 other names, drawn at random, score above the one asked for, `(b,)`."""
         scores, out = self.scores(seen), []
-        for i, name in enumerate(asked):
+        for i, name in enumerate(names):
             own, rng = self.names.index(name), random.Random(f"{seed}-{i}")
             others = rng.sample([j for j in range(len(self.names)) if j != own], among - 1)
             out.append((scores[i, others] > scores[i, own]).sum())

@@ -24,12 +24,12 @@ from ...train.data.pictures import (
     Icons,
     Scene,
     relation,
-    rendered,
+    render_icon,
     tinted,
 )
 
-SIDE, CELLS = 256, 64
-STEP = SIDE // CELLS
+SCENE_SIDE, CELLS = 256, 64
+STEP = SCENE_SIDE // CELLS
 PALETTE = ("", *TINTS)
 
 
@@ -66,10 +66,10 @@ class Detector:
         self.labels = [(concept.name, colour) for concept in concepts for colour in PALETTE]
         self.drawings: dict[str, Tensor] = {}  # by size: colours times opacity, and opacity, (n, 4, w, w)
         for size, share in THING_SIZES.items():
-            wide = -(-round(share * SIDE) // STEP) * STEP
+            wide = -(-round(share * SCENE_SIDE) // STEP) * STEP
             made = []
             for concept in concepts:
-                icon = rendered(icons.drawings[style][concept.name], wide)
+                icon = render_icon(icons.drawings[style][concept.name], wide)
                 for colour in PALETTE:
                     pixels = np.asarray(tinted(icon, colour) if colour else icon, np.float32) / 255
                     pixels[..., :3] *= pixels[..., 3:]

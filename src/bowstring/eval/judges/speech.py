@@ -105,6 +105,6 @@ def speaker_embedding(signal: np.ndarray) -> np.ndarray:
     return np.asarray(_voices().embed_utterance(at_judged_rate(signal)))
 
 
-def cosines(a: Sequence[np.ndarray], b: Sequence[np.ndarray]) -> Measured:
+def mean_cosine(a: Sequence[np.ndarray], b: Sequence[np.ndarray]) -> Measured:
     """Mean cosine of pairs of voices."""
     return Measured.mean([float(x @ y) for x, y in zip(a, b, strict=True)])

@@ -27,7 +27,7 @@ from ...train.data.pictures import (
     TINTS,
     Concept,
     load_icons,
-    rendered,
+    render_icon,
     tinted,
 )
 from ...train.image.autoencoder import as_pixels
@@ -39,7 +39,7 @@ VARIANTS = 5  # pictures of each drawing, the first one plain
 def varied(icon: str, rng: random.Random, *, plain: bool) -> np.ndarray:
     """A drawing on a ground, `(128, 128, 3)` bytes; perhaps tinted, smaller, off the middle."""
     side = 118 if plain else rng.randint(70, 124)
-    image = rendered(icon, side)
+    image = render_icon(icon, side)
     if not plain and rng.random() < 0.5:
         image = tinted(image, rng.choice([*TINTS]))
     ground = GROUNDS["" if plain else rng.choice(("", "", *GROUNDS))]
@@ -83,8 +83,8 @@ def drawn_by_any(concepts: list[Concept], sets: list[Mapping[str, str]]) -> list
 def fit_names(seen: Tensor, names: Tensor, count: int, steps: int = 600, seed: int = 0) -> dict[str, Tensor]:
     """A linear map of standardised features and a vector for each name, by cross-entropy over all names."""
     torch.manual_seed(seed)
-    mean, spread = seen.mean(0), seen.std(0) + 1e-3
-    x = (seen - mean) / spread
+    mean, std = seen.mean(0), seen.std(0) + 1e-3
+    x = (seen - mean) / std
     tower = torch.nn.Linear(x.shape[1], 192, bias=False)
     table = torch.nn.Parameter(0.1 * torch.randn(count, 192))
     optimiser = torch.optim.AdamW([*tower.parameters(), table], lr=2e-3, weight_decay=0.05)
@@ -98,7 +98,7 @@ def fit_names(seen: Tensor, names: Tensor, count: int, steps: int = 600, seed: i
         loss.backward()
         optimiser.step()
     with torch.no_grad():
-        weight = tower.weight / spread
+        weight = tower.weight / std
         return {"tower": weight.half(), "shift": mean.half(), "names": F.normalize(table, dim=-1).half()}
 
 

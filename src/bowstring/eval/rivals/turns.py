@@ -11,7 +11,7 @@ from typing import Any
 
 from ..results import Measured
 
-PAUSE = 0.005  # seconds before a turn, in which the threads of the last contender stop waiting for work
+TURN_PAUSE = 0.005  # seconds before a turn, in which the threads of the last contender stop waiting for work
 
 
 def seconds_in_turns(
@@ -24,7 +24,7 @@ def seconds_in_turns(
     order = [*runs.items()]
     for _ in range(rounds):
         for name, run in order:
-            time.sleep(PAUSE)
+            time.sleep(TURN_PAUSE)
             run()
             began = clock()
             run()

@@ -33,7 +33,7 @@ from .pictures import (
 
 CURATED = {0, 3, 4, 5, 6, 7}  # smileys, animals, food, places, games, objects; people look too much alike
 LEARNED = {3}  # what the trunk learns to paint: animals and plants
-SIDE = 512
+GALLERY_SIDE = 512
 SCENES, HELD_OUT_SCENES = 600, 100
 
 
@@ -124,9 +124,9 @@ def build_gallery(source: Path, out: Path) -> list[Picture]:
     if (out / "gallery.jsonl").exists():
         return pictures
     out.mkdir(parents=True, exist_ok=True)
-    shape = (len(pictures), SIDE, SIDE, 3)
+    shape = (len(pictures), GALLERY_SIDE, GALLERY_SIDE, 3)
     pixels = np.lib.format.open_memmap(out / "gallery.npy", "w+", np.uint8, shape)
-    for i, image in enumerate(painted(pictures, source, SIDE)):
+    for i, image in enumerate(painted(pictures, source, GALLERY_SIDE)):
         pixels[i] = image
     pixels.flush()
     with (out / "gallery.jsonl").open("w") as file:

@@ -181,7 +181,7 @@ class Icons:
 
 
 @lru_cache(maxsize=4096)
-def rendered(svg: str, side: int) -> Image.Image:
+def render_icon(svg: str, side: int) -> Image.Image:
     """An icon with its transparency, `side` pixels wide."""
     import resvg_py
 
@@ -205,7 +205,7 @@ def scene_picture(scene: Scene, icons: Icons, side: int) -> np.ndarray:
     canvas = Image.new("RGBA", (side, side), (*GROUNDS[scene.ground], 255))
     for thing in scene.things:
         wide = round(thing.side * side)
-        icon = rendered(icons.drawings[scene.style][thing.concept.name], wide)
+        icon = render_icon(icons.drawings[scene.style][thing.concept.name], wide)
         icon = tinted(icon, thing.colour) if thing.colour else icon
         canvas.alpha_composite(icon, (round(thing.x * side - wide / 2), round(thing.y * side - wide / 2)))
     return np.asarray(canvas.convert("RGB"))
@@ -215,7 +215,7 @@ def icon_picture(concept: Concept, icons: Icons, style: str, side: int) -> np.nd
     """One icon on white with a small margin, `(side, side, 3)` bytes."""
     wide = round(0.92 * side)
     canvas = Image.new("RGBA", (side, side), (255, 255, 255, 255))
-    canvas.alpha_composite(rendered(icons.drawings[style][concept.name], wide), ((side - wide) // 2,) * 2)
+    canvas.alpha_composite(render_icon(icons.drawings[style][concept.name], wide), ((side - wide) // 2,) * 2)
     return np.asarray(canvas.convert("RGB"))
 
 
@@ -224,7 +224,7 @@ def icon_view(concept: Concept, icons: Icons, style: str, side: int, number: int
     other one in a mirror.
     """
     rng = random.Random(f"{concept.name}|{style}|{number}")
-    icon = rendered(icons.drawings[style][concept.name], round(0.92 * side))
+    icon = render_icon(icons.drawings[style][concept.name], round(0.92 * side))
     icon = icon.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if number % 2 else icon
     wide = round(rng.uniform(0.72, 0.95) * side)
     icon = icon.rotate(rng.gauss(0, 6), resample=Image.Resampling.BICUBIC)

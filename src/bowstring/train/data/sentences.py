@@ -61,8 +61,8 @@ Hop over the fence and plunge in.
 The friendly gang left the drug store.
 Mesh wire keeps chicks inside.""".splitlines()
 )
-PLAIN = re.compile(r"[A-Z][A-Za-z0-9 ,;:'\u2019-]*[.!?]")
-FEWEST, MOST = 3, 20  # words
+PLAIN_SENTENCE = re.compile(r"[A-Z][A-Za-z0-9 ,;:'\u2019-]*[.!?]")
+MIN_WORDS, MAX_WORDS = 3, 20  # words
 
 
 def sentences(documents: Iterable[Document], count: int, seed: int = 0) -> list[str]:
@@ -72,9 +72,9 @@ def sentences(documents: Iterable[Document], count: int, seed: int = 0) -> list[
         if document.kind != "text":
             continue
         for part in re.split(r"(?<=[.!?])\s+", document.body.replace("\n", " ")):
-            said = part.strip().replace("\u2019", "'")
-            if PLAIN.fullmatch(said) and FEWEST <= len(said.split()) <= MOST:
-                found.setdefault(said)
-    everything = [said for said in found if said not in HARVARD]
+            sentence = part.strip().replace("\u2019", "'")
+            if PLAIN_SENTENCE.fullmatch(sentence) and MIN_WORDS <= len(sentence.split()) <= MAX_WORDS:
+                found.setdefault(sentence)
+    everything = [sentence for sentence in found if sentence not in HARVARD]
     random.Random(seed).shuffle(everything)
     return everything[:count]

@@ -75,7 +75,7 @@ MAPS = {
 SAMPLE = {"numbers": "[3, -4, 0, 120, 7, 10, -15, 8]", "words": "['apple', 'Kiwi', '', 'FIG', 'banana', '42', 'Cherry', ' pear ']"}
 ITEMS = {"numbers": ("numbers", "values", "items", "xs", "nums"), "words": ("words", "names", "items", "strings", "texts")}
 ITEM = {"numbers": ("number", "value", "x", "n"), "words": ("word", "name", "text", "s")}
-STRING = (
+STRING_FUNCTIONS = (
     ("reverse a string", "reverse", "s", "return s[::-1]", "f('abc') == 'cba'"),
     ("check whether a string is a palindrome", "is_palindrome", "s", "return s == s[::-1]", "f('level') and not f('abc')"),
     ("count the vowels in a string", "count_vowels", "s", "return sum(1 for c in s.lower() if c in 'aeiou')", "f('Hello') == 2"),
@@ -91,7 +91,7 @@ STRING = (
     ("count how often a letter occurs in a string", "count_letter", "s, letter", "return s.count(letter)", "f('banana', 'a') == 3"),
     ("return the unique letters of a string", "unique_letters", "s", "return sorted(set(s))", "f('abca') == ['a', 'b', 'c']"),
 )
-MATH = (
+MATH_FUNCTIONS = (
     ("add two numbers", "add", "a, b", "return a + b", "f(2, 3) == 5"),
     ("subtract two numbers", "subtract", "a, b", "return a - b", "f(2, 3) == -1"),
     ("multiply two numbers", "multiply", "a, b", "return a * b", "f(2, 3) == 6"),
@@ -116,7 +116,7 @@ MATH = (
     ("swap two values", "swap", "a, b", "return b, a", "f(1, 2) == (2, 1)"),
     ("compute the distance between two points", "distance", "x1, y1, x2, y2", "return ((x2 - x1) ** 2 + (y2 - y1) ** 2) ** 0.5", "f(0, 0, 3, 4) == 5"),
 )
-LIST = (
+LIST_FUNCTIONS = (
     ("return the sum of a list", "total", "{xs}", "return sum({xs})", "f([1, 2, 3]) == 6"),
     ("return the sum of a list", "total", "{xs}", "result = 0\nfor {x} in {xs}:\n    result += {x}\nreturn result", "f([1, 2, 3]) == 6"),
     ("return the mean of a list", "mean", "{xs}", "return sum({xs}) / len({xs})", "f([1, 2, 3]) == 2"),
@@ -154,7 +154,7 @@ def indented(body: str) -> str:
 
 def fixed(rng: random.Random) -> Snippet:
     """A classic small function under its usual names."""
-    prompt, name, arguments, body, check = rng.choice(rng.choice((STRING, MATH, LIST)))
+    prompt, name, arguments, body, check = rng.choice(rng.choice((STRING_FUNCTIONS, MATH_FUNCTIONS, LIST_FUNCTIONS)))
     if "{" in body + arguments:
         words = {"xs": rng.choice(ITEMS["numbers"]), "x": rng.choice(("item", "value", "x"))}
         arguments, body = arguments.format(**words), body.format(**words)
@@ -205,7 +205,7 @@ def composed(rng: random.Random) -> Snippet:
 
 
 # Kept from training: whole templates, and, apart from them, words that fill the slots of composed ones.
-FIXED = sorted({row[0] for row in (*STRING, *MATH, *LIST)})
+FIXED = sorted({row[0] for row in (*STRING_FUNCTIONS, *MATH_FUNCTIONS, *LIST_FUNCTIONS)})
 HELD_OUT_TEMPLATES = least(FIXED, 6, "fixed function") | least(ACTIONS.values(), 1, "composed function")
 HELD_OUT_WORDS = frozenset().union(
     *(
