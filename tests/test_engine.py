@@ -1,14 +1,23 @@
 """The public face: what comes out, and what a mistake is told."""
 
+import asyncio
+import copy
+import inspect
 import json
+import multiprocessing
+import pickle
 import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 import torch
 
 from bowstring.engine import ArrowEngine
-from bowstring.text.pipeline import TextFrame, TextResult
+from bowstring.image.pipeline import ImageOptions
+from bowstring.text.pipeline import TextFrame, TextOptions
+from bowstring.text.result import TextResult
 from bowstring.text.tokenizer import MASK
 
 
@@ -34,9 +43,13 @@ def test_a_stream_ends_with_its_result(engine):
     assert result.tokens == engine.generate("a fox", max_tokens=16).tokens
 
 
-def test_diffuse_is_generate_with_the_names_of_the_field(engine):
-    one = engine.diffuse("a fox", "text", num_steps=4, max_tokens=16, seed=2)
-    assert one.tokens == engine.generate("a fox", steps=4, max_tokens=16, seed=2).tokens
+@pytest.mark.parametrize("kind", ["text", "code"])
+def test_diffuse_is_generate_with_the_names_of_the_field(engine, kind):
+    one = engine.diffuse("a fox", kind, num_steps=3, max_tokens=16, seed=2)
+    assert isinstance(one, str)
+    assert one.tokens == engine.generate("a fox", kind=kind, steps=3, max_tokens=16, seed=2).tokens
+    assert len(one.notes) == 2 and "was not trained without prompts" in one.notes[0]
+    assert engine.diffuse("a fox", kind, 3, 1, False, max_tokens=16).notes == ()
 
 
 @pytest.mark.parametrize("mode", ["diffusion", "ar"])
@@ -65,9 +78,18 @@ def test_texts_become_unit_vectors(engine):
         (lambda e: e.generate("a fox", mode="gan"), ValueError, "'ar' or 'diffusion'"),
         (lambda e: e.generate("a fox", kind="poem"), ValueError, "'code' or 'text'"),
         (lambda e: e.generate("a fox", stepps=3), TypeError, "stepps"),
-        (lambda e: e.diffuse("a fox", "image"), ValueError, "no image head"),
-        (lambda e: e.diffuse("a fox", guidance_scale=3.0), ValueError, "guidance_scale"),
-        (lambda e: e.diffuse("a fox", memory_guided=True), ValueError, "memory"),
+        (lambda e: e.generate(["a fox", 3]), TypeError, r"the prompt\[1\] is of type int"),
+        (lambda e: e.generate("a fox", n=0), ValueError, "n is 0; expected a whole number from 1"),
+        (lambda e: e.generate("a fox", stop=["x", ""]), ValueError, "empty string"),
+        (lambda e: e.generate("a fox", stop=3), TypeError, "stop is of type int"),
+        (lambda e: e.generate("a fox", min_tokens=9, max_tokens=8), ValueError, "min_tokens is 9"),
+        (lambda e: e.generate("a fox", repetition_penalty=0), ValueError, "repetition_penalty is 0"),
+        (lambda e: e.generate("a fox", steps=2, num_inference_steps=3), TypeError, "one option"),
+        (lambda e: e.generate("a fox", cancel=3), TypeError, "cancel is 3; expected a threading.Event"),
+        (lambda e: e.diffuse("a fox", "image"), ValueError, 'no image head.*load."multimodal"'),
+        (lambda e: e.diffuse("a fox", "smell"), ValueError, "modality is 'smell'"),
+        (lambda e: e.diffuse("a fox", guidance_scale=-1), ValueError, "guidance_scale is -1"),
+        (lambda e: e.diffuse("a fox", style="flat"), ValueError, "style is an option of image"),
         (lambda e: e.render_avatar("hello", "a.gif"), ValueError, "no a[a-z]+ head"),
         (lambda e: e.infill("x" * 900, "y"), ValueError, "Shorten it"),
         (lambda e: e.infill("a", "b", length=0), ValueError, "length"),
@@ -75,14 +97,14 @@ def test_texts_become_unit_vectors(engine):
         (lambda e: e.generate("a fox", seed=None), TypeError, "seed is None"),
         (lambda e: e.generate("a fox", seed=2**64), ValueError, "seed is 18446744073709551616; expected"),
         (lambda e: e.generate("a fox", temperature=float("nan")), ValueError, "temperature is nan"),
-        (lambda e: e.generate("a fox", temperature=0), ValueError, "temperature is 0; expected"),
+        (lambda e: e.generate("a fox", temperature=-1), ValueError, "temperature is -1; expected"),
         (lambda e: e.generate("a fox", top_p=True), TypeError, "top_p is True; expected a number"),
         (lambda e: e.generate("a fox", max_tokens="9"), TypeError, "max_tokens is '9'"),
         (lambda e: e.generate("caf\udce9"), ValueError, "no UTF-8"),
         (lambda e: e.infill("a", None), TypeError, "expected a string"),
         (lambda e: e.encode([]), ValueError, "no texts"),
-        (lambda e: e.encode(None), TypeError, "the text is None; expected a string or a list of strings"),
-        (lambda e: e.encode(b"fox"), TypeError, "the text is of type bytes"),
+        (lambda e: e.encode(None), TypeError, "sentences is None; expected a string or a list of strings"),
+        (lambda e: e.encode(b"fox"), TypeError, "sentences is of type bytes"),
     ],
 )
 def test_a_mistake_gets_a_sentence(engine, call, error, says):
@@ -97,6 +119,138 @@ def test_options_of_any_number_type_are_taken_and_printed_as_json(engine):
         made = engine.generate("a fox", max_tokens=eight, steps=two, temperature=half, seed=three)
         assert made.tokens == plain.tokens and made.settings == plain.settings
         assert json.loads(json.dumps(made.to_json()))["settings"]["seed"] == 3
+
+
+def test_many_prompts_make_a_list_and_one_makes_a_text(engine):
+    both = engine.generate(["a fox", "a bear"], max_tokens=12, seed=4)
+    assert both == [engine.generate(one, max_tokens=12, seed=4) for one in ("a fox", "a bear")]
+    three = engine.generate("a fox", n=3, max_tokens=12, seed=4)
+    assert three[0] == both[0] and len(set(three)) == 3
+    assert engine.generate([], max_tokens=12) == []
+    *frames, one, two = engine.stream("a fox", n=2, max_tokens=12, seed=4)
+    assert {frame.number for frame in frames} == {0, 1} and [one, two] == three[:2]
+
+
+def test_text_comes_in_pieces_that_are_the_text(engine):
+    for how in ({}, {"mode": "ar"}, {"order": "confidence", "block": 8}, {"stop": " the"}):
+        pieces = [*engine.stream_text("a fox", max_tokens=40, seed=6, **how)]
+        assert "".join(pieces) == engine.generate("a fox", max_tokens=40, seed=6, **how)
+        assert all(pieces)
+
+
+def test_what_lies_beyond_the_context_counts(engine):
+    size = engine.metadata.context
+    long = "a fox " * size
+    one, two, three = engine.encode([long, long + "and a nuclear reactor exploded", "a fox " * 8])
+    assert np.abs(one - two).max() > 1e-3
+    np.testing.assert_allclose(np.linalg.norm([one, two, three], axis=1), 1, rtol=1e-5)
+    row = engine.tokenizer.encode(long)
+    parts = [row[i : i + size] for i in range(0, len(row), size)]
+    hidden = sum(engine._hidden_sums([part])[0] for part in parts)
+    np.testing.assert_allclose(one, torch.nn.functional.normalize(hidden, dim=0).numpy(), atol=1e-5)
+
+
+def test_a_saved_model_is_the_same_to_the_bit(engine, tmp_path):
+    assert engine.save_pretrained(tmp_path / "copy") == tmp_path / "copy"
+    again = ArrowEngine.from_pretrained(tmp_path / "copy")
+    assert again.metadata == engine.metadata
+    for (name, one), (_, two) in zip(
+        engine.network.state_dict().items(), again.network.state_dict().items(), strict=True
+    ):
+        assert torch.equal(one, two), name
+    assert again.generate("a fox", max_tokens=12) == engine.generate("a fox", max_tokens=12)
+    with pytest.raises(FileExistsError, match="in use"):
+        again.save(tmp_path / "copy")
+
+
+def test_a_network_in_full_precision_keeps_it(engine, codec, tmp_path):
+    network = copy.deepcopy(engine.network)
+    weight = network.trunk.layers[0].attention.qkv.weight
+    weight[0, 0] = 1 + 2.0**-20
+    ArrowEngine(network, codec, engine.metadata).save(tmp_path / "full")
+    again = ArrowEngine.load(tmp_path / "full")
+    assert torch.equal(again.network.trunk.layers[0].attention.qkv.weight, weight)
+
+
+def test_threads_and_tasks_share_an_engine(engine):
+    how = {"max_tokens": 16, "seed": 1}
+    prompts = ["a fox", "a bear", "the cat", "a frog"] * 2
+    alone = [engine.generate(one, **how) for one in prompts]
+    with ThreadPoolExecutor(4) as pool:
+        assert [*pool.map(lambda one: engine.generate(one, **how), prompts)] == alone
+
+    async def gather():
+        return await asyncio.gather(*(asyncio.to_thread(engine.generate, one, **how) for one in prompts[:4]))
+
+    assert asyncio.run(gather()) == alone[:4]
+
+
+def test_two_threads_get_one_part(engine):
+    fresh, both = copy.deepcopy(engine), threading.Barrier(2)
+
+    def build():
+        both.wait(10)
+        return object()
+
+    with ThreadPoolExecutor(2) as pool:
+        one, two = pool.map(lambda _: fresh._part("slow", build), range(2))
+    assert one is two
+
+
+def _in_child(engine, queue):
+    queue.put((str(engine.generate("a fox", max_tokens=12, seed=1)), torch.get_num_threads()))
+
+
+def test_a_forked_child_writes_the_same(engine):
+    expected = engine.generate("a fox", max_tokens=12, seed=1)
+    context = multiprocessing.get_context("fork")
+    queue = context.Queue()
+    child = context.Process(target=_in_child, args=(engine, queue))
+    child.start()
+    text, _ = queue.get(timeout=30)
+    child.join(10)
+    assert text == expected and child.exitcode == 0
+
+
+def test_a_copy_is_another_engine_and_a_pickle_is_refused(engine):
+    other = copy.deepcopy(engine)
+    other.network.trunk.norm.zero_()
+    assert other.generate("a fox", max_tokens=12) != engine.generate("a fox", max_tokens=12)
+    with pytest.raises(TypeError, match=r"let it call ArrowEngine\.load"):
+        pickle.dumps(engine)
+
+
+def test_gradients_are_the_callers_business(engine):
+    stream = engine.stream("a fox", max_tokens=8)
+    next(stream), next(stream)
+    assert torch.is_grad_enabled()
+    stream.close()
+    pieces = engine.stream_text("a fox", max_tokens=8)
+    next(pieces)
+    assert torch.is_grad_enabled()
+    with torch.no_grad():
+        next(pieces, None)
+        assert not torch.is_grad_enabled()
+    engine.encode("a fox")
+    assert torch.is_grad_enabled()
+
+
+def test_signatures_are_written_out_and_agree():
+    names = lambda name: set(inspect.signature(getattr(ArrowEngine, name)).parameters)
+    assert set(TextOptions.__annotations__) == names("generate") - {"self", "prompt", "mode", "kind", "n"}
+    assert set(ImageOptions.__annotations__) == names("image") - {"self", "prompt", "n"}
+    for one, other in (("generate", "stream"), ("image", "image_stream"), ("say", "say_stream")):
+        assert names(one) == names(other)
+    assert names("generate") - names("stream_text") == {"n"}
+    for name, method in inspect.getmembers(ArrowEngine, inspect.isfunction):
+        if not name.startswith("_"):
+            kinds = {parameter.kind for parameter in inspect.signature(method).parameters.values()}
+            assert inspect.Parameter.VAR_KEYWORD not in kinds, name
+
+
+def test_an_engine_says_what_it_is(engine):
+    assert engine.modalities == ("text",)
+    assert repr(engine).startswith("ArrowEngine('model") and "text; 128 x 3, 16 bits" in repr(engine)
 
 
 def test_the_default_number_of_steps_is_the_models(folder, tmp_path):

@@ -4,6 +4,10 @@ import torch
 from PIL import Image
 
 from bowstring.core.guidance import cfg
+from bowstring.core.loop import State, iterate, last
+from bowstring.core.process import uniform
+from bowstring.core.rng import Rng
+from bowstring.core.samplers.continuous import dpmpp_2m
 from bowstring.engine import ArrowEngine
 from bowstring.image.autoencoder import ImageAutoencoder
 from bowstring.image.files import read_picture_metadata, squared
@@ -66,6 +70,55 @@ def test_guidance_in_one_pass_is_guidance_from_two(network, known):
         )
 
 
+@pytest.mark.parametrize(("steps", "rows"), [(3, {1.0: 2, 2.0: 4, 3.0: 2}), (6, {1.0: 2, 2.0: 4, 3.0: 4})])
+def test_guidance_of_one_is_off_and_costs_one_branch(network, known, steps, rows, monkeypatch):
+    """At any number of steps; shortcuts hold a guidance of 3 already."""
+    seen, flow = set(), network.flow
+
+    def counted(x, *rest, **more):
+        seen.add(len(x["image"]))
+        return flow(x, *rest, **more)
+
+    monkeypatch.setattr(network, "flow", counted)
+    for cfg_scale, expected in rows.items():
+        seen.clear()
+        *_, state = sample_images(network, known, ImageSampling(steps, cfg_scale))
+        assert seen == {expected}, cfg_scale
+        if cfg_scale == 1:
+            plain = iterate(dpmpp_2m(image_denoiser(network, known, 1.0), PROCESS), *begun(2, steps))
+            torch.testing.assert_close(state.x, last(plain).x, **CLOSE)
+
+
+def begun(count, steps):
+    rng = Rng.of(0, count)
+    return State.begin(PROCESS.prior(rng.fork(1), 64, 64)), uniform(steps), rng
+
+
+def test_guidance_leads_away_from_a_negative_prompt(network, known, codec):
+    x, t = torch.randn(2, 64, 64, generator=torch.Generator().manual_seed(0)), torch.tensor([0.8, 0.8])
+    away = caption_tokens(codec, "a blurry thing")
+    with torch.no_grad():
+        asked, free = image_denoiser(network, known, 1.0), image_denoiser(network, [away] * 2, 1.0)
+        guided = image_denoiser(network, known, 2.5, negative=away)(x, t)
+    torch.testing.assert_close(guided, cfg(asked, free, 2.5)(x, t), **CLOSE)
+    *_, few = sample_images(network, known, ImageSampling(steps=2), negative=away)
+    *_, plain = sample_images(network, known, ImageSampling(steps=2, sampler="dpmpp_2m"), negative=away)
+    assert torch.equal(few.x, plain.x)  # shortcuts know no other prompt to lead away from
+
+
+def test_several_pictures_come_in_one_batch(engine):
+    before = engine.network.forwards
+    three = engine.image("a fox", n=3, steps=2, seed=5)
+    assert engine.network.forwards - before <= 4
+    one = engine.image("a fox", steps=2, seed=5)
+    assert (np.asarray(three[0]).astype(int) - one.image).__abs__().max() <= 1
+    assert [made.settings["number"] for made in three] == [0, 1, 2]
+    assert np.abs(three[0].image.astype(int) - three[1].image).mean() > 1
+    small = engine.image("a fox", steps=2, seed=5, size=64, negative_prompt="a dog")
+    assert small.image.shape == (64, 64, 3)
+    assert (small.settings["size"], small.settings["negative_prompt"]) == (64, "a dog")
+
+
 def test_inpainting_keeps_tokens_and_strength_says_where_to_begin(network, known):
     start = torch.randn(2, 64, 64, generator=torch.Generator().manual_seed(1))
     where = torch.zeros(2, 64, dtype=torch.bool)
@@ -88,7 +141,7 @@ def test_the_engine_paints_files_that_say_how(engine, tmp_path):
     facts = read_picture_metadata((tmp_path / "fox.png").read_bytes())
     assert (facts["prompt"], facts["seed"], facts["style"]) == ("a sleepy fox", 3, "noto")
     again = engine.diffuse("a sleepy fox", "image", num_steps=2, style="noto", seed=3)
-    assert (again.image == result.image).all()
+    assert (again == result.image).all()
 
 
 def test_what_a_mask_leaves_is_kept_to_the_bit(engine):
@@ -138,7 +191,13 @@ def test_mistakes_are_told(engine, network, codec, tmp_path):
         engine.image("a fox", cfg_scale=float("nan"))
     with pytest.raises(ValueError, match="strength is 2"):
         engine.image("a fox", strength=2)
-    with pytest.raises(TypeError, match="unknown options"):
+    with pytest.raises(ValueError, match=r"size is 1024; expected .* from 16 to 512; pictures have 512"):
+        engine.image("a fox", size=1024)
+    with pytest.raises(ValueError, match="size is 64, which would change the pixels that a mask keeps"):
+        engine.image("a fox", start=np.zeros((4, 4, 3), np.uint8), mask=np.ones((4, 4), bool), size=64)
+    with pytest.raises(ValueError, match="a negative prompt needs it above 1"):
+        engine.image("a fox", negative_prompt="a dog", cfg_scale=1)
+    with pytest.raises(TypeError, match="colour"):
         engine.image("a fox", colour="red")
     with pytest.raises(ValueError, match="empty"):
         engine.image(" ")

@@ -127,7 +127,7 @@ def test_a_gap_keeps_its_suffix(network):
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"mode": "gan"}, {"order": "best"}, {"block": 33}, {"steps": 0}, {"temperature": 0.0}, {"top_p": 1.5}],
+    [{"mode": "gan"}, {"order": "best"}, {"block": 33}, {"steps": 0}, {"temperature": -0.1}, {"top_p": 1.5}],
 )
 def test_sampling_out_of_range_is_refused(wrong):
     with pytest.raises(ValueError, match="expected"):

@@ -7,7 +7,7 @@ from bowstring.speech.codec import ROW
 from bowstring.speech.postfilter import ASKED, Postfilter
 from bowstring.speech.postfilter import HOP as STEP
 from bowstring.speech.source_filter import HOP, Frames, synthesise
-from bowstring.speech.vocoder import KNEE, LOUDEST, Vocoder, asked
+from bowstring.speech.vocoder import KNEE, Vocoder, asked
 from bowstring.train.speech.postfilter import (
     PIECE_FRAMES,
     Pair,
@@ -100,7 +100,7 @@ def test_frames_are_heard_with_and_without_one(tmp_path):
     one, other = (vocoder.sound(frames(), 3) for vocoder in (plain, filtered))
     np.testing.assert_allclose(one[INSIDE], other[INSIDE], atol=1e-5)
     loud = plain.sound(frames(level=4.0))
-    assert np.abs(loud).max() == pytest.approx(LOUDEST) and np.abs(one).max() <= KNEE
+    assert KNEE < np.abs(loud).max() <= 1
 
 
 def test_a_file_that_holds_something_else_is_refused(tmp_path):

@@ -137,6 +137,19 @@ def choice(value: Any, name: str, options: Iterable[str]) -> str:
     return str(value)
 
 
+def either(value: Any, default: Any, name: str, other: Any, alias: str) -> Any:
+    """The value of an option that has a second name, which is None unless it was given.
+
+    >>> either(16, 16, "steps", 4, "num_inference_steps")
+    4
+    """
+    if other is None:
+        return value
+    if value != default:
+        raise TypeError(f"{name} and {alias} are one option, and both were given; leave one out")
+    return other
+
+
 def settle(parameters: Any, **checked: Any) -> None:
     """Puts checked values into a frozen dataclass, from its `__post_init__`."""
     for name, value in checked.items():

@@ -14,6 +14,22 @@ SHAPE_COUNT = 52
 AVATAR_CHANNELS = 40
 
 
+def on_clock(face: np.ndarray, begin: int, end: int) -> np.ndarray:
+    """The frames of 16 ms that belong to an utterance whose sound takes the frames of 8 ms from number
+    `begin` to `end` of the whole: utterances follow one another without a gap, and the whole ends with the
+    frame that its sound ends in.
+
+    Args:
+        face: the utterance's own frames, `(f, 52)`, beginning with its sound; at an odd `begin` that is in
+            the middle of a frame, and neighbours are averaged.
+    """
+    first, stop = -(-begin // 2), -(-end // 2)
+    if begin % 2:
+        padded = np.concatenate([face, face[-1:]])
+        face = (padded[:-1] + padded[1:]) / 2
+    return face[: stop - first]
+
+
 def in_blocks(face: np.ndarray) -> np.ndarray:
     """`(f, 52) -> (n, 208)`; the last frame is repeated to fill the last block."""
     face = np.concatenate([face, np.repeat(face[-1:], -len(face) % TOKEN_FRAMES, 0)])

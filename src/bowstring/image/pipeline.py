@@ -7,41 +7,81 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, fields
-from pathlib import Path
-from typing import Any
+from dataclasses import asdict, dataclass, replace
+from typing import Any, TypedDict
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
+from ..core.cancel import Cancel, stoppable
 from ..core.loop import State
-from ..core.options import choice, real
+from ..core.options import choice, real, settle, text, whole
 from ..nn.network import UnifiedScoreNetwork
 from ..text.tokenizer import TextTokenizer
 from .autoencoder import GRID, INSIDE, OUTSIDE, ImageAutoencoder
-from .files import as_mask, as_picture, save_picture, squared, squared_mask
+from .files import as_mask, as_picture, squared, squared_mask
+from .result import ImageResult
 from .sampling import STYLES, ImageSampling, caption_tokens, sample_images
 
 CELL = OUTSIDE // GRID  # pixels of a token along a side
+SMALLEST = 16  # pixels along a side
+MOST = 64  # pictures at once
+
+
+class ImageOptions(TypedDict, total=False):
+    """Options of `ArrowEngine.image` beside the prompt and n, for type checkers."""
+
+    style: str
+    negative_prompt: str
+    start: Any
+    mask: Any
+    strength: float
+    size: int
+    steps: int
+    cfg_scale: float
+    sampler: str
+    shift: float
+    seed: int
+    num_inference_steps: int | None
+    guidance_scale: float | None
+    cancel: Cancel | None
 
 
 @dataclass(frozen=True)
-class ImageResult:
-    """A picture and how it was made. seconds: of each step, then of the decoder."""
+class ImageInputs:
+    """What is to be painted; see `ArrowEngine.image`.
 
-    image: np.ndarray
-    nfe: int
-    seconds: tuple[float, ...]
-    settings: dict[str, Any]
+    Raises:
+        TypeError: a value of the wrong kind. ValueError: one out of its range.
+    """
 
-    def save(self, path: Path | str) -> None:
-        """Writes a PNG or JPEG that carries prompt, seed and settings."""
-        save_picture(path, self.image, self.settings)
+    prompt: str
+    style: str = ""
+    negative_prompt: str = ""
+    start: Any = None
+    mask: Any = None
+    strength: float = 0.7
+    size: int = OUTSIDE
 
-    def __rich__(self) -> str:
-        side = f"{self.image.shape[1]} x {self.image.shape[0]}"
-        return f"{side} pixels, {self.nfe} evaluations, {sum(self.seconds):.2f} s"
+    def __post_init__(self) -> None:
+        large = f"pictures have {OUTSIDE} pixels a side at most; enlarge them afterwards"
+        settle(
+            self,
+            prompt=text(self.prompt, "the prompt", blank=False),
+            style=checked_style(self.style),
+            negative_prompt=text(self.negative_prompt, "negative_prompt"),
+            strength=real(
+                self.strength, "strength", above=0, high=1, advice="0 would change nothing, 1 is all new"
+            ),
+            size=whole(self.size, "size", SMALLEST, OUTSIDE, advice=large),
+        )
+
+
+def checked_style(style: Any) -> str:
+    """One of the styles, or none."""
+    return "" if style is None or style == "" else choice(style, "style", STYLES)
 
 
 @dataclass(frozen=True)
@@ -56,7 +96,7 @@ class ImageFrame:
 def expected(before: State, after: State, share: float) -> ImageFrame:
     """What the picture is expected to become: the line of its last step, drawn to the end."""
     old, now = (s.x["image"] if isinstance(s.x, Mapping) else s.x for s in (before, after))
-    (t,), (s,) = before.t.tolist(), after.t.tolist()
+    t, s = before.t[0].item(), after.t[0].item()
     return ImageFrame(now[0] - s * (now[0] - old[0]) / (s - t), int(after.nfe[0]), share)
 
 
@@ -81,38 +121,58 @@ class ImagePipeline:
 
     def stream(
         self,
-        prompt: str,
-        style: str = "",
-        start: Any = None,
-        mask: Any = None,
-        strength: float = 0.7,
-        **how: Any,
+        what: ImageInputs,
+        sampling: ImageSampling,
+        n: int = 1,
+        cancel: Cancel | None = None,
+        notes: tuple[str, ...] = (),
     ) -> Iterator[ImageFrame | ImageResult]:
-        """Yields a frame after each step, then the result. See `ArrowEngine.image`."""
-        if style:
-            style = choice(style, "style", STYLES)
-        strength = real(strength, "strength", above=0, high=1, advice="0 would change nothing, 1 is all new")
-        if mask is not None and start is None:
-            raise ValueError("a mask says where a picture is painted anew; give the picture, too")
-        known = {field.name for field in fields(ImageSampling)}
-        if unknown := set(how) - known:
-            raise TypeError(f"unknown options {sorted(unknown)}; known are {sorted(known)}")
-        painting = ImageSampling(**how)
-        given = None if start is None else as_picture(start, "start")
-        large = None if given is None else squared(given, OUTSIDE)
-        fresh = None
-        if mask is not None and given is not None:
-            fresh = squared_mask(as_mask(mask, "the mask"), OUTSIDE, given.shape[:2])
-        begin = None
-        if large is not None:
-            begin = self.autoencoder.encode(as_tensor(squared(large, INSIDE)).to(self.network.device))
-        where = None if fresh is None else ~touched(fresh).flatten()[None]
-        strength = 1.0 if start is None or mask is not None else strength
-        tokens = caption_tokens(self.tokenizer, prompt, style)
-        states = sample_images(self.network, [tokens], painting, begin, strength, where)
-        settings = {"prompt": prompt, "style": style, **asdict(painting)}
-        settings |= {} if start is None else {"strength": strength, "inpainting": mask is not None}
-        yield from self._watch(states, settings, large, fresh)
+        """Yields a frame of the first picture after each step, then the n results, which carry the notes.
+
+        Raises:
+            ValueError: a mask without its picture, one that does not fit it, or a size or a negative prompt
+            that cannot be had with the rest. Cancelled: it was asked to stop.
+        """
+        n = whole(n, "n", 1, MOST)
+        large, fresh = self._given(what)
+        if what.negative_prompt and sampling.cfg_scale <= 1:
+            raise ValueError(
+                f"cfg_scale is {sampling.cfg_scale:g}, which guides away from nothing; a negative prompt "
+                "needs it above 1"
+            )
+        begin = None if large is None else self._tokens_of(large, n)
+        where = None if fresh is None else ~touched(fresh).flatten().expand(n, -1)
+        strength = 1.0 if large is None or fresh is not None else what.strength
+        tokens = caption_tokens(self.tokenizer, what.prompt, what.style)
+        away = caption_tokens(self.tokenizer, what.negative_prompt) if what.negative_prompt else None
+        states = sample_images(self.network, [tokens] * n, sampling, begin, strength, where, negative=away)
+        settings = {"prompt": what.prompt, "style": what.style, **asdict(sampling)}
+        settings |= {"negative_prompt": what.negative_prompt} if what.negative_prompt else {}
+        settings |= {} if large is None else {"strength": strength, "inpainting": fresh is not None}
+        for made in self._watch(stoppable(states, cancel), settings, large, fresh):
+            yield made if isinstance(made, ImageFrame) else _finished(made, what.size, notes)
+
+    def _given(self, what: ImageInputs) -> tuple[np.ndarray | None, np.ndarray | None]:
+        """The picture to begin from and where it is painted anew, `(512, 512, ...)`, if they are there."""
+        if what.start is None:
+            if what.mask is not None:
+                raise ValueError("a mask says where a picture is painted anew; give the picture, too")
+            return None, None
+        picture = as_picture(what.start, "start")
+        large = squared(picture, OUTSIDE)
+        if what.mask is None:
+            return large, None
+        if what.size != OUTSIDE:
+            raise ValueError(
+                f"size is {what.size}, which would change the pixels that a mask keeps; expected {OUTSIDE}"
+            )
+        return large, squared_mask(as_mask(what.mask, "the mask"), OUTSIDE, picture.shape[:2])
+
+    @torch.no_grad()
+    def _tokens_of(self, large: np.ndarray, n: int) -> Tensor:
+        """Tokens `(n, 64, 64)` of a picture."""
+        pixels = as_tensor(squared(large, INSIDE)).to(self.network.device)
+        return self.autoencoder.encode(pixels).expand(n, -1, -1)
 
     def _watch(
         self,
@@ -129,16 +189,27 @@ class ImagePipeline:
                 yield expected(before, state, len(seconds) / total)
             before, clock = state, time.perf_counter()
         assert before is not None
-        image = self.picture(before.x[0])
-        if fresh is not None and large is not None:
-            image = np.where(fresh[..., None], image, large)
-        seconds.append(time.perf_counter() - clock)
-        yield ImageResult(image, int(before.nfe[0]), tuple(seconds), settings)
+        for number, tokens in enumerate(before.x):
+            clock = time.perf_counter()
+            image = self.picture(tokens)
+            if fresh is not None and large is not None:
+                image = np.where(fresh[..., None], image, large)
+            spent = (*seconds, time.perf_counter() - clock)
+            own = settings if len(before.x) == 1 else settings | {"number": number}
+            yield ImageResult(image, int(before.nfe[number]), spent, own)
 
     @torch.no_grad()
     def picture(self, tokens: Tensor) -> np.ndarray:
         """Tokens `(64, 64)` as a picture."""
         return as_bytes(self.autoencoder.decode(tokens[None])[0])
+
+
+def _finished(made: ImageResult, size: int, notes: tuple[str, ...]) -> ImageResult:
+    """In the size that was asked for, with notes."""
+    if size == OUTSIDE:
+        return replace(made, notes=notes)
+    small = np.asarray(made.pil.resize((size, size), Image.Resampling.LANCZOS))
+    return replace(made, image=small, settings=made.settings | {"size": size}, notes=notes)
 
 
 def touched(fresh: np.ndarray) -> Tensor:

@@ -20,7 +20,7 @@ from ..core.options import choice, real, settle, whole
 from ..core.options import seed as checked_seed
 from ..core.process import Gaussian, linear, nonuniform, rectified
 from ..core.rng import Rng
-from ..core.samplers.continuous import ddim, dpmpp_2m, heun
+from ..core.samplers.continuous import ddim, dpmpp_2m, flow_update, heun, single
 from ..nn.config import CHANNELS, PLACES
 from ..nn.heads.image import ImageHead
 from ..nn.network import UnifiedScoreNetwork
@@ -30,8 +30,9 @@ from ..text.tokenizer import KINDS, SEP, TextTokenizer
 STYLES = ("noto", "flat", "fluent", "twemoji")
 PROCESS = Gaussian(linear, rectified)
 NULL_PROMPT = [KINDS["text"], SEP]
-STEPS = {"auto": dpmpp_2m, "ddim": ddim, "dpmpp_2m": dpmpp_2m, "heun": heun}
-DEFAULT_GUIDANCE = 3.0  # the cfg_scale that jumps have learned
+STEPS = {"ddim": ddim, "dpmpp_2m": dpmpp_2m, "heun": heun}
+SAMPLERS = ("auto", *STEPS)
+DEFAULT_GUIDANCE = 3.0  # the cfg_scale that shortcuts have learned
 TOKENS = PLACES["image"]
 
 
@@ -56,7 +57,7 @@ class ImageSampling:
             self,
             steps=whole(self.steps, "steps", 1, 1000),
             cfg_scale=real(self.cfg_scale, "cfg_scale", 0, 20, advice="1 is off"),
-            sampler=choice(self.sampler, "sampler", sorted(STEPS)),
+            sampler=choice(self.sampler, "sampler", SAMPLERS),
             shift=real(self.shift, "shift", 0.1, 10),
             seed=checked_seed(self.seed),
         )
@@ -107,16 +108,39 @@ def positions_after(after: Tensor) -> Tensor:
     return after + torch.arange(TOKENS, device=after.device)[None]
 
 
-def image_denoiser(
-    network: UnifiedScoreNetwork, known: Sequence[list[int]], cfg_scale: float, step_size: float = 0.0
-) -> Denoise:
-    """The denoiser of pictures with these captions, guided by w = `cfg_scale`; one pass per evaluation.
-
-    Jumps of `step_size` were learned with guidance inside, so only what differs from it is added.
+def image_step_size(
+    network: UnifiedScoreNetwork, steps: int, cfg_scale: float, negative: Sequence[int] | None = None
+) -> float:
+    """Size of the shortcuts that so few steps of a picture take, 0: none. They were learned with guidance
+    away from no prompt inside, so they serve neither without guidance nor away from another prompt.
     """
-    cfg_scale = cfg_scale / DEFAULT_GUIDANCE if step_size else cfg_scale
+    return 0.0 if cfg_scale == 1 or negative is not None else network.shortcut_step_size(steps)
+
+
+def mixing(cfg_scale: float, step_size: float) -> float:
+    """Weight of the prompt's branch over the other one, 1: the other is not needed. In shortcuts the prompt's
+    branch already holds the guidance that they have learned.
+
+    >>> mixing(3.0, 0.0), mixing(3.0, 0.25), mixing(1.0, 0.0)
+    (3.0, 1.0, 1.0)
+    """
+    return cfg_scale / DEFAULT_GUIDANCE if step_size else cfg_scale
+
+
+def image_denoiser(
+    network: UnifiedScoreNetwork,
+    known: Sequence[list[int]],
+    cfg_scale: float,
+    step_size: float = 0.0,
+    negative: Sequence[int] | None = None,
+) -> Denoise:
+    """The denoiser of pictures with these captions, guided by w = `cfg_scale` away from no caption, or from
+    the tokens of a `negative` one; 1 is off. One pass per evaluation.
+    """
+    cfg_scale = mixing(cfg_scale, step_size)
     guided = cfg_scale != 1
-    said = encode_captions(network, [*known, *([NULL_PROMPT] * len(known) if guided else [])])
+    away = NULL_PROMPT if negative is None else [*negative]
+    said = encode_captions(network, [*known, *([away] * len(known) if guided else [])])
     place, conditioning = {"image": positions_after(said.after)}, said.conditioning
 
     def denoise(x: Tensor, t: Tensor) -> Tensor:
@@ -132,6 +156,7 @@ def image_denoiser(
     return denoise
 
 
+@torch.no_grad()
 def sample_images(
     network: UnifiedScoreNetwork,
     known: Sequence[list[int]],
@@ -140,6 +165,7 @@ def sample_images(
     strength: float = 1.0,
     where: Tensor | None = None,
     first: int = 0,
+    negative: Sequence[int] | None = None,
 ) -> Iterator[State]:
     """States from noise to pictures' tokens, the starting one first; sample number `first` + i depends on
     (seed, number) alone.
@@ -147,6 +173,7 @@ def sample_images(
     Args:
         start: clean tokens `(b, 64, 64)` to begin from, noised to time `strength`.
         where: `(b, 64)`, True where `start` is kept (inpainting).
+        negative: tokens of what guidance leads away from.
     """
     rng = Rng.of(how.seed, len(known), first, network.device)
     x = PROCESS.prior(rng.fork(1), TOKENS, CHANNELS["image"])
@@ -154,13 +181,13 @@ def sample_images(
         start = start.to(x.device)
         x = (1 - strength) * start + strength * x
     whole = start is None and how.shift == 1 and how.sampler == "auto"
-    step_size = network.shortcut_step_size(how.steps) if whole else 0.0
-    with torch.no_grad():
-        denoise = image_denoiser(network, known, how.cfg_scale, step_size)
-        if where is not None and start is not None:
-            denoise = pinned(denoise, start, where[..., None].to(x.device))
-        times = nonuniform(how.steps, lambda u: strength * how.shift * u / (1 + (how.shift - 1) * u))
-        begin = State.begin(x, float(times[0]))
-        yield begin
-        step = ddim if step_size else STEPS[how.sampler]
-        yield from iterate(step(denoise, PROCESS), begin, times, rng)
+    step_size = image_step_size(network, how.steps, how.cfg_scale, negative) if whole else 0.0
+    denoise = image_denoiser(network, known, how.cfg_scale, step_size, negative)
+    if where is not None and start is not None:
+        denoise = pinned(denoise, start, where[..., None].to(x.device))
+    times = nonuniform(how.steps, lambda u: strength * how.shift * u / (1 + (how.shift - 1) * u))
+    begin = State.begin(x, float(times[0]))
+    yield begin
+    automatic = single(denoise, flow_update(PROCESS, step_size))
+    step = automatic if how.sampler == "auto" else STEPS[how.sampler](denoise, PROCESS)
+    yield from iterate(step, begin, times, rng)

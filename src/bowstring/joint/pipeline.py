@@ -5,98 +5,54 @@ Sound is `(s,)` at 24 kHz, the face `(f, 52)` at 62.5 frames a second, pictures 
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
 from itertools import groupby
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..core.files import output_folder, write
+from ..core.cancel import Cancel, stoppable
 from ..core.loop import State
-from ..face.animate import FRAME, shut
-from ..face.codec import TOKEN_FRAMES
-from ..face.draw import PICTURE, moving, strip, to_gif
+from ..face.animate import shut
+from ..face.codec import on_clock
 from ..face.shapes import SHAPES, viseme_of
-from ..face.video import AVAILABLE, to_mp4
-from ..image.files import to_png
 from ..image.pipeline import ImageFrame, ImagePipeline, expected
 from ..speech.alignment import SECONDS, Span
 from ..speech.baseline import ResidualCoder
-from ..speech.files import to_wav
-from ..speech.pipeline import SpeechPipeline
-from ..speech.sampling import concatenate
-from ..speech.source_filter import FRAMES, Frames
+from ..speech.pipeline import SpeechFrame, SpeechPipeline
+from ..speech.vocoder import SoundStream
+from .result import JointResult
 from .sampling import JointInputs, JointSampling, sample_joint
 
 DEFAULT = JointSampling()
 
 
-@dataclass(frozen=True)
-class JointResult:
-    """What was written, said and shown, and how.
+@dataclass
+class Made:
+    """What has been made of a text so far; `frames` of 8 ms are over."""
 
-    words, phonemes, visemes: when each is heard or seen, seconds. face: ARKit's 52 shapes, 16 ms a frame.
-    forwards: passes through the trunk for speech, face and picture together. seconds: of each stage.
-    notes: what may have spoiled it. unspoken: what of the text cannot be said, as it is written there.
-    """
+    frames: int = 0
+    steps: int = 0
+    forwards: int = 0
+    audio: list[np.ndarray] = field(default_factory=list)
+    faces: list[np.ndarray] = field(default_factory=list)
+    words: list[Span] = field(default_factory=list)
+    phonemes: list[Span] = field(default_factory=list)
+    picture: Tensor | None = None
+    image: np.ndarray | None = None
+    seconds: dict[str, float] = field(default_factory=lambda: {"trunk": 0.0, "sound": 0.0, "picture": 0.0})
 
-    text: str
-    audio: np.ndarray
-    face: np.ndarray
-    image: np.ndarray | None
-    words: tuple[Span, ...]
-    phonemes: tuple[Span, ...]
-    visemes: tuple[Span, ...]
-    steps: int
-    forwards: int
-    seconds: dict[str, float]
-    settings: dict[str, Any]
-    notes: tuple[str, ...] = ()
-    unspoken: tuple[str, ...] = ()
-
-    def save(self, folder: Path | str) -> list[Path]:
-        """Writes text.txt, speech.wav, face.json, face.gif, face.png, with a picture picture.png and, where
-        the package av is installed, the film talk.mp4.
-        """
-        folder = output_folder(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        files: dict[str, bytes] = {
-            "text.txt": (self.text + "\n").encode(),
-            "speech.wav": to_wav(self.audio, metadata=self.settings),
-            "face.json": json.dumps(self.times()).encode(),
-            "face.gif": to_gif(self.face, metadata=self.settings),
-            "face.png": to_png(strip(self.face), self.settings),
-        }
-        if self.image is not None:
-            files["picture.png"] = to_png(self.image, self.settings)
-        if AVAILABLE:
-            rate = round(1 / PICTURE)
-            files["talk.mp4"] = to_mp4(moving(self.face), rate, self.audio, metadata=self.settings)
-        for name, data in files.items():
-            write(folder / name, data)
-        return [folder / name for name in files]
-
-    def times(self) -> dict[str, Any]:
-        """Words, phonemes, visemes and every frame's shapes, ready for JSON."""
-        spans = {name: [asdict(s) for s in getattr(self, name)] for name in ("words", "phonemes", "visemes")}
-        return {
-            "frame_seconds": FRAME,
-            "shapes": list(SHAPES),
-            "frames": self.face.round(3).tolist(),
-            **spans,
-            "settings": self.settings,
-        }
-
-    def __rich__(self) -> str:
-        shown = "speech, a face" + ("" if self.image is None else " and a picture")
-        cost = f"{self.forwards} passes for {self.steps} steps, {sum(self.seconds.values()):.2f} s"
-        return f"{self.text}\n{len(self.face) * FRAME:.2f} s of {shown}, {cost}"
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Adds what a block takes to the seconds of its stage."""
+        clock = time.perf_counter()
+        yield
+        self.seconds[stage] += time.perf_counter() - clock
 
 
 def visemes_of(phonemes: Sequence[Span]) -> list[Span]:
@@ -124,69 +80,71 @@ class JointPipeline:
         sampling: JointSampling = DEFAULT,
         asked: Mapping[str, Any] | None = None,
         notes: tuple[str, ...] = (),
-    ) -> Iterator[ImageFrame | JointResult]:
-        """Yields the picture as it is expected to become, after each step; then the whole. `asked` is kept
-        with the result's settings, `notes` with the result.
+        cancel: Cancel | None = None,
+    ) -> Iterator[ImageFrame | SpeechFrame | JointResult]:
+        """Yields the picture as it is expected to become, after each step, and each part of the sound; then
+        the whole. `asked` is kept with the result's settings, `notes` with the result.
+
+        Raises:
+            ValueError: nothing to say. Cancelled: it was asked to stop.
         """
-        network, before = self.speech.network, self.speech.network.forwards
         own = torch.from_numpy(self.speech.voice if voice is None else voice)[None]
-        frames: list[Frames] = []
-        faces: list[np.ndarray] = []
-        words: list[Span] = []
-        phonemes: list[Span] = []
-        picture: Tensor | None = None
-        begin, clock, taken = 0.0, time.perf_counter(), 0
         sentence = self.speech.g2p.sentence(text)
         parts = self.speech.planned(sentence.words, own, sampling.speed)
-        extra = 0 if caption is None else 2  # a caption and no caption are read once
+        made, sound = Made(), SoundStream(self.speech.vocoder, sampling.seed)
         for number, utterance in enumerate(parts):
-            wanted = caption if number == 0 else None
-            what = JointInputs(utterance, own, self.face is not None, wanted)
-            last = None
-            how = (sampling.steps, sampling.cfg_scale, sampling.seed)
-            for state in sample_joint(network, what, *how, number):
-                if last is not None and wanted is not None:
-                    yield expected(last, state, 1 - state.t.item())
-                last = state
-            assert last is not None
-            x, count = streams(last), round(utterance.durations.sum())
-            known = (utterance.phonemes, utterance.durations, own[0].numpy())
-            taken += int(last.nfe[0])
-            frames.append(self.speech.frames(x["audio"][0], utterance, own))
-            if self.face is not None:
-                face = self.face.decode(x["avatar"][0].cpu().numpy(), *known)
-                face = face[: -(-count * TOKEN_FRAMES // FRAMES)]
-                if sampling.closing:
-                    shut(face, utterance.spans()[1])
-                faces.append(face)
-            for target, spans in zip((words, phonemes), utterance.spans(begin), strict=True):
-                target += spans
-            begin += count * SECONDS
-            picture = x["image"][0] if wanted is not None else picture
-        seconds = {"trunk": time.perf_counter() - clock}
-        clock = time.perf_counter()
-        audio = self.speech.vocoder.sound(concatenate(frames), sampling.seed)
-        seconds["sound"] = time.perf_counter() - clock
-        clock = time.perf_counter()
-        image = None if picture is None or self.image is None else self.image.picture(picture)
-        seconds["picture"] = time.perf_counter() - clock
+            inputs = JointInputs(utterance, own, self.face is not None, caption if number == 0 else None)
+            state = yield from self._sampled(inputs, sampling, number, made, cancel)
+            with made.timed("sound"):
+                self._keep(state, inputs, made)
+                frames = self.speech.frames(streams(state)["audio"][0], utterance, own)
+                made.audio.append(sound.push(frames, last=number + 1 == len(parts)))
+            yield SpeechFrame(made.audio[-1], made.steps, (number + 1) / len(parts))
+        with made.timed("picture"):
+            if made.picture is not None and self.image is not None:
+                made.image = self.image.picture(made.picture)
+        face = np.concatenate(made.faces) if made.faces else np.zeros((0, len(SHAPES)), np.float32)
+        if sampling.closing:
+            shut(face, made.phonemes)
+        times = (tuple(made.words), tuple(made.phonemes), tuple(visemes_of(made.phonemes)))
         settings = {"text": text, **asdict(sampling), **dict(asked or {})}
         settings["voice"] = "own" if voice is None else "matched"
-        yield JointResult(
-            text,
-            audio,
-            np.concatenate(faces) if faces else np.zeros((0, len(SHAPES)), np.float32),
-            image,
-            tuple(words),
-            tuple(phonemes),
-            tuple(visemes_of(phonemes)),
-            taken,
-            network.forwards - before - extra,
-            seconds,
-            settings,
-            notes,
-            sentence.unspoken,
-        )
+        seen = (text, np.concatenate(made.audio), face, made.image, *times)
+        cost = (made.steps, made.forwards, made.seconds)
+        yield JointResult(*seen, *cost, settings, notes, sentence.unspoken)
+
+    def _sampled(
+        self, inputs: JointInputs, sampling: JointSampling, number: int, made: Made, cancel: Cancel | None
+    ) -> Generator[ImageFrame, None, State]:
+        """The last state of an utterance and of what is made with it; yields its picture."""
+        how = (sampling.steps, sampling.cfg_scale, sampling.seed, number)
+        states = stoppable(sample_joint(self.speech.network, inputs, *how), cancel)
+        with made.timed("trunk"):
+            state = next(states)  # captions are read
+        while True:
+            with made.timed("trunk"):
+                before, passes = state, self.speech.network.forwards
+                after = next(states, None)
+                made.forwards += self.speech.network.forwards - passes
+            if after is None:
+                return state
+            state = after
+            if inputs.caption is not None:
+                yield expected(before, state, 1 - state.t.item())
+
+    def _keep(self, state: State, inputs: JointInputs, made: Made) -> None:
+        """Takes face, picture and times of an utterance."""
+        utterance, x = inputs.utterance, streams(state)
+        end = made.frames + utterance.frames
+        if self.face is not None:
+            known = (utterance.phonemes, utterance.durations, inputs.voice[0].numpy())
+            face = self.face.decode(x["avatar"][0].cpu().numpy(), *known)
+            made.faces.append(on_clock(face, made.frames, end))
+        words, phonemes = utterance.spans(made.frames * SECONDS)
+        made.words += words
+        made.phonemes += phonemes
+        made.frames, made.steps = end, made.steps + int(state.nfe[0])
+        made.picture = x["image"][0] if "image" in x else made.picture
 
 
 def streams(state: State) -> Mapping[str, Tensor]:

@@ -19,8 +19,17 @@ from ..core.options import flag, real, settle, whole
 from ..core.options import seed as checked_seed
 from ..core.process import uniform
 from ..core.rng import Rng
-from ..core.samplers.continuous import ddim_update, dpmpp_2m_update, joint
-from ..image.sampling import DEFAULT_GUIDANCE, NULL_PROMPT, TOKENS, Caption, encode_captions, positions_after
+from ..core.samplers.continuous import flow_update, joint
+from ..image.sampling import (
+    DEFAULT_GUIDANCE,
+    NULL_PROMPT,
+    TOKENS,
+    Caption,
+    encode_captions,
+    image_step_size,
+    mixing,
+    positions_after,
+)
 from ..nn.config import CHANNELS
 from ..nn.network import UnifiedScoreNetwork
 from ..speech.codec import AUDIO_CHANNELS
@@ -57,20 +66,24 @@ class JointSampling:
 class JointInputs:
     """What is to be made together: an utterance in a voice, with a face, perhaps a picture with a caption.
 
-    caption: tokens of the picture's prompt; none makes no picture.
+    caption: tokens of the picture's prompt; none makes no picture. negative: of what it is guided away from.
     """
 
     utterance: Utterance
     voice: Tensor
     face: bool = True
     caption: Sequence[int] | None = None
+    negative: Sequence[int] | None = None
 
 
-def captions(network: UnifiedScoreNetwork, caption: Sequence[int]) -> tuple[Caption, int, int]:
-    """One row that holds the caption and, after it, no caption, with both pooled embeddings
-    `(2, 1, d)`; the tokens of each.
+def captions(
+    network: UnifiedScoreNetwork, caption: Sequence[int], negative: Sequence[int] | None = None
+) -> tuple[Caption, int, int]:
+    """One row that holds the caption and, after it, no caption or the negative one, with both pooled
+    embeddings `(2, 1, d)`; the tokens of each.
     """
-    asked, free = (encode_captions(network, [tokens]) for tokens in ([*caption], NULL_PROMPT))
+    away = NULL_PROMPT if negative is None else negative
+    asked, free = (encode_captions(network, [[*tokens]]) for tokens in (caption, away))
     hidden, pooled = torch.cat([asked.hidden, free.hidden], 1), torch.cat([asked.pooled, free.pooled])
     said = Caption(asked.cache.joined(free.cache), asked.after, hidden, pooled)
     return said, asked.cache.length, free.cache.length
@@ -92,12 +105,12 @@ def attention_mask(
 
 
 def joint_denoiser(
-    network: UnifiedScoreNetwork, what: JointInputs, cfg_scale: float, step_size: float = 0.0
+    network: UnifiedScoreNetwork, what: JointInputs, cfg_scale: float, step_sizes: Mapping[str, float]
 ) -> Denoise:
     """The denoiser of a dict of "audio" `(1, l, 96)`, "avatar" and "image", as far as they are there; for
-    `cfg_scale` and `step_size` see `image_denoiser`.
+    `cfg_scale` see `image_denoiser`. step_sizes: of each one's shortcuts, 0: none.
     """
-    cfg_scale = cfg_scale / DEFAULT_GUIDANCE if step_size else cfg_scale
+    cfg_scale = mixing(cfg_scale, step_sizes.get("image", 0.0))
     length = what.utterance.tokens
     lengths = {"audio": length} | ({"avatar": length} if what.face else {})
     clock = torch.arange(float(length), device=network.device)[None]
@@ -105,7 +118,7 @@ def joint_denoiser(
         known = speech_condition(network, what.utterance, what.voice)
         said, asked, free = None, 0, 0
         if what.caption is not None:
-            said, asked, free = captions(network, what.caption)
+            said, asked, free = captions(network, what.caption, what.negative)
             lengths |= {"image": TOKENS} | ({} if cfg_scale == 1 else {"image/free": TOKENS})
     cond = {name: known for name in lengths if name in ("audio", "avatar")}
     places = {name: clock for name in cond}
@@ -118,11 +131,13 @@ def joint_denoiser(
     added = torch.cat([cond[name].expand(-1, n, -1) for name, n in lengths.items()], 1)
     caption = NOTHING if said is None else said.conditioning.with_(entries_mask=mask[None, :, : asked + free])
     conditioning = caption.with_(mask=mask[None, None], added={0: added})
+    own = {name: step_sizes[name.partition("/")[0]] for name in lengths}
+    shortcuts = any(own.values())
 
     def denoise(x: dict[str, Tensor], t: dict[str, Tensor]) -> dict[str, Tensor]:
         noisy = {name: x[name.partition("/")[0]] for name in lengths}
         times = {name: t[name.partition("/")[0]] for name in lengths}
-        sizes = {name: torch.full_like(times[name], step_size) for name in lengths} if step_size else None
+        sizes = {name: torch.full_like(times[name], own[name]) for name in lengths} if shortcuts else None
         velocity = network.flow(noisy, times, places, sizes, conditioning)
         if "image/free" in velocity:
             empty = velocity.pop("image/free")
@@ -132,6 +147,18 @@ def joint_denoiser(
     return denoise
 
 
+def step_sizes(
+    network: UnifiedScoreNetwork, what: JointInputs, steps: int, cfg_scale: float
+) -> dict[str, float]:
+    """Sizes of the shortcuts of every stream, as it would take them alone."""
+    own = network.shortcut_step_size(steps)
+    sizes = {"audio": own} | ({"avatar": own} if what.face else {})
+    if what.caption is None:
+        return sizes
+    return sizes | {"image": image_step_size(network, steps, cfg_scale, what.negative)}
+
+
+@torch.no_grad()
 def sample_joint(
     network: UnifiedScoreNetwork, what: JointInputs, steps: int, cfg_scale: float, seed: int, number: int = 0
 ) -> Iterator[State]:
@@ -144,9 +171,8 @@ def sample_joint(
     forks = {"audio": rng.fork(2), "avatar": rng.fork(3), "image": Rng.of(seed, 1, 0, network.device).fork(1)}
     noise = {name: PROCESS.prior(forks[name], *shape) for name, shape in shapes.items()}
     begin = State.begin(noise | {"audio": TEMPERATURE * noise["audio"]})
+    sizes = step_sizes(network, what, steps, cfg_scale)
+    updates = {name: flow_update(PROCESS, size) for name, size in sizes.items()}
+    step = joint(joint_denoiser(network, what, cfg_scale, sizes), updates)
     yield begin
-    step_size = network.shortcut_step_size(steps)
-    with torch.no_grad():
-        update = ddim_update(PROCESS) if step_size else dpmpp_2m_update(PROCESS)
-        step = joint(joint_denoiser(network, what, cfg_scale, step_size), dict.fromkeys(shapes, update))
-        yield from iterate(step, begin, uniform(steps), rng)
+    yield from iterate(step, begin, uniform(steps), rng)

@@ -7,65 +7,40 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
-from pathlib import Path
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ..core.cancel import Cancel, stoppable
+from ..core.loop import last
 from ..nn.network import UnifiedScoreNetwork
 from .alignment import SECONDS, Span
 from .analysis import analyse
 from .baseline import ResidualCoder
-from .files import save_wav
 from .g2p import G2P, Word
 from .recording import as_recording
+from .result import SpeechResult
 from .sampling import (
     LONGEST,
     SpeechSampling,
     Utterance,
     clauses,
-    concatenate,
     predict_durations,
     sample_speech,
 )
-from .source_filter import RATE, Frames, noise_gated
-from .vocoder import Vocoder
+from .source_filter import Frames, noise_gated
+from .vocoder import SoundStream, Vocoder
 from .voice import voice_of
 
-
-@dataclass(frozen=True)
-class SpeechResult:
-    """Sound and how it was made.
-
-    words, phonemes: when each is heard. seconds: of each part of the text. unspoken: what of the text cannot
-    be said, as it is written there.
-    """
-
-    audio: np.ndarray
-    words: tuple[Span, ...]
-    phonemes: tuple[Span, ...]
-    nfe: int
-    seconds: tuple[float, ...]
-    settings: dict[str, Any]
-    rate: int = RATE
-    notes: tuple[str, ...] = ()
-    unspoken: tuple[str, ...] = ()
-
-    def save(self, path: Path | str) -> None:
-        """Writes a WAV file of 16 bits that carries text, seed and settings."""
-        save_wav(path, self.audio, self.rate, self.settings)
-
-    def __rich__(self) -> str:
-        length = len(self.audio) / self.rate
-        return f"{length:.2f} s of speech, {self.nfe} evaluations, {sum(self.seconds):.2f} s"
+DEFAULT = SpeechSampling()
 
 
 @dataclass(frozen=True)
 class SpeechFrame:
-    """A part of a text that is ready to be heard."""
+    """Sound that can be heard already; the next frame's follows without a seam. share: of the text."""
 
     audio: np.ndarray
     nfe: int
@@ -98,8 +73,7 @@ class SpeechPipeline:
     def frames(self, tokens: Tensor, utterance: Utterance, voice: Tensor) -> Frames:
         """What the tokens `(l, 96)` of an utterance sound like; voice is `(1, 103)`."""
         known = (utterance.phonemes, utterance.durations, voice[0].numpy())
-        frames = noise_gated(self.coder.decode(tokens.cpu().numpy(), *known))
-        return frames[: round(utterance.durations.sum())]
+        return noise_gated(self.coder.decode(tokens.cpu().numpy(), *known))[: utterance.frames]
 
     def planned(self, words: Sequence[Word], voice: Tensor, speed: float) -> list[Utterance]:
         """Parts of a text with their durations, none longer than is spoken at once."""
@@ -116,43 +90,37 @@ class SpeechPipeline:
 
     @torch.no_grad()
     def stream(
-        self, text: str, voice: np.ndarray | None = None, notes: tuple[str, ...] = (), **how: Any
+        self,
+        text: str,
+        voice: np.ndarray | None = None,
+        sampling: SpeechSampling = DEFAULT,
+        notes: tuple[str, ...] = (),
+        cancel: Cancel | None = None,
     ) -> Iterator[SpeechFrame | SpeechResult]:
-        """Yields each part as it can be heard, then the result, with the notes. See `ArrowEngine.say`."""
-        known = {field.name for field in fields(SpeechSampling)}
-        if unknown := set(how) - known:
-            raise TypeError(f"unknown options {sorted(unknown)}; known are {sorted(known)} and voice")
-        speaking = SpeechSampling(**how)
+        """Yields each part as it can be heard, then the result, which is all of them, with the notes.
+
+        Raises:
+            ValueError: nothing to say. Cancelled: it was asked to stop.
+        """
         own = torch.from_numpy(self.voice if voice is None else voice)[None]
-        sentence = self.g2p.sentence(text)
-        parts = self.planned(sentence.words, own, speaking.speed)
-        frames: list[Frames] = []
+        sentence, sound = self.g2p.sentence(text), SoundStream(self.vocoder, sampling.seed)
+        parts = self.planned(sentence.words, own, sampling.speed)
+        heard: list[np.ndarray] = []
         words: list[Span] = []
         phonemes: list[Span] = []
         seconds: list[float] = []
-        begin, nfe = 0.0, 0
+        begin = nfe = 0
         for number, part in enumerate(parts):
             clock = time.perf_counter()
-            *_, state = sample_speech(self.network, part, own, speaking, number)
-            made = self.frames(state.x[0], part, own)  # type: ignore[index]
-            for target, spans in zip((words, phonemes), part.spans(begin), strict=True):
+            state = last(stoppable(sample_speech(self.network, part, own, sampling, number), cancel))
+            for target, spans in zip((words, phonemes), part.spans(begin * SECONDS), strict=True):
                 target += spans
-            frames.append(made)
-            begin += len(made) * SECONDS
+            made = self.frames(state.x[0], part, own)  # type: ignore[index]
+            heard.append(sound.push(made, last=number + 1 == len(parts)))
+            begin += part.frames
             nfe += int(state.nfe[0])
             seconds.append(time.perf_counter() - clock)
-            yield SpeechFrame(self.vocoder.sound(made, speaking.seed), nfe, (number + 1) / len(parts))
-        clock = time.perf_counter()
-        audio = self.vocoder.sound(concatenate(frames), speaking.seed)
-        seconds.append(time.perf_counter() - clock)
-        settings = {"text": text, "voice": "own" if voice is None else "matched", **asdict(speaking)}
-        yield SpeechResult(
-            audio,
-            tuple(words),
-            tuple(phonemes),
-            nfe,
-            tuple(seconds),
-            settings,
-            notes=notes,
-            unspoken=sentence.unspoken,
-        )
+            yield SpeechFrame(heard[-1], nfe, (number + 1) / len(parts))
+        settings = {"text": text, "voice": "own" if voice is None else "matched", **asdict(sampling)}
+        whole = (np.concatenate(heard), tuple(words), tuple(phonemes), nfe, tuple(seconds))
+        yield SpeechResult(*whole, settings, notes=notes, unspoken=sentence.unspoken)

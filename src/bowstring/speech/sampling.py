@@ -18,19 +18,17 @@ from ..core.options import real, settle, whole
 from ..core.options import seed as checked_seed
 from ..core.process import Gaussian, linear, rectified, uniform
 from ..core.rng import Rng
-from ..core.samplers.continuous import ddim, dpmpp_2m
+from ..core.samplers.continuous import flow_update, single
 from ..nn.heads.speech import SpeechHead
 from ..nn.network import UnifiedScoreNetwork
 from .alignment import SECONDS, Span, phoneme_ids, spans_of, token_count, told
 from .codec import AUDIO_CHANNELS
 from .g2p import PAUSES, Word
-from .source_filter import Frames
 
 PROCESS = Gaussian(linear, rectified)
 LONGEST = 96  # tokens that are spoken at once
 SHORTEST = 0.5  # frames of a sound
 TEMPERATURE = 0.0  # what has the fewest words wrong so far
-MANY = 8  # steps from which the sampler of second order is the better one
 
 
 @dataclass(frozen=True)
@@ -69,6 +67,11 @@ class Utterance:
     @property
     def tokens(self) -> int:
         return token_count(self.durations)
+
+    @property
+    def frames(self) -> int:
+        """Whole frames of 8 ms that it takes: what sound and face are cut by."""
+        return round(float(self.durations.sum()))
 
     def spans(self, begin: float = 0.0) -> tuple[list[Span], list[Span]]:
         """Times of words and of phonemes, the first token starting at `begin`."""
@@ -135,25 +138,16 @@ def speech_denoiser(
     return denoise
 
 
+@torch.no_grad()
 def sample_speech(
     network: UnifiedScoreNetwork, utterance: Utterance, voice: Tensor, how: SpeechSampling, number: int = 0
 ) -> Iterator[State]:
     """States from noise to an utterance's tokens, the noise first; `number` tells parts of a text apart."""
     rng = Rng.of(how.seed, 1, number, network.device)
-    with torch.no_grad():
-        denoise = speech_denoiser(network, utterance, voice, network.shortcut_step_size(how.steps))
-        step = ddim(denoise, PROCESS) if how.steps < MANY else dpmpp_2m(denoise, PROCESS)
-        noise = PROCESS.prior(rng.fork(2), utterance.tokens, AUDIO_CHANNELS)
-        begin = State.begin(how.temperature * noise)
-        yield begin
-        yield from iterate(step, begin, uniform(how.steps), rng)
-
-
-def concatenate(parts: Sequence[Frames]) -> Frames:
-    """Frames one after the other."""
-    return Frames(
-        *(
-            np.concatenate([getattr(p, name) for p in parts])
-            for name in ("pitch", "voiced", "envelope", "noise")
-        )
-    )
+    step_size = network.shortcut_step_size(how.steps)
+    denoise = speech_denoiser(network, utterance, voice, step_size)
+    noise = PROCESS.prior(rng.fork(2), utterance.tokens, AUDIO_CHANNELS)
+    begin = State.begin(how.temperature * noise)
+    yield begin
+    step = single(denoise, flow_update(PROCESS, step_size))
+    yield from iterate(step, begin, uniform(how.steps), rng)

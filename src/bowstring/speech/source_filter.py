@@ -8,7 +8,8 @@ Shapes: f frames, s samples.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
@@ -63,17 +64,33 @@ def spread(bands: np.ndarray) -> np.ndarray:
     return bands[:, low] * (1 - share) + bands[:, low + 1] * share
 
 
+def concatenate(parts: Sequence[Frames]) -> Frames:
+    """Frames one after the other."""
+    return Frames(
+        *(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Frames))
+    )
+
+
 def pulses(pitch: np.ndarray, voiced: np.ndarray) -> np.ndarray:
     """Every harmonic below HIGHEST at amplitude 1 and phase 0, `(s,)`; silent where nothing is voiced."""
-    samples = len(pitch) * HOP
-    at = (np.arange(samples) + 0.5) / HOP - 0.5
-    frequency = np.interp(at, np.arange(len(pitch)), pitch)
-    phase = 2 * np.pi * np.cumsum(frequency / RATE)
+    return pulse_train(pitch, voiced, np.arange(len(pitch) * HOP), 0.0)[0]
+
+
+def pulse_train(
+    pitch: np.ndarray, voiced: np.ndarray, samples: np.ndarray, phase: float
+) -> tuple[np.ndarray, float]:
+    """`pulses` at some `samples` in a row, and the phase they end with, given the one before them: trains of
+    adjacent stretches are those of the whole to the bit.
+    """
+    at, places = (samples + 0.5) / HOP - 0.5, np.arange(len(pitch))
+    frequency = np.interp(at, places, pitch)
+    path = np.cumsum(np.append(phase, 2 * np.pi * (frequency / RATE)))[1:]
     count = np.floor(HIGHEST / frequency)
-    half = np.sin(phase / 2)
+    half = np.sin(path / 2)
     safe = np.where(np.abs(half) < 1e-4, 1.0, half)
-    kernel = np.where(np.abs(half) < 1e-4, count, np.sin((count + 0.5) * phase) / (2 * safe) - 0.5)
-    return (kernel * (np.interp(at, np.arange(len(pitch)), voiced) > 0.5)).astype(np.float32)
+    kernel = np.where(np.abs(half) < 1e-4, count, np.sin((count + 0.5) * path) / (2 * safe) - 0.5)
+    heard = kernel * (np.interp(at, places, voiced) > 0.5)
+    return heard.astype(np.float32), float(path[-1]) if len(path) else phase
 
 
 def windows(signal: np.ndarray, frames: int) -> np.ndarray:
@@ -91,8 +108,19 @@ def minimum_phase(log_amplitude: np.ndarray) -> np.ndarray:
     return np.exp(np.fft.rfft(cepstrum, WINDOW)).astype(np.complex64)
 
 
+def noise_of(seed: int) -> np.random.Generator:
+    """Where the noise of a waveform comes from, sample by sample."""
+    return np.random.Generator(np.random.Philox(seed))
+
+
 def synthesise(frames: Frames, seed: int = 0) -> np.ndarray:
-    """The waveform, `(192 f,)`; the noise depends on the seed alone.
+    """The waveform, `(192 f,)`; the noise depends on the seed alone."""
+    white = noise_of(seed).standard_normal(len(frames) * HOP, dtype=np.float32)
+    return shaped(frames, pulses(frames.pitch, frames.voiced), white)
+
+
+def shaped(frames: Frames, train: np.ndarray, white: np.ndarray) -> np.ndarray:
+    """A pulse train and white noise `(192 f,)`, each shaped by its part of the envelope and added.
 
     An envelope of 0 is the density of white noise of variance 1. A harmonic stands for a band as wide as the
     pitch and carries 2 pitch / RATE of it: voiced and unvoiced frames of equal envelope are equally loud.
@@ -105,9 +133,7 @@ def synthesise(frames: Frames, seed: int = 0) -> np.ndarray:
     per_pulse = np.log(np.sqrt(4 * np.maximum(frames.pitch, 1) / RATE))[:, None]  # of one harmonic
     buzz = minimum_phase(envelope + np.log1p(-(share**2)) / 2 + per_pulse)
     hiss = np.exp(envelope + np.log(share))
-    rng = np.random.Generator(np.random.Philox(seed))
-    white = rng.standard_normal(f * HOP, dtype=np.float32)
-    spectrum = np.fft.rfft(windows(pulses(frames.pitch, frames.voiced), f)) * buzz
+    spectrum = np.fft.rfft(windows(train, f)) * buzz
     spectrum = spectrum + np.fft.rfft(windows(white, f)) * hiss
     return overlapped(np.fft.irfft(spectrum, WINDOW).astype(np.float32))
 

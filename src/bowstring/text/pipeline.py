@@ -6,21 +6,27 @@ The canvas is what is written; token ids are those of the tokenizer.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields, replace
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, TypedDict
 
 import numpy as np
+import torch
+from torch import Tensor
 
-from ..core.loop import State
+from ..core.cancel import Cancel, stoppable
+from ..core.loop import Halt, State
 from ..core.options import choice
 from ..core.options import text as checked_text
 from ..core.options import whole as whole_number
 from ..nn.network import UnifiedScoreNetwork
 from .kind import guess_kind
-from .sampling import Sampling, fill_gap, log_likelihood, sample_text
+from .result import History, TextResult
+from .sampling import Sampling, ended, fill_gap, log_likelihood, sample_text
+from .stops import Deltas, before_byte, checked_stops, first_stop, settled_tokens
 from .tokenizer import EOS, KINDS, MASK, MIDDLE, PAD, SEP, SUFFIX, TextTokenizer
 
+MOST = 64  # texts at once
 GAPS = (4, 8, 16, 32)  # lengths tried when that of an infill is not known
 LONGEST_GAP = 64
 ABOUT = "a story about "
@@ -38,46 +44,91 @@ def as_story(prompt: str) -> str:
     return ABOUT + prompt if named else prompt
 
 
-@dataclass(frozen=True)
-class TextResult:
-    """What was made and how.
+class TextOptions(TypedDict, total=False):
+    """Options of `ArrowEngine.generate` beside prompt, mode, kind and n, for type checkers."""
 
-    trajectory: token ids of the canvas after each step, the fully masked one first. seconds: of each step.
-    uncertainty: raw numbers over the tokens written, {"nll": mean of -log p(drawn token), "entropy": mean
-    entropy of the belief}, nats per token; not calibrated.
+    max_tokens: int
+    min_tokens: int
+    stop: str | Sequence[str]
+    block: int
+    steps: int
+    order: str
+    temperature: float
+    top_p: float
+    top_k: int
+    repetition_penalty: float
+    seed: int
+    num_inference_steps: int | None
+    cancel: Cancel | None
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class TextFrame:
+    """One moment of writing. nfe: evaluations so far. share: of the canvas that is filled. number: which of
+    several texts.
     """
 
-    text: str
-    tokens: tuple[int, ...]
-    trajectory: tuple[tuple[int, ...], ...]
+    canvas: np.ndarray
+    sure: np.ndarray
     nfe: int
-    seconds: tuple[float, ...]
-    uncertainty: dict[str, float]
-    settings: dict[str, Any]
+    share: float
+    number: int = 0
 
-    def __str__(self) -> str:
-        return self.text
+    @property
+    def tokens(self) -> tuple[int, ...]:
+        """Token ids of the canvas."""
+        return tuple(self.canvas.tolist())
 
-    def __rich__(self) -> str:
-        from rich.markup import escape
+    @property
+    def confidence(self) -> tuple[float, ...]:
+        """The probability each token had when it was drawn, 0 where there is none yet."""
+        return tuple(np.where(self.canvas == MASK, 0.0, self.sure[: len(self.canvas)]).tolist())
 
-        cost = f"{len(self.tokens)} tokens, {self.nfe} evaluations, {sum(self.seconds):.2f} s"
-        facts = f"{cost}, {self.uncertainty['nll']:.2f} nats a token"
-        return f"{escape(self.text)}\n[dim]{facts}[/dim]"
-
-    def to_json(self) -> dict[str, Any]:
-        """Everything but the trajectory, for `--json`."""
-        return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "trajectory"}
+    def __repr__(self) -> str:
+        return f"TextFrame({self.share:.0%} of {len(self.canvas)} tokens, {self.nfe} evaluations)"
 
 
-@dataclass(frozen=True)
-class TextFrame:
-    """One moment of writing: the canvas's token ids and the probability each had when it was drawn."""
+class Watch:
+    """Follows texts while they are written, and keeps of each step what it changed."""
 
-    tokens: tuple[int, ...]
-    confidence: tuple[float, ...]
-    nfe: int
-    share: float  # of the walk that is done
+    def __init__(self, canvas: np.ndarray, block: int) -> None:
+        """canvas: `(b, l)` before the first step. block: tokens that are written together."""
+        self.canvas, self.block = canvas, block
+        self.sure, self.entropy = (np.zeros(canvas.shape, np.float32) for _ in range(2))
+        self.changes: list[list[tuple[np.ndarray, np.ndarray]]] = [[] for _ in canvas]
+        self.seconds: list[float] = []
+
+    def take(
+        self, canvas: np.ndarray, note: Mapping[str, Tensor], running: np.ndarray, seconds: float
+    ) -> None:
+        """Another step of the texts that were `running`, `(b,)`."""
+        self.seconds.append(seconds)
+        rows, places = np.nonzero(canvas != self.canvas)
+        inside = places % self.block
+        for kept, name in ((self.sure, "confidence"), (self.entropy, "entropy")):
+            kept[rows, places] = note[name].cpu().numpy()[rows, inside]
+        for row in np.flatnonzero(running):
+            own = places[rows == row]
+            self.changes[row].append((own, canvas[row, own]))
+        self.canvas = canvas
+
+    def result(self, row: int, tokenizer: TextTokenizer, stops: Sequence[bytes]) -> TextResult:
+        """What has been written in a row, without what follows a stop."""
+        tokens = tuple(token for token in self.canvas[row].tolist() if token not in (PAD, MASK, EOS))
+        data, ended = tokenizer.to_bytes(tokens), EOS in self.canvas[row]
+        if (at := first_stop(data, stops)) >= 0:
+            data, ended, tokens = data[:at], True, before_byte(tokenizer, tokens, at)
+        drawn = self.sure[row] > 0
+        means = {"nll": -np.log(self.sure[row, drawn]), "entropy": self.entropy[row, drawn]}
+        changes = tuple(self.changes[row])
+        return TextResult(
+            data.decode("utf-8", "replace"),
+            tokens,
+            seconds=self.seconds[: len(changes)],
+            uncertainty={name: float(kept.mean()) if kept.size else 0.0 for name, kept in means.items()},
+            finish_reason="stop" if ended else "length",
+            history=History(self.canvas.shape[1], changes),
+        )
 
 
 class TextPipeline:
@@ -87,108 +138,141 @@ class TextPipeline:
         """`context` is how many tokens the network reads at most."""
         self.network, self.tokenizer, self.context = network, tokenizer, context
 
-    def stream(self, prompt: str, mode: str, kind: str, **how: Any) -> Iterator[TextFrame | TextResult]:
-        """See `ArrowEngine.stream`."""
-        sampling = sampling_of(mode=mode, **how)
-        known = self.prompt(prompt, kind)
-        states = sample_text(self.network, [known], sampling, self.context)
-        return self._watch(states, {"prompt": prompt, "kind": kind, **asdict(sampling)})
+    def stream(
+        self,
+        prompts: Sequence[str],
+        kind: str,
+        sampling: Sampling,
+        n: int = 1,
+        stop: str | Sequence[str] = (),
+        cancel: Cancel | None = None,
+    ) -> Iterator[TextFrame | TextResult]:
+        """Frames of every text after each step, then n results of every prompt. See `ArrowEngine.stream`."""
+        n, stops = whole_number(n, "n", 1, MOST), checked_stops(stop)
+        rows = [(prompt, self.prompt(prompt, kind), number) for prompt in prompts for number in range(n)]
+        settings = {"kind": kind, **asdict(sampling)} | ({"stop": [*stops]} if stops else {})
+        return self._written(rows, sampling, settings, [stop.encode() for stop in stops], cancel)
+
+    def _written(
+        self,
+        rows: Sequence[tuple[str, list[int], int]],
+        sampling: Sampling,
+        settings: dict[str, Any],
+        stops: Sequence[bytes],
+        cancel: Cancel | None,
+    ) -> Iterator[TextFrame | TextResult]:
+        """Writes rows of (prompt, its tokens, number of its sample), `MOST` at once; results come last."""
+        made: list[TextResult] = []
+        block = 1 if sampling.mode == "ar" else min(sampling.block, sampling.max_tokens)
+        for first in range(0, len(rows), MOST):
+            part = rows[first : first + MOST]
+            known, numbers = [row[1] for row in part], [row[2] for row in part]
+            halt = self._halts(stops, block)
+            states = sample_text(self.network, known, sampling, self.context, numbers=numbers, halt=halt)
+            for item in self._watched(stoppable(states, cancel), block, stops, first):
+                if isinstance(item, TextFrame):
+                    yield item
+                    continue
+                prompt, _, number = rows[len(made)]
+                several = {"number": number} if any(row[2] for row in rows) else {}
+                made.append(item.but(settings={"prompt": prompt, **settings, **several}))
+        yield from made
+
+    def _halts(self, stops: Sequence[bytes], block: int) -> Halt:
+        """Stops a text that has come to its end, or to a stop string."""
+        if not stops:
+            return ended
+        reach = (
+            max(map(len, stops)) + block
+        )  # a token has a byte at least, and a step settles a block at most
+
+        def halted(state: State) -> Tensor:
+            settled = (settled_tokens(row) for row in state.x.tolist())  # type: ignore[union-attr]
+            tails = [self.tokenizer.to_bytes(tokens[-reach:]) for tokens in settled]
+            stopped = [first_stop(tail, stops) >= 0 for tail in tails]
+            return ended(state) | torch.tensor(stopped, device=state.t.device)
+
+        return halted
+
+    def _watched(
+        self,
+        states: Iterator[State],
+        block: int,
+        stops: Sequence[bytes] = (),
+        first: int = 0,
+        gap: int | None = None,
+    ) -> Iterator[TextFrame | TextResult]:
+        """Frames of every row that a step changed, then the results; rows are numbered from `first`. Of an
+        infill the first `gap` places count.
+        """
+        clock, state = time.perf_counter(), next(states)
+        watch = Watch(canvas_of(state, gap), block)
+        yield from (frame_of(watch, state, row, first) for row in range(len(watch.canvas)))
+        for after in states:
+            running = ~state.halted.cpu().numpy()
+            note = after.carry["update"]
+            watch.take(canvas_of(after, gap), note, running, time.perf_counter() - clock)
+            state = after
+            yield from (frame_of(watch, state, row, first) for row in np.flatnonzero(running).tolist())
+            clock = time.perf_counter()
+        for row, nfe in enumerate(state.nfe.tolist()):
+            yield watch.result(row, self.tokenizer, stops).but(nfe=nfe)
 
     def infill(
         self,
         prefix: str,
         suffix: str,
         length: int | None,
-        mode: str,
-        kind: str | None,
-        prompt: str,
-        **how: Any,
+        sampling: Sampling,
+        kind: str | None = None,
+        prompt: str = "",
+        cancel: Cancel | None = None,
     ) -> TextResult:
         """See `ArrowEngine.infill`."""
-        sampling = sampling_of(mode=mode, **({"steps": 16, "temperature": 0.3} | how))
         if length is not None:
             length = whole_number(length, "length", 1, LONGEST_GAP, advice="None finds it out")
         before, after = (
             self.tokenizer.encode(checked_text(side, "a side of the gap")) for side in (prefix, suffix)
         )
-        kind = kind or guess_kind(prefix, suffix)
-        head = [KINDS[kind_of(kind)], *self.tokenizer.encode(prompt or "function"), SEP]
+        kind, about = kind or guess_kind(prefix, suffix), checked_text(prompt, "prompt") or "function"
+        head = [KINDS[kind_of(kind)], *self.tokenizer.encode(about), SEP]
         self.fits(len(head) + len(before) + len(after) + (length or max(GAPS)))
-        settings = {"prefix": prefix, "suffix": suffix, "kind": kind, **asdict(sampling)}
-        if mode == "ar":
+        if sampling.mode == "ar":
             known = [*head, *before, SUFFIX, *after, MIDDLE]
-            sampling = replace(sampling, max_tokens=length or LONGEST_GAP)
-            states = sample_text(self.network, [known], sampling, self.context)
-            middle = whole(self._watch(states, settings))
+            how = replace(sampling, max_tokens=length or LONGEST_GAP)
+            states = sample_text(self.network, [known], how, self.context)
+            middle = whole(self._watched(stoppable(states, cancel), 1))
         else:
-            middle = self._likeliest_gap([*head, *before], after, length, sampling, settings)
-        return replace(middle, text=prefix + self.tokenizer.decode(middle.tokens) + suffix)
+            gaps = GAPS if length is None else (length,)
+            middle = self._likeliest_gap([*head, *before], after, gaps, sampling, cancel)
+        settings = {"prefix": prefix, "suffix": suffix, "kind": kind, **asdict(sampling)}
+        return middle.but(prefix + self.tokenizer.decode(middle.tokens) + suffix, settings=settings)
 
     def _likeliest_gap(
-        self, known: list[int], after: list[int], length: int | None, how: Sampling, settings: dict[str, Any]
+        self, known: list[int], after: list[int], gaps: Sequence[int], how: Sampling, cancel: Cancel | None
     ) -> TextResult:
         made = []
-        for gap in GAPS if length is None else (length,):
+        for gap in gaps:
             states = fill_gap(self.network, known, gap, after, how, self.context)
-            made.append(whole(self._watch(states, settings, gap)))
+            made.append(whole(self._watched(stoppable(states, cancel), gap + len(after), gap=gap)))
         rows = [[*known, *one.tokens, *after, EOS] for one in made]
         best = int(log_likelihood(self.network, rows, len(known)).argmax())
-        return replace(made[best], nfe=sum(one.nfe for one in made))
-
-    def _watch(
-        self, states: Iterator[State], settings: dict[str, Any], gap: int | None = None
-    ) -> Iterator[TextFrame | TextResult]:
-        trajectory: list[tuple[int, ...]] = []
-        seconds: list[float] = []
-        confidence: dict[int, float] = {}
-        entropy: dict[int, float] = {}
-        before, clock, state = None, time.perf_counter(), None
-        for state in states:
-            now = time.perf_counter()
-            x = state.x[0] if gap is None else state.x[0, :gap]  # type: ignore[index]
-            trajectory.append(tuple(x.tolist()))
-            if before is not None:
-                seconds.append(now - clock)
-                note = state.carry["update"]
-                sure, spread = (note[name][0].tolist() for name in ("confidence", "entropy"))
-                fresh = ((before == MASK) & (x != MASK)).nonzero().flatten().tolist()
-                for place in fresh:
-                    start = _block_start(place, len(sure), settings) if gap is None else 0
-                    confidence[place] = sure[place - start]
-                    entropy[place] = spread[place - start]
-            done = (x != MASK).float().mean().item()
-            yield TextFrame(
-                trajectory[-1], tuple(confidence.get(i, 0.0) for i in range(len(x))), int(state.nfe[0]), done
-            )
-            before, clock = x, time.perf_counter()
-        assert state is not None
-        tokens = tuple(token for token in trajectory[-1] if token not in (PAD, MASK, EOS))
-        used = [c for c in confidence.values() if c > 0]
-        doubt = {
-            "nll": float(-np.log(used).mean()) if used else 0.0,
-            "entropy": float(np.mean(list(entropy.values()))) if entropy else 0.0,
-        }
-        yield TextResult(
-            self.tokenizer.decode(tokens),
-            tokens,
-            tuple(trajectory),
-            int(state.nfe[0]),
-            tuple(seconds),
-            doubt,
-            settings,
-        )
+        return made[best].but(nfe=sum(one.nfe for one in made))
 
     def tokens(self, text: str, what: str) -> list[int]:
+        """Tokens of a text that says something."""
         if not checked_text(text, what).strip():
             raise ValueError(f"{what} is empty; say in a few words what it should be about")
         return self.tokenizer.encode(text)
 
     def prompt(self, prompt: str, kind: str) -> list[int]:
+        """A prompt as the network reads it."""
         tokens = self.tokens(prompt, "the prompt")
         self.fits(len(tokens) + 2 + 32)
         return [KINDS[kind_of(kind)], *tokens, SEP]
 
     def fits(self, size: int) -> None:
+        """Refuses what leaves no room in the context."""
         if size > self.context:
             raise ValueError(
                 f"the prompt leaves no room to write: {size} tokens with the least answer, the context "
@@ -196,22 +280,34 @@ class TextPipeline:
             )
 
 
-def _block_start(place: int, width: int, settings: dict[str, Any]) -> int:
-    size = 1 if settings["mode"] == "ar" else min(settings["block"], settings["max_tokens"])
-    return place // size * size
+def canvas_of(state: State, gap: int | None) -> np.ndarray:
+    """What is written in a state, `(b, l)`."""
+    return state.x[:, :gap].cpu().numpy()  # type: ignore[index]
+
+
+def frame_of(watch: Watch, state: State, row: int, first: int) -> TextFrame:
+    """How far a row is."""
+    canvas = watch.canvas[row]
+    done = float((canvas != MASK).mean())
+    return TextFrame(canvas, watch.sure[row], int(state.nfe[row]), done, first + row)
 
 
 def whole(frames: Iterator[TextFrame | TextResult]) -> TextResult:
+    """The result at the end of a stream."""
     *_, result = frames
     assert isinstance(result, TextResult)
     return result
 
 
-def sampling_of(**how: Any) -> Sampling:
-    known = {field.name for field in fields(Sampling)}
-    if unknown := set(how) - known:
-        raise TypeError(f"unknown options {sorted(unknown)}; known are {sorted(known)}")
-    return Sampling(**how)
+def deltas(
+    frames: Iterator[TextFrame | TextResult], tokenizer: TextTokenizer, stop: str | Sequence[str]
+) -> Iterator[str]:
+    """The text of a stream in pieces that are only added to; together they are the result."""
+    growing = Deltas(tokenizer, [one.encode() for one in checked_stops(stop)])
+    for frame in frames:
+        piece = growing.push(frame.canvas.tolist()) if isinstance(frame, TextFrame) else growing.finish()
+        if piece:
+            yield piece
 
 
 def kind_of(kind: str) -> str:

@@ -13,9 +13,10 @@ from typing import Any, Self, cast
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from ..core.conditioning import NOTHING, Cache, Conditioning
-from ..core.loop import State, iterate
+from ..core.loop import Halt, State, iterate
 from ..core.options import choice, real, settle, whole
 from ..core.options import seed as checked_seed
 from ..core.process import Masked, uniform
@@ -23,40 +24,55 @@ from ..core.rng import Rng
 from ..core.samplers.continuous import Update
 from ..core.samplers.masked import ORDERS, Order, blocks, chosen, invert_cdf, reveal_count, truncate
 from ..nn.network import UnifiedScoreNetwork
-from .tokenizer import EOS, KINDS, MASK, MIDDLE, PAD, SEP, SUFFIX
+from .tokenizer import EOS, KINDS, MASK, MIDDLE, PAD, SEP, SPECIAL_TOKENS, SUFFIX
 
 NEVER = (MASK, KINDS["text"], KINDS["code"], SEP, SUFFIX, MIDDLE)
 PROCESS = Masked(MASK)
+LONGEST = 65_536  # tokens of a text
+MAX_TOKENS = 192  # unless more are asked for
 
 
 @dataclass(frozen=True)
 class Sampling:
     """How text is sampled: `steps` counts evaluations per block; mode "ar" is one token per evaluation.
 
+    Among what may stand in a place, the `top_k` likeliest tokens (0: all) are drawn from, and of these the
+    likeliest that together have `top_p`; temperature 0 takes the likeliest. Logits of tokens that the prompt
+    or the text holds are divided by `repetition_penalty` where positive and multiplied where negative (Keskar
+    et al. 2019, arXiv 1909.05858). A text does not end before it has `min_tokens`.
+
     Raises:
         ValueError: a value out of its range.
     """
 
     mode: str = "diffusion"
-    max_tokens: int = 192
+    max_tokens: int = MAX_TOKENS
     block: int = 4
     steps: int = 4
     order: str = "leftmost"
     temperature: float = 0.7
     top_p: float = 0.95
     seed: int = 0
+    top_k: int = 0
+    repetition_penalty: float = 1.0
+    min_tokens: int = 0
 
     def __post_init__(self) -> None:
         settle(
             self,
             mode=choice(self.mode, "mode", ("ar", "diffusion")),
-            max_tokens=whole(self.max_tokens, "max_tokens", 1, 65_536),
+            max_tokens=whole(self.max_tokens, "max_tokens", 1, LONGEST),
             block=whole(self.block, "block", 1, 32),
             steps=whole(self.steps, "steps", 1, 1024),
             order=choice(self.order, "order", sorted(ORDERS)),
-            temperature=real(self.temperature, "temperature", 0.001, 100),
+            temperature=real(self.temperature, "temperature", 0, 100),
             top_p=real(self.top_p, "top_p", above=0, high=1),
             seed=checked_seed(self.seed),
+            top_k=whole(self.top_k, "top_k", 0, advice="0 is off"),
+            repetition_penalty=real(
+                self.repetition_penalty, "repetition_penalty", above=0, high=10, advice="1 is off"
+            ),
+            min_tokens=whole(self.min_tokens, "min_tokens", 0, self.max_tokens, advice="max_tokens at most"),
         )
 
 
@@ -119,8 +135,17 @@ class BlockDiffusion:
         return logits
 
     def commit(self, carry: dict[str, Any], tokens: Tensor) -> dict[str, Any]:
-        if carry["valid"].shape[1] + 2 * tokens.shape[1] > self.context:
+        full = carry["valid"].sum(1) + 2 * tokens.shape[1] > self.context
+        if bool(full.all()):
             return self._slid(carry, tokens)
+        if not bool(full.any()):
+            return self._appended(carry, tokens)
+        parts = [
+            (one, which.nonzero().flatten()) for one, which in ((self._slid, full), (self._appended, ~full))
+        ]
+        return joined([(one(rows_of(carry, rows), tokens[rows]), rows) for one, rows in parts])
+
+    def _appended(self, carry: dict[str, Any], tokens: Tensor) -> dict[str, Any]:
         valid = torch.ones_like(tokens, dtype=torch.bool)
         position = carry["position"][:, None] + torch.arange(tokens.shape[1], device=tokens.device)
         hidden, cache = self.network.prefill(tokens, position, valid, self.given(carry))
@@ -141,6 +166,88 @@ class BlockDiffusion:
             for row, head in zip(rows, carry["head"].tolist(), strict=True)
         ]
         return self.begin(*pad_left(kept, tokens.device), carry["row"]) | {"head": carry["head"]}
+
+
+def rows_of(carry: Any, index: Tensor) -> Any:
+    """Some samples of a tree of tensors `(b, ...)`."""
+    if isinstance(carry, dict):
+        return {name: rows_of(branch, index) for name, branch in carry.items()}
+    return tuple(rows_of(branch, index) for branch in carry) if isinstance(carry, tuple) else carry[index]
+
+
+def joined(parts: Sequence[tuple[dict[str, Any], Tensor]]) -> dict[str, Any]:
+    """Carries of some samples each, at these rows, as one; what was read lies flush right."""
+    width, order = (
+        max(part["valid"].shape[1] for part, _ in parts),
+        torch.cat([rows for _, rows in parts]).argsort(),
+    )
+    return merged([flushed(part, width) for part, _ in parts], order)
+
+
+def flushed(carry: dict[str, Any], width: int) -> dict[str, Any]:
+    """A carry whose cache is `width` long, padded on the left."""
+    room = width - carry["valid"].shape[1]
+    wide = lambda x: F.pad(x, (0, 0, room, 0))  # noqa: E731
+    layers = tuple((wide(k), wide(v)) for k, v in carry["layers"])
+    tokens = F.pad(carry["tokens"], (room, 0), value=PAD)
+    return carry | {"layers": layers, "valid": F.pad(carry["valid"], (room, 0)), "tokens": tokens}
+
+
+def merged(parts: Sequence[Any], order: Tensor) -> Any:
+    """Trees of tensors one after the other, in another order."""
+    first = parts[0]
+    if isinstance(first, dict):
+        return {name: merged([part[name] for part in parts], order) for name in first}
+    if isinstance(first, tuple):
+        return tuple(merged(branches, order) for branches in zip(*parts, strict=True))
+    return torch.cat(list(parts))[order]
+
+
+@dataclass(frozen=True)
+class Steered:
+    """A block model whose logits mind what has been written: what stands already is less likely by `penalty`,
+    and nothing ends before `min_tokens`.
+    """
+
+    model: BlockDiffusion
+    penalty: float
+    min_tokens: int
+
+    def begin(self, carry: dict[str, Any], vocab: int) -> dict[str, Any]:
+        """The carry of the model, with what the prompt holds."""
+        seen = carry["next"].new_zeros(len(carry["tokens"]), vocab, dtype=torch.bool)
+        return {
+            "model": carry,
+            "seen": holding(seen, carry["tokens"]),
+            "written": torch.zeros_like(carry["head"]),
+        }
+
+    def score(self, carry: dict[str, Any], noisy: Tensor) -> Tensor:
+        logits = self.model.score(carry["model"], noisy)
+        logits = penalised(logits, holding(carry["seen"], noisy)[:, None], self.penalty)
+        place = carry["written"][:, None] + torch.arange(noisy.shape[1], device=noisy.device)
+        ending = torch.arange(logits.shape[-1], device=logits.device) == EOS
+        return logits.masked_fill((place < self.min_tokens)[..., None] & ending, -torch.inf)
+
+    def commit(self, carry: dict[str, Any], tokens: Tensor) -> dict[str, Any]:
+        model = self.model.commit(carry["model"], tokens)
+        written = carry["written"] + tokens.shape[1]
+        return {"model": model, "seen": holding(carry["seen"], tokens), "written": written}
+
+
+def holding(seen: Tensor, tokens: Tensor) -> Tensor:
+    """Which ids, `(b, v)`, have been seen once these tokens `(b, l)` stand; reserved ones never are."""
+    out = seen.scatter(1, tokens, True)
+    return out.index_fill(1, torch.arange(len(SPECIAL_TOKENS), device=seen.device), False)
+
+
+def penalised(logits: Tensor, seen: Tensor, penalty: float) -> Tensor:
+    """Logits with those of seen tokens made smaller.
+
+    >>> penalised(torch.tensor([2.0, -2.0, 1.0]), torch.tensor([True, True, False]), 2.0)
+    tensor([ 1., -4.,  1.])
+    """
+    return torch.where(seen, torch.where(logits > 0, logits / penalty, logits * penalty), logits)
 
 
 class Autoregressive(BlockDiffusion):
@@ -176,19 +283,40 @@ def reveal_places(order: Order, belief: Tensor, masked: Tensor, t: Tensor, s: Te
     return chosen(order(belief, rng), masked, reveal_count(PROCESS, masked, t, s))
 
 
-def text_update(order: Order, temperature: float, top_p: float, gap: bool = False) -> Update:  # noqa: FBT001
-    """The update of text: reveal the positions that `order` puts first, with admissible tokens.
+def law(logits: Tensor, temperature: float, top_p: float, top_k: int = 0) -> Tensor:
+    """Probabilities that tokens are drawn by; see `Sampling`.
+
+    >>> law(torch.tensor([2.0, 1.0, 0.0]), 1.0, 1.0, top_k=2).round(decimals=2)
+    tensor([0.7300, 0.2700, 0.0000])
+    """
+    if temperature == 0:
+        return likeliest(logits, 1).isfinite().to(logits.dtype)
+    return truncate(likeliest(logits, top_k), temperature, top_p).softmax(-1)
+
+
+def likeliest(logits: Tensor, k: int) -> Tensor:
+    """Logits of the k likeliest tokens, the others at -inf; 0 keeps all."""
+    if not 0 < k < logits.shape[-1]:
+        return logits
+    values, places = logits.topk(k, -1)
+    return torch.full_like(logits, -torch.inf).scatter(-1, places, values)
+
+
+def text_update(how: Sampling, *, gap: bool = False) -> Update:
+    """The update of text: reveal the positions that the order puts first, with admissible tokens.
 
     It remembers per position of the block {"confidence", "entropy"}: the probability of the drawn token and
     the entropy of the whole belief in nats, both before temperature.
     """
+
+    order = ORDERS[how.order]
 
     def update(x: Tensor, logits: Tensor, t: Tensor, s: Tensor, rng: Rng, carry: Any) -> tuple[Tensor, Any]:
         masked = x == MASK
         allowed = admissible(logits, x, gap)
         belief = allowed.softmax(-1)
         here = reveal_places(order, belief, masked, t, s, rng)
-        tokens = invert_cdf(truncate(allowed, temperature, top_p).softmax(-1), rng.uniform(x.shape[1]))
+        tokens = invert_cdf(law(allowed, how.temperature, how.top_p, how.top_k), rng.uniform(x.shape[1]))
         x_s = torch.where(here, tokens, x)
         before = carry or dict.fromkeys(("confidence", "entropy"), torch.zeros(x.shape, device=x.device))
         fresh = {
@@ -217,8 +345,15 @@ def sample_text(
     how: Sampling,
     context: int,
     conditioning: Conditioning = NOTHING,
+    numbers: Sequence[int] | None = None,
+    halt: Halt = ended,
 ) -> Iterator[State]:
-    """States of a canvas of `how.max_tokens` behind each row of known tokens, the fully masked one first."""
+    """States of a canvas of `how.max_tokens` behind each row of known tokens, the fully masked one first.
+
+    Args:
+        numbers: of each row's sample, which with the seed decides its randomness; by default 0, 1, 2, ...
+        halt: when a sample is done.
+    """
     causal = how.mode == "ar"
     size = 1 if causal else min(how.block, how.max_tokens)
     edges = [(i, min(i + size, how.max_tokens)) for i in range(0, how.max_tokens, size)]
@@ -228,12 +363,18 @@ def sample_text(
         else BlockDiffusion.sampled(network, context, how, conditioning)
     )
     steps = 1 if causal else min(how.steps, size)
-    step = blocks(model, text_update(ORDERS[how.order], how.temperature, how.top_p), edges, steps)
-    carry = {"model": model.begin(*pad_left(known, network.device)), "update": None}
-    rng = Rng.of(how.seed, len(known), device=network.device)
-    start = State.begin(PROCESS.prior(rng, how.max_tokens), carry=carry)
+    known_carry = model.begin(*pad_left(known, network.device))
+    if how.repetition_penalty != 1 or how.min_tokens:
+        steered = Steered(model, how.repetition_penalty, how.min_tokens)
+        step = blocks(steered, text_update(how), edges, steps)
+        known_carry = steered.begin(known_carry, network.config.vocab)
+    else:
+        step = blocks(model, text_update(how), edges, steps)
+    own = torch.tensor([*(range(len(known)) if numbers is None else numbers)], device=network.device)
+    rng = Rng.of(how.seed, int(own.max()) + 1, device=network.device).rows(own)
+    start = State.begin(PROCESS.prior(rng, how.max_tokens), carry={"model": known_carry, "update": None})
     yield start
-    yield from iterate(step, start, uniform(len(edges) * steps), rng, ended)
+    yield from iterate(step, start, uniform(len(edges) * steps), rng, halt)
 
 
 @torch.no_grad()
@@ -249,8 +390,7 @@ def fill_gap(
     model = BlockDiffusion(network, context)
     canvas = torch.tensor([[MASK] * gap + list(suffix)], device=network.device)
     steps = min(how.steps, gap)
-    update = text_update(ORDERS[how.order], how.temperature, how.top_p, gap=True)
-    step = blocks(model, update, [(0, canvas.shape[1])], steps)
+    step = blocks(model, text_update(how, gap=True), [(0, canvas.shape[1])], steps)
     carry = {"model": model.begin(*pad_left([known], network.device)), "update": None}
     start = State.begin(canvas, carry=carry)
     yield start

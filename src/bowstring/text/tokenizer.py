@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from pathlib import Path
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -25,6 +26,18 @@ SPECIAL_TOKENS = (
     "<|middle|>",
 )
 KINDS = {"text": TEXT, "code": CODE}
+
+
+def _alphabet() -> dict[str, int]:
+    """The byte that each character of byte-level BPE stands for: printable ones for themselves, the others
+    for characters from 256 on (Radford et al. 2019).
+    """
+    plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    others = [byte for byte in range(256) if byte not in plain]
+    return {chr(byte): byte for byte in plain} | {chr(256 + i): byte for i, byte in enumerate(others)}
+
+
+BYTES = _alphabet()
 
 
 class TextTokenizer:
@@ -82,6 +95,17 @@ class TextTokenizer:
     def decode(self, tokens: Iterable[int]) -> str:
         """Reserved ids are left out; bytes that are no UTF-8 become U+FFFD."""
         return self._tokenizer.decode([token for token in tokens if token >= len(SPECIAL_TOKENS)])
+
+    @cached_property
+    def _bytes(self) -> list[bytes]:
+        """The bytes of every token, none for reserved ones."""
+        ids = range(len(SPECIAL_TOKENS), self.vocab)
+        spelled = [bytes(BYTES[c] for c in str(self._tokenizer.id_to_token(i))) for i in ids]
+        return [b""] * len(SPECIAL_TOKENS) + spelled
+
+    def to_bytes(self, tokens: Iterable[int]) -> bytes:
+        """What tokens say in UTF-8, perhaps with half a character at an end; reserved ids say nothing."""
+        return b"".join(map(self._bytes.__getitem__, tokens))
 
     def pieces(self, tokens: Iterable[int]) -> list[str]:
         """Each token on its own, for display; a mask is a light block, other reserved ids are empty."""

@@ -35,6 +35,12 @@ def named_tensors(network: nn.Module, dtype: str) -> Iterator[tuple[str, Tensor]
             yield f"{name}.{part}", Tensor.of(getattr(matrix, part))
 
 
+def narrowest(network: nn.Module) -> str:
+    """The narrowest type that keeps every matrix of a network to the bit: "float16" or "float32"."""
+    wide = (parameter.detach() for parameter in network.state_dict().values() if parameter.ndim > 1)
+    return "float16" if all(torch.equal(one, one.half().float()) for one in wide) else "float32"
+
+
 def save_network(
     folder: Path, network: UnifiedScoreNetwork, dtype: str = "float16", **settings: Unpack[Settings]
 ) -> None:

@@ -103,6 +103,13 @@ def dpmpp_2m(denoise: Denoise, process: Gaussian) -> Step:
     return single(denoise, dpmpp_2m_update(process))
 
 
+def flow_update(process: Gaussian, step_size: float) -> Update:
+    """The update of a flow: Euler steps where a network has learned shortcuts of `step_size`, and otherwise,
+    at 0, second order. Every modality asks here.
+    """
+    return ddim_update(process) if step_size else dpmpp_2m_update(process)
+
+
 def heun(denoise: Denoise, process: Gaussian) -> Step:
     """Second order from two evaluations: a DDIM step, then the same step with the mean of both beliefs.
 

@@ -1,0 +1,64 @@
+"""A finished picture: an array that knows how it was made and shows itself in notebooks.
+
+Pictures are `(h, w, 3)` bytes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from .files import save_picture, to_png
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class ImageResult:
+    """A picture and how it was made; `np.asarray(result)` is its pixels.
+
+    seconds: of each step, then of the decoder. notes: what may have spoiled it.
+    """
+
+    image: np.ndarray
+    nfe: int
+    seconds: tuple[float, ...]
+    settings: dict[str, Any]
+    notes: tuple[str, ...] = ()
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:  # noqa: FBT001  numpy's protocol
+        return np.array(self.image, dtype, copy=copy)
+
+    @property
+    def pil(self) -> Image.Image:
+        """The picture as a PIL image."""
+        return Image.fromarray(self.image)
+
+    def save(self, path: Path | str) -> None:
+        """Writes a PNG or JPEG that carries prompt, seed and settings.
+
+        Raises:
+            ValueError: another ending. OSError: it cannot be written.
+        """
+        save_picture(path, self.image, self.settings)
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything but the pixels, ready for JSON."""
+        height, width, _ = self.image.shape
+        cost = {"nfe": self.nfe, "seconds": [*self.seconds]}
+        return {"width": width, "height": height, **cost, "settings": self.settings, "notes": [*self.notes]}
+
+    def __repr__(self) -> str:
+        return f"ImageResult({self.settings.get('prompt')!r}, {self})"
+
+    def __str__(self) -> str:
+        side = f"{self.image.shape[1]} x {self.image.shape[0]}"
+        return f"{side} pixels, {self.nfe} evaluations, {sum(self.seconds):.2f} s"
+
+    def __rich__(self) -> str:
+        return str(self)
+
+    def _repr_png_(self) -> bytes:
+        return to_png(self.image, self.settings)

@@ -1,0 +1,112 @@
+"""A finished text: a string that knows how it was made."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .tokenizer import MASK
+
+ATTRIBUTES = ("tokens", "nfe", "seconds", "uncertainty", "settings", "finish_reason", "notes", "history")
+SHOWN = 60  # characters of a text in its repr
+
+
+@dataclass(frozen=True, eq=False)
+class History:
+    """What each step changed on a canvas that began fully masked: places and their tokens."""
+
+    length: int
+    changes: tuple[tuple[np.ndarray, np.ndarray], ...] = ()
+
+    def canvases(self) -> tuple[tuple[int, ...], ...]:
+        """The canvas before the first step and after each one."""
+        canvas = np.full(self.length, MASK)
+        out = [tuple(canvas.tolist())]
+        for places, tokens in self.changes:
+            canvas[places] = tokens
+            out.append(tuple(canvas.tolist()))
+        return tuple(out)
+
+
+class TextResult(str):
+    """What was written; a string with attributes.
+
+    tokens: ids of the text. nfe: network evaluations. seconds: of each step. uncertainty: raw numbers over
+    the tokens written, {"nll": mean of -log p(drawn token), "entropy": mean entropy of the belief}, nats per
+    token; not calibrated. finish_reason: "stop" (it came to its end, or to a stop string) or "length".
+    notes: what may have spoiled it.
+
+    >>> made = TextResult("a fox", tokens=(9, 10), nfe=2)
+    >>> made == "a fox", made.upper(), made
+    (True, 'A FOX', TextResult('a fox', 2 tokens, 2 evaluations))
+    """
+
+    tokens: tuple[int, ...]
+    nfe: int
+    seconds: tuple[float, ...]
+    uncertainty: dict[str, float]
+    settings: dict[str, Any]
+    finish_reason: str
+    notes: tuple[str, ...]
+    history: History
+
+    def __new__(
+        cls,
+        text: str = "",
+        tokens: Sequence[int] = (),
+        nfe: int = 0,
+        seconds: Sequence[float] = (),
+        uncertainty: Mapping[str, float] | None = None,
+        settings: Mapping[str, Any] | None = None,
+        finish_reason: str = "length",
+        notes: Sequence[str] = (),
+        history: History | None = None,
+    ) -> TextResult:
+        self = super().__new__(cls, text)
+        self.tokens, self.nfe, self.seconds, self.notes = tuple(tokens), nfe, tuple(seconds), tuple(notes)
+        self.uncertainty, self.settings = dict(uncertainty or {}), dict(settings or {})
+        self.finish_reason, self.history = finish_reason, history or History(0)
+        return self
+
+    @property
+    def text(self) -> str:
+        """The text as a plain string."""
+        return str(self)
+
+    @property
+    def trajectory(self) -> tuple[tuple[int, ...], ...]:
+        """Token ids of the canvas before the first step, fully masked, and after each one."""
+        return self.history.canvases()
+
+    def but(self, text: str | None = None, **changes: Any) -> TextResult:
+        """The same with another text or other attributes."""
+        own = {name: getattr(self, name) for name in ATTRIBUTES}
+        return TextResult(str(self) if text is None else text, **(own | changes))
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything but the trajectory, ready for JSON."""
+        facts = {name: getattr(self, name) for name in ATTRIBUTES if name != "history"}
+        lists = {name: [*value] for name, value in facts.items() if isinstance(value, tuple)}
+        return {"text": str(self), **facts, **lists}
+
+    def facts(self) -> str:
+        """What it cost and how sure it was, in a line."""
+        cost = f"{len(self.tokens)} tokens, {self.nfe} evaluations, {sum(self.seconds):.2f} s"
+        return cost + (f", {self.uncertainty['nll']:.2f} nats a token" if "nll" in self.uncertainty else "")
+
+    def __repr__(self) -> str:
+        shown = self if len(self) <= SHOWN else self[: SHOWN - 1] + "…"
+        return f"TextResult({str(shown)!r}, {len(self.tokens)} tokens, {self.nfe} evaluations)"
+
+    def __rich__(self) -> str:
+        from rich.markup import escape
+
+        return f"{escape(str(self))}\n[dim]{self.facts()}[/dim]"
+
+    def _repr_html_(self) -> str:
+        text = f'<div style="white-space:pre-wrap">{html.escape(str(self))}</div>'
+        return f'{text}<small style="color:#777">{self.facts()}</small>'
