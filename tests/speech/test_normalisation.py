@@ -103,6 +103,16 @@ def test_signs_money_and_large_numbers_are_said(written, words):
         ("5. Nov 2020", "the fifth of November , twenty twenty"),
         ("'90s and the 80s", "nineties and the eighties"),
         ("wait 90s", "wait ninety seconds"),
+        ("2020-11-05T14:30:00Z", "November fifth , twenty twenty , at fourteen thirty U.T.C."),
+        ("10 x 12 ft, 2x4, 10x faster", "ten by twelve feet , two by four , ten times faster"),
+        (
+            '2 1/2 lbs, 1/2 km, a 3/8" bolt',
+            "two and a half pounds , one half kilometer , a three eighths inch bolt",
+        ),
+        (
+            "12 Oak Ave NW, Austin, TX 78701",
+            "twelve Oak Avenue Northwest , Austin , Texas seven eight seven zero one",
+        ),
         ("a 5 ft wall, 5'4\" tall", "a five foot wall , five feet four tall"),
     ],
 )
@@ -120,6 +130,10 @@ def test_points_and_dashes_inside_a_token_end_no_sentence(written, words):
         ("the WHO and US troops", "the W.H.O. and U.S. troops"),
         ("WHO DID IT? TELL US", "WHO DID IT ? TELL US"),
         ("Plan A is a plan", "Plan A. is a plan"),
+        ("Give it to US, said HE; US troops", "Give it to US , said HE ; U.S. troops"),
+        ("Louis XIV's wig, M&M's", "Louis The fourteenth's wig , M. and M.'s"),
+        ("IV. The End", "Four . The End"),
+        ("WWII and the IT desk", "World War two and the I.T. desk"),
     ],
 )
 def test_roman_numerals_and_acronyms_are_told_from_words(written, words):

@@ -44,8 +44,8 @@ FAMILIES = (
     places,
     money,
     units,
-    abbreviations,
     roman,
+    abbreviations,
     acronyms,
     numbers,
     arithmetic,
@@ -53,6 +53,7 @@ FAMILIES = (
 )
 WORD = re.compile(r"[A-Za-z]+(?:'[A-Za-z]+)*")
 TOKEN = re.compile(rf"(?:[A-Za-z]\.)+(?:'?s)?(?![A-Za-z])|[A-Za-z]+(?:'[A-Za-z]+)*|[{MARKS}]")
+OWN = re.compile(r"'s(?![A-Za-z])")  # behind what a rule has said: Louis XIV's
 STRETCHED = re.compile(r"(([A-Za-z])\2)\2{2,}")
 
 
@@ -90,10 +91,17 @@ def _step(text: str, at: int, tokens: list[str], unspoken: list[str]) -> int:
         if match and match.end() > at and (said := say(match)) is not None:
             tokens += TOKEN.findall(_cased(match[0], said))
             return match.end()
+    if (match := OWN.match(text, at)) and re.match(r"[A-Za-z0-9]", text[at - 1]) and _ends_in_word(tokens):
+        tokens[-1] += "'s"
+        return match.end()
     if match := WORD.match(text, at):
         _word(match[0], tokens, unspoken)
         return match.end()
     return _foreign(text, at, tokens, unspoken) if c.isalpha() else _sign(text, at, tokens, unspoken)
+
+
+def _ends_in_word(tokens: list[str]) -> bool:
+    return bool(tokens) and tokens[-1] not in MARKS
 
 
 def _class_of(c: str) -> str:

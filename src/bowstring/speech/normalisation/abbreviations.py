@@ -68,10 +68,13 @@ ABBREVIATIONS = {
     "temp": "temperature",
     "incl": "including",
     "a.k.a": "also known as",
-    "al": "al",
+    "cf": "compare",
+    "viz": "namely",
+    "ca": "circa",
+    "nr": "number",
 }
 BEFORE_A_NAME = set("st gen col rev mt lt capt gov sen rep sgt hon ft".split())
-BEFORE_A_NUMBER = set("no nos fig figs vol ch sec eq pp p apt ext est".split())
+BEFORE_A_NUMBER = set("no nos nr ca fig figs vol ch sec eq pp p apt ext est".split())
 BEHIND_A_NAME = set("ave blvd rd ln hwy ed co inc corp bros ltd".split())
 LOWER_FOLLOWS = set("max min avg tel temp misc incl".split())
 NEVER_ENDS = set("mr mrs ms dr prof vs approx".split()) | BEFORE_A_NAME | BEFORE_A_NUMBER
@@ -130,7 +133,7 @@ def _fits(match: re.Match[str], low: str, follows: str) -> bool:
     if low in BEFORE_A_NAME:
         return follows[:1].isupper()
     if low in BEHIND_A_NAME:
-        return word_before(match)[:1].isupper()
+        return bool(re.search(r"(?:\b[A-Z][\w'.]*,?|&|\d(?:st|nd|rd|th)) $", before(match)))
     return low not in LOWER_FOLLOWS or bool(re.match(r"[a-z\d:]", follows))
 
 
@@ -155,6 +158,7 @@ def _slashed(match: re.Match[str]) -> str | None:
 short = "|".join(sorted(ABBREVIATIONS, key=len, reverse=True))
 RULES: tuple[Rule, ...] = (
     rule("l", r"(e\.g\.|i\.e\.|a\.k\.a\.|et al\.)(?:,(?= ))?(?![A-Za-z])", _phrase, any_case=True),
+    rule("l", r"([BM])\.? ?Sc\.(?![A-Za-z])", lambda m: None if follows_word(m) else f"{m[1]}.S.C."),
     rule("l", r"Ph\.? ?D(?:\.|(?![A-Za-z]))", _degree),
     rule("l", r"(?:[A-Za-z]\.){2,}(?:[A-Za-z](?![A-Za-z]))?", _dotted),
     rule("l", r"([A-Z])\.", _initial),

@@ -23,6 +23,12 @@ COMMON = set(
     "of on one or our out she so stop that the they this to up us was we what who why will with yes you "
     "your".split()
 )
+ARTICLES = set("the a an by in from of at across our their your my its his her with between and".split())
+OFFICES = set(
+    "department team support staff sector guy company manager specialist professional professionals industry "
+    "security infrastructure skills job jobs services desk consultant admin person people project".split()
+)
+REPORTS = set("guidelines reports data says officials experts estimates recommends declared".split())
 VITAMINS = set(
     "vitamin plan grade hepatitis option type class team note an section part group point block gate level "
     "series size letter model appendix exhibit influenza".split()
@@ -38,7 +44,20 @@ def _acronym(match: re.Match[str]) -> str | None:
         return None
     if text in ("am", "pm") and not re.search(r"\d ?$", before(match)):
         return None
+    if text in ("WHO", "IT", "US") and not _named(match):
+        return None
     return SAID[text] + own
+
+
+def _named(match: re.Match[str]) -> bool:
+    """Whether it is the office or the country, and not a pronoun with a raised voice."""
+    left, right = word_before(match).lower(), word_after(match)
+    if before(match).endswith("("):
+        return True
+    if match[1] == "WHO":
+        return left in ARTICLES or right in REPORTS
+    noun = bool(right) and right.lower() not in COMMON and not right.endswith(("ed", "ing"))
+    return left in ARTICLES or (noun and (match[1] == "US" or right.lower() in OFFICES))
 
 
 def _raised(match: re.Match[str]) -> bool:

@@ -174,6 +174,7 @@ RULES: tuple[Rule, ...] = (
     rule("d", r"(?:1[ .-])?\d{3}([ .-])\d{3}\1\d{4}(?![\w])", _phone),
     rule("d", r"0\d{1,4}(?:[ -]\d{2,4}){1,4}(?![\w.])", _phone),
     rule("d", r"(\d{3})-(\d{4})(?![\w-])", _short_phone),
+    rule("d", r"\d{1,7}(?:-\d{1,7}){3,8}(?![\w-])", lambda m: ", ".join(map(digits, m[0].split("-")))),
     rule("l", r"([vV])\.?(\d{1,4}(?:\.\d{1,6}){0,4})(-[a-z]{2,8})?(?![\w])", _version),
     rule(
         "d",

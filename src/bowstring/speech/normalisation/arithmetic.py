@@ -30,7 +30,7 @@ COMBINED = {
 }
 COMBINED |= {"++": "plus plus", "//": "slash slash", "&&": "and", "||": "or"}
 OPERAND_BEFORE, OPERAND_AFTER = r"(?:\d|\b[A-Za-z]|\)) ?$", r" ?(?:\d|[A-Za-z]\b|\()"
-MEASURED = re.compile(r"(?:^|[^A-Za-z\d])[\d.,:]*\d ?(?:[%°€£¥¢)]|[A-Za-z°.]{1,4})?$")  # F-16 is not
+MEASURED = re.compile(r"(?:^|[^A-Za-z\d])[\d.,:]*\d ?(?:[%°€£¥¢)'\"]|[A-Za-z°.]{1,4})?$")  # F-16 is not
 ASKED = ("what is", "what's", "calculate", "compute", "solve", "much is")
 OPERATED, EQUATED = re.compile(r"[=+*×÷][\w .()]*$"), re.compile(r"[\w .()+*/×÷-]*=")
 SIZED = re.compile(r"[\d.,]+ ?(?:[x×]|(?:feet|foot|ft|m|cm|mm|km|in|inch|inches|meters?|pixels?|px)\b)")
@@ -89,7 +89,7 @@ def _star(match: re.Match[str]) -> str:
 
 def _minus(match: re.Match[str]) -> str | None:
     """A hyphen before a number, where nothing stands in front of it."""
-    return None if re.search(r"[\w)\]%°]$", before(match)) else "minus"
+    return None if re.search(r"[\w)\]%°'\"]$", before(match)) else "minus"
 
 
 def _compared(match: re.Match[str]) -> str:
@@ -109,7 +109,7 @@ RULES: tuple[Rule, ...] = (
     rule("s", DASH, _dash),
     rule("ls", r" ?[x×](?: ?(?=\d)|(?![\w]))", _by),
     rule("s", r"-(?=[$€£¥₹]?\.?\d)", _minus),
-    rule("s", r" / (?=\d)", lambda m: "divided by" if before(m)[-1:].isdecimal() else None),
+    rule("s", r" / (?=\d)", lambda m: "divided by" if re.search(r"[\d)]$", before(m)) else None),
     rule("s", r"\*{1,2}", _star),
     rule("s", either(COMPARED), _compared),
     rule("s", either(COMBINED), lambda m: COMBINED[m[0]]),

@@ -49,6 +49,14 @@ def _iso(match: re.Match[str]) -> str | None:
     return f"{said}, {year(int(match[1]))}" if said and not follows_word(match) else None
 
 
+def _moment(match: re.Match[str]) -> str | None:
+    """A date and a time as machines write them."""
+    said, hour, minute = _iso(match), int(match[4]), int(match[5])
+    if not said or hour > 24 or minute > 59:
+        return None
+    return f"{said}, at {clock(hour, minute)}" + (" U.T.C." if match[6] else "")
+
+
 def _slashed(match: re.Match[str]) -> str | None:
     first, second = int(match[1]), int(match[2])
     said = day_of(first, second) or day_of(second, first)
@@ -104,12 +112,17 @@ def decade(n: int) -> str:
 
 
 def _short_decade(match: re.Match[str]) -> str | None:
-    quoted, n = match[1], int(match[2])
+    quoted, n = match[1] or "'" in match[0], int(match[2])
     near = re.search(
         r"\b(?:the|his|her|their|mid|early|late|my|our|your|and|or|to)[ -]$", before(match), re.I
     )
     unit = re.match(r" (?:timer|delay|break|pause|video|clip|limit)", after(match))
-    return decade(n) if (quoted or near) and n >= 20 and not unit and not follows_word(match) else None
+    style = re.match(
+        r" (?:music|fashion|style|movie|film|hit|song|pop|rock|era|kid|hair|party|disco|tv|car)", after(match)
+    )
+    return (
+        decade(n) if (quoted or near or style) and n >= 20 and not unit and not follows_word(match) else None
+    )
 
 
 def _short_year(match: re.Match[str]) -> str | None:
@@ -186,8 +199,8 @@ def _zone(match: re.Match[str]) -> str | None:
 
 DAY = r"(\d{1,2})(?:st|nd|rd|th)?(?![\d:/%]|[.,]\d)"
 RULES: tuple[Rule, ...] = (
-    rule("d", r"(\d{4})-(\d\d)-(\d\d)(?:(?=T\d)|(?![\w-]|\.\w))", _iso),
-    rule("l", r"T(?=\d\d:\d\d)", lambda m: "at" if before(m)[-1:].isdecimal() else None),
+    rule("d", r"(\d{4})-(\d\d)-(\d\d)(?![\w-]|\.\w)", _iso),
+    rule("d", r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d)(?::\d\d(?:\.\d{1,9})?)?(Z?)(?!\w)", _moment),
     rule("d", r"(\d{4})/(\d\d?)/(\d\d?)(?![\w/])", _iso),
     rule("d", r"(\d{1,2})/(\d{1,2})/(\d{4}|\d\d)(?![\w/])", _slashed),
     rule("d", r"(\d{1,2})/(\d{1,2})(?![\w/])", _short_slashed),
@@ -212,6 +225,6 @@ RULES: tuple[Rule, ...] = (
     rule("l", r"(A\.D\.|B\.C\.E\.|B\.C\.|C\.E\.|AD|BCE|BC|CE)(?![A-Za-z])", _era),
     rule("d", rf"(\d{{1,2}}):(\d\d)(?::(\d\d))?(?!\d)(?: ?{HALF})?", _time),
     rule("d", rf"(\d{{1,2}}) ?{HALF}", _hour),
-    rule("d", r"(\d{1,3}):(\d{1,3})(?![\w:])", _ratio),
+    rule("d", r"(\d{1,3}):(\d{1,6})(?![\w:])", _ratio),
     rule("l", rf"(?:{'|'.join(sorted(ZONES, key=len, reverse=True))})(?![A-Za-z])", _zone),
 )

@@ -58,7 +58,8 @@ def _line(line: str, in_list: bool) -> str:  # noqa: FBT001
         return (
             "" if TABLE_RULER.match(line) else ", ".join(cell.strip() for cell in line.strip(" |").split("|"))
         )
-    line = HEADING.sub("", line, count=1)
+    if HEADING.match(line):
+        line = HEADING.sub("", line, count=1).rstrip("# ")
     line = BULLET.sub("", line, count=1)
     return STEP.sub(r"\1, ", line, count=1) if in_list else line
 
@@ -81,7 +82,7 @@ def _gap(line: str, following: str) -> str:
 
 def _inline(line: str) -> str:
     line = FOOTNOTE.sub("", LINK.sub(r"\1", line)) if "[" in line else line
-    line = line.replace("`", "")
+    line = re.sub(r"(?<=[a-z])`(?=[a-z])", "'", line).replace("`", "")
     return STRESS.sub(_stress, line) if "*" in line or "_" in line or "~~" in line else line
 
 

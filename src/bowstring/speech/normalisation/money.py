@@ -44,8 +44,13 @@ SYMBOLS = {
     "₦": Currency("naira", "naira"),
     "₱": Currency("peso", "pesos", "centavo", "centavos"),
     "฿": Currency("baht", "baht"),
+    "円": Currency("yen", "yen"),
+    "元": Currency("yuan", "yuan"),
+    "Rs.": RUPEE,
+    "Rs": RUPEE,
+    "kr": Currency("krona", "kronor"),
     "₪": Currency("shekel", "shekels"),
-    "zł": Currency("zloty", "zlotys"),
+    "zl": Currency("zloty", "zlotys"),
     "US$": _dollar("U.S."),
     "U.S.$": _dollar("U.S."),
     "A$": _dollar("Australian"),
@@ -84,6 +89,7 @@ CODES = {
     "BTC": Currency("bitcoin", "bitcoins"),
 }
 CURRENCIES = SYMBOLS | CODES
+DOLLARS = {code: code for code in ("USD", "AUD", "CAD", "NZD", "HKD", "SGD")}
 NAMES = {symbol: symbol for symbol in CURRENCIES}
 SIGNED = either(NAMES)
 SCALE = rf"(?: ?(?:({'|'.join(SHORT)})|({LARGE}))(?![A-Za-z]))?"
@@ -117,10 +123,10 @@ def amount_of(amount: str, short: str | None, large: str | None) -> str:
 
 
 def _in_front(match: re.Match[str]) -> str | None:
-    sign, minus, amount, short, large, per = match.groups()
+    sign, minus, amount, short, large, code, per = match.groups()
     if follows_word(match) and not match.string[match.start() - 1].isdecimal():
         return None
-    currency, one = CURRENCIES[sign], adjectival(match)
+    currency, one = CURRENCIES[code or sign], adjectival(match)
     if short or large:
         said = f"{amount_of(amount, short, large)} {currency.one if one else currency.many}"
     else:
@@ -156,7 +162,11 @@ def _alone(match: re.Match[str]) -> str:
 
 RULES: tuple[Rule, ...] = (
     rule("ls", rf"({SIGNED}) ?{AMOUNT}{SCALE}{DASH}(?:\1 ?)?{AMOUNT}{SCALE}(?![\w])", _range),
-    rule("ls", rf"({SIGNED}) ?([-−]?){AMOUNT}{SCALE}{SLASHED}(?![A-Za-z0-9])", _in_front),
+    rule(
+        "ls",
+        rf"({SIGNED}) ?([-−]?){AMOUNT}{SCALE}(?: ({either(DOLLARS)}))?{SLASHED}(?![A-Za-z0-9])",
+        _in_front,
+    ),
     rule("ds", rf"{AMOUNT}{SCALE} ?({SIGNED}|¢){SLASHED}(?![A-Za-z0-9])", _behind),
     rule("s", "|".join(re.escape(symbol) for symbol in SYMBOLS if len(symbol) == 1), _alone),
 )

@@ -34,7 +34,9 @@ SHORT = {"k": "thousand", "K": "thousand", "M": "million", "mn": "million", "mln
 SHORT |= {"B": "billion", "b": "billion", "bn": "billion", "T": "trillion", "tn": "trillion"}
 LARGE = "hundred|thousand|million|billion|trillion"
 COUNTED = r"(?:[a-z]+s|people|men|women|children|sheep|fish|feet)\b"
-ROOMS = set("room rooms flight route highway suite apartment channel gate bus boeing interstate".split())
+ROOMS = set(
+    "room rooms flight route highway suite apartment channel gate bus boeing office interstate".split()
+)
 YEAR_AFTER = set(
     "in since of from until till by before after during between year years circa early late mid the "
     "spring summer autumn fall winter class around january february march april may june july august "
@@ -143,16 +145,24 @@ def fraction(above: int, below: int) -> str:
     return f"{cardinal(above)} {word if above == 1 else 'halves' if below == 2 else word + 's'}"
 
 
+def mixed(whole: str, above: int, below: int) -> str:
+    """
+    >>> mixed("2", 1, 2), mixed("3", 3, 4)
+    ('two and a half', 'three and three quarters')
+    """
+    part = fraction(above, below)
+    return f"{cardinal(int(whole))} and {'a' + part[3:] if part in ('one half', 'one quarter') else part}"
+
+
 def _fraction(match: re.Match[str]) -> str | None:
     whole, above, below = match[1], int(match[2]), int(match[3])
     if follows_word(match):
         return None
     if whole:
-        said = "a half" if (above, below) == (1, 2) else fraction(above, below)
-        return f"{cardinal(int(whole))} and {said.replace('one quarter', 'a quarter')}"
+        return mixed(whole, above, below)
     if (above, below) in FIXED:
         return FIXED[above, below]
-    rated = below in (5, 10, 100) and not re.match(r" (?:of|cup|inch|mile)", after(match))
+    rated = above > 1 and not re.match(r" (?:of|cup|inch|mile)", after(match))
     if re.match(" ?=", after(match)):
         return f"{cardinal(above)} divided by {cardinal(below)}"
     if "/" in match[0] and (above == below or (below in (10, 100) and rated)):
@@ -187,7 +197,7 @@ def _plain(match: re.Match[str]) -> str:
     text, previous = match[0], word_before(match).lower()
     if previous in ("call", "dial", "phone", "ring") and len(text) == 3 and text.isdecimal():
         return digits(text)
-    if previous in ROOMS and re.fullmatch(r"[1-9]\d{2,3}", text):
+    if (previous in ROOMS or before(match)[-1:].isalpha()) and re.fullmatch(r"[1-9]\d{2,3}", text):
         return (
             year(int(text))
             if text.endswith("00")

@@ -52,6 +52,19 @@ def _name_before(match: re.Match[str]) -> str:
     return found[1] if found else ""
 
 
+def _heading(match: re.Match[str]) -> str | None:
+    """The number of a chapter at the beginning of a line."""
+    return cardinal(value(match[1])) if re.search(r"(?:^|\n)$", before(match)) else None
+
+
+def _world_war(match: re.Match[str]) -> str | None:
+    return (
+        None
+        if follows_word(match)
+        else f"World War {cardinal(len(match[1]) if match[1][0] == 'I' else int(match[1]))}"
+    )
+
+
 def _roman(match: re.Match[str]) -> str | None:
     text, name = match[1], _name_before(match)
     if follows_word(match) or not NUMERAL.fullmatch(text):
@@ -67,7 +80,8 @@ def _roman(match: re.Match[str]) -> str | None:
 
 def _is_counted(match: re.Match[str], name: str) -> bool:
     """Whether one letter behind `Part` is its number: not in `the part I like`."""
-    return name[:1].isupper() and match[1] in "IVX" and not SPEAKER.match(after(match))
+    kinds = "IVXLC" if name.lower() == "bowl" else "IVX"
+    return name[:1].isupper() and match[1] in kinds and not SPEAKER.match(after(match))
 
 
 def _rules(match: re.Match[str], text: str) -> bool:
@@ -95,4 +109,8 @@ def _listed(match: re.Match[str]) -> bool:
     return bool(re.search(r"\b[IVX]+(?:,| and| or| to| &|[-–]) ?$", before(match)))
 
 
-RULES: tuple[Rule, ...] = (rule("l", r"([IVXLCDM]{1,12})(?![A-Za-z0-9&]|\.[A-Z])", _roman),)
+RULES: tuple[Rule, ...] = (
+    rule("l", r"WW(II?|[12])(?![A-Za-z0-9])", _world_war),
+    rule("l", r"([IVX]{1,5})(?=\. +[A-Z])", _heading),
+    rule("l", r"([IVXLCDM]{1,12})(?![A-Za-z0-9&]|\.[A-Z])", _roman),
+)

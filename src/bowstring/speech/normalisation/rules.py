@@ -53,6 +53,8 @@ def word_after(match: re.Match[str]) -> str:
 def follows_word(match: re.Match[str]) -> bool:
     """Whether a letter, a digit or a closing bracket stands directly in front."""
     last = match.string[match.start() - 1 : match.start()]
+    if last and last in "x×" and match.string[match.start() - 2 : match.start() - 1].isdecimal():
+        return False  # 4x100
     return last.isalnum() or last in (")", "]", "_")
 
 

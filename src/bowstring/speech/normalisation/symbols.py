@@ -85,7 +85,7 @@ def _number_sign(match: re.Match[str]) -> str:
 
 RULES: tuple[Rule, ...] = (
     rule("s", r"--+", lambda _: "—"),
-    rule("s", r" [-–](?= )", lambda _: "—"),
+    rule("s", r" [-–](?= |\n|$)", lambda _: "—"),
     rule("s", r"\.\.\.+", lambda _: "…"),
     rule("s", r"\.(?=[A-Za-z])", lambda m: None if re.search(r"[\w.!?]$", before(m)) else "dot"),
     rule("s", r"~", _tilde),

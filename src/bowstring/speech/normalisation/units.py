@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from .numbers import DASH, DECIMAL, NUMBER, cardinal, is_one, number
+from .numbers import DASH, DECIMAL, NUMBER, cardinal, fraction, is_one, mixed, number
 from .rules import Rule, after, before, follows_word, rule
 
 PREFIXES = {"k": "kilo", "M": "mega", "G": "giga", "T": "tera", "m": "milli", "c": "centi", "µ": "micro"}
@@ -112,6 +112,9 @@ PER |= {word: word for word in WHOLE_WORDS} | {
 }
 
 
+INCHES = UNITS["in"]
+
+
 def either(names: dict[str, object] | dict[str, str] | dict[str, tuple[str, str]]) -> str:
     """A pattern for any of these, the longest first."""
     return "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
@@ -165,6 +168,16 @@ def _decade(match: re.Match[str]) -> bool:
     return bool(near) and match[1][-1:] == "0" and len(match[1]) in (2, 4)
 
 
+def _part(match: re.Match[str]) -> str | None:
+    """A fraction of a unit, or some units and a fraction: 1/2 lb, 2 1/2 lbs."""
+    whole, above, below, unit = match.groups()
+    names = INCHES if unit == '"' else UNITS[unit]
+    if follows_word(match) or not 2 <= int(below) <= 100:
+        return None
+    some = mixed(whole, int(above), int(below)) if whole else fraction(int(above), int(below))
+    return f"{some} {names[bool(whole) or int(above) > int(below)]}"
+
+
 def _height(match: re.Match[str]) -> str | None:
     feet, inches = match[1], match[2]
     if follows_word(match) or int(inches) > 11:
@@ -177,7 +190,7 @@ def _quoted(match: re.Match[str]) -> str | None:
     mark, left = match[2], match.string[max(0, match.start() - 400) : match.start()]
     if follows_word(match) or len(re.findall(rf"(?<!\d){mark}", left)) % 2:
         return None
-    names = ("inch", "inches") if mark == '"' else ("foot", "feet")
+    names = INCHES if mark == '"' else UNITS["ft"]
     return f"{number(match[1])} {names[not (is_one(match[1]) or adjectival(match))]}"
 
 
@@ -187,14 +200,20 @@ def _square(match: re.Match[str]) -> str | None:
     return f"{number(match[1])} {shape} {names[not is_one(match[1])]}"
 
 
+POINT = r"(?:\.(?= [a-z]|[,;:]| \d+ ?(?:in|oz|min|sec)\b))?"  # of a short unit, not of a sentence
 RULES: tuple[Rule, ...] = (
+    rule(
+        "d",
+        rf"(?:(\d{{1,3}}) )?(\d{{1,3}})[/⁄](\d{{1,3}}) ?(\"|(?!in )(?:{either(UNITS)})(?![A-Za-z0-9]))",
+        _part,
+    ),
     rule("d", r"(\d{1,2})'(?: ?)(\d{1,2})(?:\"|'')", _height),
     rule("ds", rf"({NUMBER}) ?(\"|'(?=[\s,.;:!?)]|$))(?!\w)", _quoted),
     rule("ds", rf"({NUMBER}) ?({UNIT}){DASH}(?={NUMBER} ?\2(?![A-Za-z]))", lambda m: f"{number(m[1])} to"),
     rule("ds", rf"({NUMBER}) ?(sq\.?|cu\.?) ?({UNIT})\.?(?= |[,;:!?)]|$)", _square),
     rule(
         "ds",
-        rf"({DECIMAL})( ?|-)({either(UNITS)})(?:\^?([23]))?{SLASHED}(?![A-Za-z0-9])(?:\.(?= [a-z]|[,;:]))?",
+        rf"({DECIMAL})( ?|-)({either(UNITS)})(?:\^?([23]))?{SLASHED}(?![A-Za-z0-9]){POINT}",
         _unit,
     ),
 )
