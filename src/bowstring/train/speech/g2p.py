@@ -19,6 +19,7 @@ from rich.progress import track
 from torch import Tensor
 from torch.nn import functional as F
 
+from ...core.files import replacing
 from ...speech.g2p import SYMBOLS
 from ...speech.g2p_network import G2PNetwork, best_phonemes, letter_ids
 from ...weights.folder import named_tensors
@@ -106,7 +107,8 @@ def train_g2p(out: Path, steps: int = 1500) -> None:
     out.mkdir(parents=True, exist_ok=True)
     write(out / "network.parquet", named_tensors(network, "float16"), {})
     text = "".join(f"{word}\t{phonemes}\n" for word, phonemes in sorted(gold.items()))
-    (out / "dictionary.xz").write_bytes(lzma.compress(text.encode("utf-8"), preset=9 | lzma.PRESET_EXTREME))
+    with replacing(out / "dictionary.xz") as partial:
+        partial.write_bytes(lzma.compress(text.encode("utf-8"), preset=9 | lzma.PRESET_EXTREME))
     Console().print(
         f"{len(gold):,} words; {g2p_errors(network, held_out)} on 1,500 held-out words; written to {out}"
     )
