@@ -65,7 +65,7 @@ def test_no_help_imports_torch_or_takes_long():
     code += "print('torch' in sys.modules, u.ru_utime + u.ru_stime, file=sys.stderr)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     imported, seconds = done.stderr.split()
-    assert imported == "False" and float(seconds) < 2.0  # 17 pages; about 0.5 on an idle machine
+    assert imported == "False" and float(seconds) < 3.0  # 17 pages; about 0.8 on a busy machine
 
 
 def test_version_and_hyphens(run):

@@ -93,13 +93,13 @@ def tell_speech(out: Path, utterances: list[TrainingUtterance]) -> None:
     """What was read aloud, as a table."""
     from ..speech.source_filter import HOP, RATE
 
-    facts = {
+    counts = {
         "utterances": len(utterances),
         "voices": len({one.speaker for one in utterances}),
         "hours": sum(len(one.frames) for one in utterances) * HOP / RATE / 3600,
         "phonemes": sum(len(one.phonemes) for one in utterances),
     }
-    table(f"speech in {out}", facts)
+    table(f"speech in {out}", counts)
 
 
 @app.command()
