@@ -214,7 +214,8 @@ def verify(model: Model = None) -> None:
         raise FileNotFoundError(f"{folder} holds no file of weights")
     for file in files:
         file.verify()
-    put_line(f"{sum(map(len, files))} tensors in {len(files)} files match their hashes")
+    count = f"{len(files)} files" if len(files) > 1 else "one file"
+    put_line(f"{sum(map(len, files))} tensors in {count} match their hashes")
 
 
 @app.command()

@@ -36,7 +36,7 @@ def model_folder(name: Path | str | None) -> Path:
         return Path(name)
     if name in RENAMED:
         raise FileNotFoundError(f"the model {name!r} is called {RENAMED[name]!r} now")
-    if name not in names():
+    if not (DATA / name).is_dir():
         raise FileNotFoundError(
             f"no model {name!r} ships; those that do are {', '.join(names())}. A folder is written as a "
             f"path: ./{name}"
