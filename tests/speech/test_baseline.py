@@ -45,7 +45,7 @@ def test_a_linear_law_is_found_and_taken_off():
         def decode(self, tokens):
             return tokens
 
-    examples = [(features(*one) @ law, *one) for one in (spoken(rng) for _ in range(400))]
+    examples = [(features(*one) @ law, *one) for one in (spoken(rng, 6) for _ in range(400))]
     coder = ResidualCoder.fit(Plain(), examples)
     signal, *known = examples[0]
     assert np.abs(coder.encode(signal, *known)).max() < 0.05 * signal.std()

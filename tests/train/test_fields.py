@@ -8,7 +8,9 @@ import pytest
 import torch
 
 from bowstring.energy.potential import phi4
-from bowstring.fields.model import FAMILIES, FIELD_PROCESS
+from bowstring.fields.model import FAMILIES, FIELD_PROCESS, HEADS, KINDS_OF_FIELDS, FieldModel
+from bowstring.fields.network import FieldNetwork
+from bowstring.nn.config import NetworkConfig
 from bowstring.train.fields import (
     MIX,
     FieldRecipe,
@@ -21,6 +23,7 @@ from bowstring.train.fields import (
     split_fields,
     symmetric_copies,
 )
+from bowstring.train.schedule import Run
 
 
 def test_equilibrium_fields_pass_the_virial_at_their_own_coupling():
@@ -87,11 +90,19 @@ def data():
     return out
 
 
+def small():
+    """A field model with a network of one layer."""
+    torch.manual_seed(0)
+    config = NetworkConfig(width=64, depth=1, ffn_hidden=64, vocab=1, rank=1)
+    return FieldModel(FieldNetwork(config, HEADS, len(KINDS_OF_FIELDS) + 2))
+
+
 def curve(folder, data, stop=None):
     out = []
-    for step, _, loss, _, _ in fit_fields(FieldRecipe(steps=3, warm_up=1), data, folder, every_seconds=0.0):
+    run = Run(folder, every_seconds=0.0)
+    for moment, _, loss, _, _ in fit_fields(FieldRecipe(steps=3, warm_up=1), data, run, small()):
         out.append(loss)
-        if step == stop:
+        if moment.step == stop:
             break
     return out
 
@@ -106,7 +117,7 @@ def test_a_resumed_training_of_fields_has_the_curve_of_an_uninterrupted_one(data
 
 
 def test_white_noise_leaves_nothing_to_learn_beyond_the_linear_estimate(data, tmp_path):
-    *_, (_, _, _, _, model) = fit_fields(FieldRecipe(steps=1), data, tmp_path)
+    *_, (_, _, _, _, model) = fit_fields(FieldRecipe(steps=1), data, Run(tmp_path), small())
     for parameter in model.network.heads["8"].leave.parameters():
         parameter.data.zero_()
     batch = (torch.randn(16, 64, 64), torch.rand(16), torch.zeros(16))

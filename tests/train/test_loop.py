@@ -4,8 +4,10 @@ import torch
 from bowstring.nn.config import NetworkConfig
 from bowstring.nn.network import UnifiedScoreNetwork
 from bowstring.text.weights import save_model
-from bowstring.train.joint.multimodal import curriculum, starting_network
-from bowstring.train.loop import TaskSchedule, fit_tasks, logit_normal, scale_gradients
+from bowstring.train.joint.multimodal import multimodal_schedule
+from bowstring.train.joint.run import starting_network
+from bowstring.train.loop import fit_tasks, logit_normal, scale_gradients
+from bowstring.train.schedule import Run, TaskSchedule, moments
 from bowstring.weights.format.parquet import WeightsFile
 from tests.conftest import build_network
 
@@ -30,29 +32,30 @@ def sources(seen):
 
 
 def test_each_source_counts_its_own_turns_and_stopping_changes_nothing(tmp_path):
-    turns = TaskSchedule(("a", "b", "a"), steps=8, warm_up=2)
+    turns = TaskSchedule(((1.0, ("a", "b", "a")),), steps=8, warm_up=2)
     seen, whole = [], small()
-    losses = [loss for _, _, loss in fit_tasks(turns, whole, sources(seen), tmp_path / "whole")]
+    losses = [loss for _, _, loss in fit_tasks(turns, whole, sources(seen), Run(tmp_path / "whole"))]
     assert seen == [(n, i) for n, i in zip("abaabaab", (0, 0, 1, 2, 1, 3, 4, 2), strict=True)]
     part, again = small(), small()
-    stream = fit_tasks(turns, part, sources([]), tmp_path / "part", every_seconds=0.0)
+    stream = fit_tasks(turns, part, sources([]), Run(tmp_path / "part", every_seconds=0.0))
     first = [next(stream)[2] for _ in range(5)]  # the fifth is not yet saved
     stream.close()
-    rest = [loss for _, _, loss in fit_tasks(turns, again, sources([]), tmp_path / "part")]
+    rest = [loss for _, _, loss in fit_tasks(turns, again, sources([]), Run(tmp_path / "part"))]
     assert first[:4] + rest == losses
     for name, value in whole.state_dict().items():
         assert (value == again.state_dict()[name]).all()
     assert WeightsFile(tmp_path / "part" / "checkpoint.parquet").metadata["step"] == 8
 
 
-def test_a_course_is_mostly_pictures_first_and_everybodys_in_the_end():
-    turns = curriculum(1000)[:1000]
-    assert len(turns) == 1000
-    early, late = turns[:600], turns[600:]
+def test_a_curriculum_is_mostly_pictures_first_and_everything_in_the_end():
+    schedule = multimodal_schedule(1000, fresh=True)
+    tasks = [schedule.task_at(moment) for moment in moments(1000, 0)]
+    early, late = tasks[:600], tasks[600:]
     assert [early.count(name) for name in ("image", "audio", "text")] == [400, 100, 100]
     shares = {"image": 2 / 9, "audio": 3 / 9, "text": 4 / 9}
     assert all(abs(late.count(name) - 400 * share) <= 1 for name, share in shares.items())
-    assert curriculum(90, late=1.0)[:90].count("image") == 20
+    going_on = multimodal_schedule(90, fresh=False)
+    assert [going_on.task_at(moment) for moment in moments(90, 0)].count("image") == 20
 
 
 def test_a_loud_head_takes_nothing_from_the_trunk():
@@ -67,11 +70,12 @@ def test_a_loud_head_takes_nothing_from_the_trunk():
 
 
 def test_the_rate_warms_up_stays_and_falls_to_zero():
-    turns = TaskSchedule(("a",), steps=100, rate=1.0, warm_up=10, constant=0.5)
-    assert turns.rate_at(0) == pytest.approx(0.1)
-    assert turns.rate_at(40) == 1.0
-    assert turns.rate_at(75) == pytest.approx(0.5)
-    assert turns.rate_at(99) == pytest.approx(0.02)
+    schedule = TaskSchedule(((1.0, ("a",)),), steps=100, rate=1.0, warm_up=10, constant=0.5)
+    rates = [schedule.rate_at(moment) for moment in moments(100, 0)]
+    assert rates[0] == pytest.approx(0.1)
+    assert rates[40] == 1.0
+    assert rates[75] == pytest.approx(0.5)
+    assert rates[99] == pytest.approx(0.02)
 
 
 def test_times_are_logit_normal_and_stratified():

@@ -7,6 +7,7 @@ import torch
 from bowstring.nn.config import NetworkConfig
 from bowstring.nn.network import UnifiedScoreNetwork
 from bowstring.train.data.corpora import snippet_documents, story_documents
+from bowstring.train.schedule import Run
 from bowstring.train.text.loop import Recipe
 from bowstring.train.text.packing import Corpus
 from bowstring.train.text.qat import (
@@ -84,9 +85,9 @@ def test_importance_is_measured_at_every_matrix_in_use(teacher, corpus):
 
 def test_finishing_brings_the_student_nearer_and_can_be_resumed(teacher, corpus, tmp_path):
     plan = QATRecipe(2, 30, rate=2e-3, recipe=RECIPE)
-    losses = [loss for _, loss, _ in fit_qat(teacher, corpus, plan, tmp_path)]
+    losses = [loss for _, loss, _ in fit_qat(teacher, corpus, plan, Run(tmp_path))]
     assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
-    assert [*fit_qat(teacher, corpus, plan, tmp_path)] == []
+    assert [*fit_qat(teacher, corpus, plan, Run(tmp_path))] == []
 
 
 def test_a_packed_student_says_what_the_student_says(teacher, corpus):

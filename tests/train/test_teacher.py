@@ -15,12 +15,11 @@ from bowstring.speech.codec import AUDIO_CHANNELS
 from bowstring.speech.source_filter import BANDS, FRAMES, HOP, NOISE_BANDS, RATE, Frames
 from bowstring.speech.voice import Warp, voice_of
 from bowstring.train.face import face_loss, face_motion
+from bowstring.train.speech.files import load_utterances, save_utterances
 from bowstring.train.speech.flow import (
     TrainingUtterance,
     batch_of,
     fit_coder,
-    load_utterances,
-    save_utterances,
     speech_batches,
     speech_loss,
     warped_utterance,

@@ -11,6 +11,7 @@ import torch
 from bowstring.nn.config import NetworkConfig
 from bowstring.text.tokenizer import MASK, PAD
 from bowstring.train.data.corpora import snippet_documents, story_documents
+from bowstring.train.schedule import Run, moments
 from bowstring.train.text.loop import Recipe, fit
 from bowstring.train.text.losses import blocks_of, draw_noise, joint_loss, recall_loss
 from bowstring.train.text.packing import Corpus
@@ -28,9 +29,9 @@ def corpus(codec):
 
 def curve(folder, corpus, recipe=RECIPE, stop=None):
     out = []
-    for progress, _ in fit(recipe, corpus, folder, every_seconds=0.0):
-        out.append((progress.step, progress.phase, progress.ar, progress.diffusion))
-        if progress.step == stop:
+    for report, _ in fit(recipe, corpus, Run(folder, every_seconds=0.0)):
+        out.append((report.moment.step, report.phase, report.ar, report.diffusion))
+        if report.moment.step == stop:
             break
     return out
 
@@ -51,8 +52,9 @@ def test_a_baseline_never_leaves_the_next_token(corpus, tmp_path):
 
 def test_the_rate_warms_up_stays_and_falls_to_zero():
     recipe = Recipe(tokens=4096 * 1000)
-    assert recipe.rate_at(0) < recipe.rate_at(100) < recipe.rate_at(300) == recipe.rate
-    assert recipe.rate_at(999) < 0.01 * recipe.rate
+    rates = [recipe.rate_at(moment) for moment in moments(recipe.steps, 0)]
+    assert rates[0] < rates[100] < rates[300] == recipe.rate
+    assert rates[999] < 0.01 * recipe.rate
 
 
 def some_rows(corpus):
@@ -140,13 +142,13 @@ def test_a_recipe_of_the_command_line_writes_a_model(tmp_path, monkeypatch):
     for kind in ("text", "code"):
         build_corpus(kind, tmp_path / "data")
     monkeypatch.setitem(RECIPES, "test", lambda: RECIPE)
-    train_text("test", tmp_path / "data", tmp_path / "out")
+    train_text("test", tmp_path / "data", Run(tmp_path / "out"))
     engine = ArrowEngine.load(tmp_path / "out" / "model")
     assert engine.generate("a fox", max_tokens=8).nfe > 0
     with pytest.raises(ValueError, match="finished training"):
-        train_text("test", tmp_path / "data", tmp_path / "out")
+        train_text("test", tmp_path / "data", Run(tmp_path / "out"))
 
 
 def test_training_without_data_says_how_to_get_it(tmp_path):
     with pytest.raises(FileNotFoundError, match="bowstring data text"):
-        train_text("tiny", tmp_path, tmp_path)
+        train_text("tiny", tmp_path, Run(tmp_path))

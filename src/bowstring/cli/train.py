@@ -12,6 +12,7 @@ from .common import Model, app, chosen_model
 from .terminal import put_line, table
 
 if TYPE_CHECKING:
+    from ..train.schedule import Run
     from ..train.speech.flow import TrainingUtterance
 
 
@@ -102,6 +103,11 @@ def tell_speech(out: Path, utterances: list[TrainingUtterance]) -> None:
     table(f"speech in {out}", counts)
 
 
+STEPPED = ("multimodal", "shortcut", "face", "postfilter")
+UNTIMED = ("judge", "g2p")  # they take minutes, and know no budget
+Device = Annotated[str, typer.Option(help="Where to compute: auto (CUDA, else the CPU), cpu, cuda, cuda:1.")]
+
+
 @app.command()
 def train(
     recipe: Annotated[
@@ -129,58 +135,71 @@ def train(
     seed: Annotated[
         int, typer.Option(min=0, help="Of multimodal: which batches; who goes on takes another.")
     ] = 0,
+    device: Device = "auto",
+    minutes: Annotated[
+        float | None, typer.Option(min=0.1, help="Fit the whole schedule into so many minutes.")
+    ] = None,
 ) -> None:
-    """Train, or go on where it stopped. Ctrl-C is safe: the last checkpoint stays."""
+    """Train, or go on where it stopped, on any device. Ctrl-C ends the step and saves it."""
     from ..core.files import output_folder
+    from ..train.schedule import Run
+    from ..weights.placement import chosen_device
 
     if recipe in RENAMED_RECIPES:
         raise ValueError(f"{recipe!r} is called {RENAMED_RECIPES[recipe]!r} now")
-    out = output_folder(out or Path("runs") / recipe)
-    stepped = ("multimodal", "shortcut", "face", "postfilter")
-    if steps is not None and recipe not in stepped:
-        raise ValueError(f"{recipe} has its own number of steps; --steps is for {', '.join(stepped)}")
+    if steps is not None and recipe not in STEPPED:
+        raise ValueError(f"{recipe} has its own number of steps; --steps is for {', '.join(STEPPED)}")
     if start is not None and recipe != "multimodal":
         raise ValueError(f"{recipe} has its own beginning; --start is for multimodal")
     if seed and recipe != "multimodal":
         raise ValueError(f"{recipe} has its own seed; --seed is for multimodal")
+    if minutes is not None and recipe in UNTIMED:
+        raise ValueError(f"{recipe} has its own length; --minutes is for the other trainings")
+    seconds = None if minutes is None else 60 * minutes
+    run = Run(output_folder(out or Path("runs") / recipe), chosen_device(device), seconds)
     given: dict[str, Any] = {} if steps is None else {"steps": steps}
+    if recipe == "multimodal" and start is not None:
+        given["start"] = start
+    start_training(recipe, data, run, given | ({"seed": seed} if recipe == "multimodal" else {}))
+
+
+def start_training(recipe: str, data: Path, run: Run, given: dict[str, Any]) -> None:
+    """Hands over to the training of this name, with what was given of its own options."""
     if recipe == "fields":
         from ..train.fields import train_fields
 
-        return train_fields(data.parent / "fields", out)
+        return train_fields(data.parent / "fields", run)
     if recipe == "autoencoder":
         from ..train.image.autoencoder import train_autoencoder
 
-        return train_autoencoder(data, out)
+        return train_autoencoder(data, run)
     if recipe == "multimodal":
-        from ..train.joint.multimodal import train_multimodal
+        from ..train.joint.run import train_multimodal
 
-        if start is not None:
-            given["start"] = start
-        return train_multimodal(data, out, seed=seed, **given)
+        return train_multimodal(data, run, **given)
     if recipe == "shortcut":
-        from ..train.joint.shortcut import train_shortcut
+        from ..train.joint.run import train_shortcut
 
-        return train_shortcut(data, out, **given)
+        return train_shortcut(data, run, **given)
     if recipe == "face":
         from ..train.face import train_face
 
-        return train_face(data, out, **given)
+        return train_face(data, run, **given)
     if recipe == "postfilter":
         from ..train.speech.postfilter import train_postfilter
 
-        return train_postfilter(data, out, **given)
+        return train_postfilter(data, run, **given)
     if recipe == "judge":
         from ..eval.judges.training import train_judge
 
-        return train_judge(data, out)
+        return train_judge(data, run.out)
     if recipe == "g2p":
         from ..train.speech.g2p import train_g2p
 
-        return train_g2p(out)
+        return train_g2p(run)
     from ..train.text.run import train_text
 
-    train_text(recipe, data, out)
+    train_text(recipe, data, run)
 
 
 @app.command()
@@ -192,13 +211,16 @@ def quantise(
     ] = 0,
     data: Annotated[Path, typer.Option(help="Folder of the corpora.")] = Path("runs/data"),
     model: Model = None,
+    device: Device = "auto",
 ) -> None:
     """Pack a model's matrices into few bits."""
     from ..core.files import output_folder
     from ..train.text.run import quantise_model
+    from ..weights.placement import chosen_device
     from ..weights.shipped import model_folder
 
-    quantise_model(output_folder(out), bits, qat_steps, data, model_folder(model))
+    place = chosen_device(device)
+    quantise_model(output_folder(out), bits, qat_steps, data, model_folder(model), place)
 
 
 @app.command()

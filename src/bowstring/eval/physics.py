@@ -37,6 +37,7 @@ from ..fields.weights import SHIPPED_FIELDS as FIELDS
 from ..fields.weights import load_fields
 from ..train.fields import FieldRecipe, training_step
 from ..train.optim import optimisers
+from ..train.schedule import Moment
 from .report import resident_mb
 from .results import Measured, Measurement, Setting, announce
 from .sampling import MONITORS, chain_numbers
@@ -195,11 +196,11 @@ def training_speed(batches: int = 8) -> Measured:
     model, recipe = FieldModel(), FieldRecipe()
     batch = (torch.randn(64, 64, 64), torch.rand(64), torch.zeros(64))
     step = training_step(model, optimisers(model.network, recipe.rate), recipe)
-    step("phi4", batch, 0)
+    step("phi4", batch, Moment(0, 0.0))
     taken = []
     for i in range(batches):
         began = time.perf_counter()
-        step("phi4", batch, i)
+        step("phi4", batch, Moment(i, 0.0))
         taken.append(64 / (time.perf_counter() - began))
     return Measured.median(taken)
 

@@ -25,7 +25,8 @@ from ..speech.voice import Warp
 from ..train.data.corpora import corpus_documents
 from ..train.data.sentences import HARVARD, sentences
 from ..train.data.splits import RULE
-from ..train.speech.flow import HELD_OUT_WARPS, TrainingUtterance, load_utterances, warped_utterance
+from ..train.speech.files import load_utterances
+from ..train.speech.flow import HELD_OUT_WARPS, TrainingUtterance, warped_utterance
 from ..train.speech.teacher import Reading, Teacher, as_utterance
 from ..train.speech.voices import is_held_out_voice
 from .judges.face import closings

@@ -6,7 +6,7 @@ A linear map, fitted in closed form, says it; the flow learns what is left. Shap
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Generic, Protocol, Self, TypeVar
 
@@ -16,6 +16,7 @@ from ..nn.heads.speech import BASELINE_FEATURES, REACH, SLOTS, SOUNDS
 from .alignment import told
 
 RIDGE = 10.0
+BLOCK = 1024  # rows that are multiplied at once
 
 Signal = TypeVar("Signal")  # frames of sound, or shapes of a face
 Told = tuple[Signal, np.ndarray, np.ndarray, np.ndarray]  # and phonemes, durations, voice
@@ -53,6 +54,22 @@ def edges(length: int) -> np.ndarray:
     return np.stack([*near, after / length], 1)
 
 
+def blocks_of_rows(
+    codec: Codec[Signal], examples: Iterable[Told[Signal]]
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Features and tokens of examples, many rows at a time: a product of few rows is all memory traffic."""
+    block: list[tuple[np.ndarray, np.ndarray]] = []
+    for signal, phonemes, durations, voice in examples:
+        seen, tokens = features(phonemes, durations, voice), codec.encode(signal)
+        count = min(len(seen), len(tokens))
+        block.append((seen[:count], tokens[:count]))
+        if sum(len(rows) for rows, _ in block) >= BLOCK:
+            yield np.concatenate([rows for rows, _ in block]), np.concatenate([rows for _, rows in block])
+            block = []
+    if block:
+        yield np.concatenate([rows for rows, _ in block]), np.concatenate([rows for _, rows in block])
+
+
 @dataclass(frozen=True)
 class ResidualCoder(Generic[Signal]):
     """Signals to tokens, the expected part taken off, and back. table: `(3309, c)`."""
@@ -65,11 +82,9 @@ class ResidualCoder(Generic[Signal]):
         """Ridge regression of tokens on `features`."""
         gram = RIDGE * np.eye(BASELINE_FEATURES)
         cross: np.ndarray | float = 0.0
-        for signal, phonemes, durations, voice in examples:
-            seen, tokens = features(phonemes, durations, voice), codec.encode(signal)
-            count = min(len(seen), len(tokens))
-            gram += seen[:count].T @ seen[:count]
-            cross = cross + seen[:count].T @ tokens[:count]
+        for seen, tokens in blocks_of_rows(codec, examples):
+            gram += seen.T @ seen
+            cross = cross + seen.T @ tokens
         return cls(codec, np.linalg.solve(gram, np.asarray(cross)).astype(np.float32))
 
     def conditional_mean(self, phonemes: np.ndarray, durations: np.ndarray, voice: np.ndarray) -> np.ndarray:

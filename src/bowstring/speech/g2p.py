@@ -16,7 +16,6 @@ from typing import NamedTuple
 
 import torch
 
-from ..weights.folder import load_weights
 from ..weights.format.parquet import WeightsFile
 from .g2p_network import G2PNetwork, best_phonemes
 from .normalisation import MARKS, normalise
@@ -81,6 +80,8 @@ class G2P:
     def letters(self) -> G2PNetwork:
         with torch.device("meta"):
             network = G2PNetwork(len(SYMBOLS))
+        from ..weights.folder import load_weights  # trainings go on from bundles without it
+
         load_weights(network, WeightsFile(self.folder / "network.parquet"))
         return network.eval()
 

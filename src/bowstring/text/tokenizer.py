@@ -9,8 +9,10 @@ import json
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+if TYPE_CHECKING:  # trainings go on from bundles without it
+    from tokenizers import Tokenizer
 
 from ..core.files import replacing
 
@@ -55,6 +57,8 @@ class TextTokenizer:
     @classmethod
     def train(cls, texts: Iterable[str], vocab: int = 4096) -> TextTokenizer:
         """Learns the merges; the reserved ids come first."""
+        from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
         tokenizer = Tokenizer(models.BPE())
         tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
         tokenizer.decoder = decoders.ByteLevel()
@@ -70,6 +74,8 @@ class TextTokenizer:
     @classmethod
     def from_json(cls, text: str) -> TextTokenizer:
         """Reads a tokenizer; its reserved names are unhooked, so that "<|end|>" in a text is just text."""
+        from tokenizers import Tokenizer
+
         data = json.loads(text)
         data["added_tokens"] = []
         return cls(Tokenizer.from_str(json.dumps(data)))

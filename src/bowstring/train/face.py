@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from rich.console import Console
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -30,9 +29,12 @@ from ..speech.voice import voice_of
 from ..speech.weights import load_speech
 from ..text.weights import load_model, save_model
 from ..weights.layout import FACE, SPEECH, carry_over, find
-from .joint.multimodal import training_utterances, well_voiced
+from ..weights.placement import placed
+from .joint.run import training_utterances, well_voiced
 from .joint.shortcut import draw_shortcuts
-from .loop import Source, TaskSchedule, add_noise, logit_normal, run_tasks, step_generator
+from .loop import Source, add_noise, logit_normal, run_tasks, step_generator
+from .progress import tell
+from .schedule import Run, TaskSchedule
 from .speech.flow import SPEECH_TIMES, TrainingUtterance, batch_of
 
 FACE_ROWS = 16
@@ -58,17 +60,20 @@ def face_loss(
     """Error of the face's velocity, speech being as noisy as the face."""
     head = network.heads["audio"]
     assert isinstance(head, SpeechHead)
-    batch = batch_of(utterances, voices, coder)
+    batch = batch_of(utterances, voices, coder).to(network.device)
     b, length, _ = batch.x_0.shape
     fit = lambda x: F.pad(x[:length], (0, 0, 0, max(0, length - len(x))))  # noqa: E731
-    x_0 = {"audio": batch.x_0, "avatar": torch.stack([fit(face) for face in faces])}
-    t = logit_normal(b, rng, *SPEECH_TIMES)
+    x_0 = {"audio": batch.x_0, "avatar": torch.stack([fit(face) for face in faces]).to(network.device)}
+    t = logit_normal(b, rng, *SPEECH_TIMES).to(network.device)
     size = draw_shortcuts(b, rng)[1] * (torch.rand(b, generator=rng) < SHORTCUT_SHARE)
+    size = size.to(network.device)
     pairs = {name: add_noise(x, t, rng) for name, x in x_0.items()}
     x_t, eps = {name: x for name, (x, _) in pairs.items()}, pairs["avatar"][1]
-    position = torch.arange(float(length))[None]
+    position = torch.arange(float(length), device=network.device)[None]
     condition = head.condition(batch.slots, batch.progress, batch.voice)
-    mask = visible(None, batch.valid.repeat(1, 2)) & attention_mask(dict.fromkeys(x_t, length))
+    mask = visible(None, batch.valid.repeat(1, 2)) & attention_mask(
+        dict.fromkeys(x_t, length), device=network.device
+    )
     conditioning = Conditioning(mask=mask, added={0: condition.repeat(1, 2, 1)})
     velocity = network.flow(
         x_t,
@@ -99,10 +104,10 @@ def face_source(
     return loss
 
 
-def train_face(data: Path, out: Path, steps: int = 120) -> None:
+def train_face(data: Path, run: Run, steps: int = 120) -> None:
     """`bowstring train face`: goes on from the result of `train shortcut`, or else of `train multimodal`."""
-    made = [out.parent / name / "model" for name in ("shortcut", "multimodal")]
-    console, before = Console(), next((folder for folder in made if folder.exists()), made[-1])
+    made = [run.out.parent / name / "model" for name in ("shortcut", "multimodal")]
+    before = next((folder for folder in made if folder.exists()), made[-1])
     network, words, metadata = load_model(before)
     speech, table, _ = load_speech(find(before, SPEECH))
     utterances = well_voiced(training_utterances(data))
@@ -121,9 +126,10 @@ def train_face(data: Path, out: Path, steps: int = 120) -> None:
     network.requires_grad_(requires_grad=False)
     head.requires_grad_()
     sources = {"face": face_source(utterances, faces, voices, ResidualCoder(speech, table))}
-    if not run_tasks(TaskSchedule(("face",), steps, rate=4e-3, warm_up=20), network, sources, out, console):
-        raise ValueError(f"{out} holds a finished training; choose another --out to train anew")
-    save_model(out / "model", network.eval(), words, **metadata.settings())
+    network = placed(network, run.device)
+    run_tasks(TaskSchedule(((1.0, ("face",)),), steps, rate=4e-3, warm_up=20), network, sources, run)
+    out = run.out
+    save_model(out / "model", network.cpu().eval(), words, **metadata.settings())
     carry_over(before, out / "model")
     save_face(out / "model" / FACE, codec, coder.table)
-    console.print(f"model written to {out / 'model'}")
+    tell(f"model written to {out / 'model'}")

@@ -6,7 +6,6 @@ Data are made by our own samplers and solvers, split by trajectory, and cached a
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -14,9 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from rich.console import Console
-from rich.progress import Progress
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ..core.loop import State, iterate
@@ -26,10 +22,11 @@ from ..energy.potential import EnergyPotential, phi4
 from ..fields.model import DETAILS, FAMILIES, FIELD_PROCESS, LAM, FieldModel, fitted_power, wiener
 from ..fields.scales import haar
 from ..fields.solvers import cahn_hilliard, heat
-from ..fields.weights import save_fields
-from .checkpoint import restore, save
+from .checkpoint import Optimisers
+from .loop import apply_gradients, noise_like, set_rate, step_generator, training_steps
 from .optim import mixed, optimisers
-from .progress import PROGRESS_COLUMNS
+from .progress import TrainingLog, tell
+from .schedule import Moment, Run, warm_up_share
 
 Fields = dict[str, tuple[Tensor, Tensor, Tensor]]  # name -> fields, parameter, second condition
 HELD_OUT_SHARE = 0.1
@@ -106,6 +103,8 @@ def build_fields(folder: Path, scale: float = 1.0) -> dict[str, Tensor]:
     """All fields, from `folder/fields.safetensors` if they lie there. Keys are `name/side/what`; the last
     tenth of each is held out.
     """
+    from safetensors.torch import load_file, save_file
+
     path = folder / "fields.safetensors"
     if path.exists():
         return load_file(path)
@@ -177,9 +176,8 @@ class FieldRecipe:
     objective: str = "mse"
     seed: int = 0
 
-    def rate_at(self, step: int) -> float:
-        fall = min(1.0, (self.steps - step) / (0.6 * self.steps))
-        return self.rate * min(1.0, (step + 1) / self.warm_up, fall)
+    def rate_at(self, moment: Moment) -> float:
+        return self.rate * min(warm_up_share(moment, self.steps, self.warm_up), (1 - moment.share) / 0.6)
 
 
 LOWEST_LOG_SNR, HIGHEST_LOG_SNR = -9.0, 8.5  # log signal-to-noise ratios between which the bound is taken
@@ -212,87 +210,93 @@ def denoising_errors(
     network knows more), and times the signal-to-noise ratio (whose mean over log ratios is the bound).
     """
     x, u, second = batch
-    t = draw_times(len(x), rng, centred=centred)
+    t = draw_times(len(x), rng, centred=centred).to(x.device)
     if name.endswith("-details"):
         family = name.removesuffix("-details")
         mean, wanted = haar(symmetric_copies(x, DETAILS[family], rng))
-        noise = 0.3 * torch.rand(len(x), generator=rng)
+        noise = 0.3 * torch.rand(len(x), generator=rng).to(x.device)
         scale = model.power(family, u, *mean.shape[1:]).mean((1, 2)).sqrt()
-        blurred = mean + (noise * scale)[:, None, None] * torch.randn(mean.shape, generator=rng)
+        blurred = mean + (noise * scale)[:, None, None] * noise_like(mean, rng)
         units = model.details(family, u, blurred, noise)
     else:
         units = model.whole(name, u, second, *x.shape[1:])
         wanted = symmetric_copies(x, name, rng)[:, None]
     x_0 = (wanted - units.offset) / units.scale
     alpha, sigma = FIELD_PROCESS.at(t, x_0)
-    x_t = alpha * x_0 + sigma * torch.randn(x_0.shape, generator=rng)
+    x_t = alpha * x_0 + sigma * noise_like(x_0, rng)
     error = (units.denoise(x_t, t) - x_0).float().square().mean((1, 2, 3))
     _, left = wiener(x_t, t, units.power)
     return error / left.mean((1, 2, 3)), error * (alpha / sigma).square().flatten()
 
 
 def training_step(
-    model: FieldModel, optimiser: tuple[torch.optim.Optimizer, ...], recipe: FieldRecipe
-) -> Callable[[str, tuple[Tensor, Tensor, Tensor], int], float]:
-    """A function (family, batch, step) that improves the model and returns the loss."""
+    model: FieldModel, optimiser: Optimisers, recipe: FieldRecipe
+) -> Callable[[str, tuple[Tensor, Tensor, Tensor], Moment], float]:
+    """A function (family, batch, moment) that improves the model and returns the loss."""
 
-    def improve(name: str, batch: tuple[Tensor, Tensor, Tensor], step: int) -> float:
-        for one in optimiser:
-            for group in one.param_groups:
-                group["lr"] = recipe.rate_at(step)
-        rng = torch.Generator().manual_seed(recipe.seed * 1_000_003 + step)
-        with mixed():
-            mse, vlb = denoising_errors(model, name, batch, rng, centred=recipe.objective == "mse")
+    def improve(name: str, batch: tuple[Tensor, Tensor, Tensor], moment: Moment) -> float:
+        set_rate(optimiser, recipe.rate_at(moment))
+        rng, device = step_generator(recipe.seed, moment.step), model.log_power.device
+        with mixed(device):
+            x, u, second = (part.to(device) for part in batch)
+            mse, vlb = denoising_errors(model, name, (x, u, second), rng, centred=recipe.objective == "mse")
         loss = (mse if recipe.objective == "mse" else vlb).mean()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.network.parameters(), 1.0)
-        for one in optimiser:
-            one.step()
-            one.zero_grad(set_to_none=True)
+        apply_gradients(optimiser)
         return loss.item()
 
     return improve
 
 
 def fit_fields(
-    recipe: FieldRecipe, data: dict[str, Tensor], folder: Path, every_seconds: float = 240.0
-) -> Iterator[tuple[int, str, float, float, FieldModel]]:
-    """Trains, yielding (step, family, loss, samples per second, model); resumes from `folder`."""
+    recipe: FieldRecipe, data: dict[str, Tensor], run: Run, model: FieldModel | None = None
+) -> Iterator[tuple[Moment, str, float, float, FieldModel]]:
+    """Trains, yielding (moment, family, loss, samples per second, model); resumes from `run.out`.
+
+    Args:
+        model: the network to train, a fresh one by default; its spectra are fitted here.
+    """
     torch.manual_seed(recipe.seed)
-    model = FieldModel()
+    model = FieldModel() if model is None else model
     fit_spectra(model, data)
+    model = model.to(run.device)
     optimiser = optimisers(model.network, recipe.rate)
-    start = restore(folder, model.network, optimiser)
     sets = {key: split_fields(data, *FINE_FIELDS.get(key, key), held_out=False) for key in MIX}
-    keys, shares, saved = [*MIX], torch.tensor([share for share, _ in MIX.values()]), time.monotonic()
+    keys, shares = [*MIX], torch.tensor([share for share, _ in MIX.values()])
     improve = training_step(model, optimiser, recipe)
-    for step in range(start, recipe.steps):
-        began, rng = time.monotonic(), torch.Generator().manual_seed(recipe.seed * 1_000_003 - 1 - step)
+    for moment in training_steps(recipe.steps, run, model.network, optimiser):
+        began, rng = (
+            time.monotonic(),
+            torch.Generator().manual_seed(recipe.seed * 1_000_003 - 1 - moment.step),
+        )
         key = keys[int(torch.multinomial(shares, 1, generator=rng))]
         index = torch.randint(len(sets[key][0]), (MIX[key][1],), generator=rng)
         x, u, second = sets[key]
-        loss = improve(key[0], (x[index], u[index], second[index]), step)
-        yield step, f"{key[0]} {key[1]}", loss, len(index) / (time.monotonic() - began), model
-        if step + 1 == recipe.steps or time.monotonic() - saved > every_seconds:
-            save(folder, model.network, optimiser, step + 1)
-            saved = time.monotonic()
+        loss = improve(key[0], (x[index], u[index], second[index]), moment)
+        yield moment, f"{key[0]} {key[1]}", loss, len(index) / (time.monotonic() - began), model
 
 
-def train_fields(data: Path, out: Path) -> None:
-    """`bowstring train fields`: builds what is missing in `data`, trains in `out`, writes `out/model`."""
-    console, model = Console(), None
-    console.print("building fields; the first time takes some minutes")
-    recipe, made = FieldRecipe(), build_fields(data)
-    out.mkdir(parents=True, exist_ok=True)
-    with Progress(*PROGRESS_COLUMNS, console=console) as bar, (out / "log.jsonl").open("a") as log:
-        task = bar.add_task("train", total=recipe.steps, phase="fields", note="")
-        for step, key, loss, speed, model in fit_fields(recipe, made, out):  # noqa: B007
-            row = {"step": step, "fields": key, "loss": loss, "samples_per_second": speed}
-            log.write(json.dumps(row) + "\n")
-            log.flush()
-            note = f"{key}: error {loss:.3f} of the linear estimate's  {speed:,.0f} fields/s"
-            bar.update(task, completed=step + 1, note=note)
-    if model is None:
-        raise ValueError(f"{out} holds a finished training; choose another --out to train anew")
-    save_fields(out / "model", model)
-    console.print(f"model written to {out / 'model'}")
+def run_fields(data: dict[str, Tensor], run: Run) -> FieldModel:
+    """`fit_fields` with progress on screen and a log.
+
+    Raises:
+        ValueError: the training had ended before.
+    """
+    model = None
+    with TrainingLog(run) as log:
+        for moment, key, loss, speed, model in fit_fields(FieldRecipe(), data, run):  # noqa: B007
+            row = {"fields": key, "loss": loss, "samples_per_second": speed}
+            log.add(moment, row, f"error {loss:.3f} of the linear estimate's  {speed:,.0f} fields/s", key)
+    assert model is not None
+    return model
+
+
+def train_fields(data: Path, run: Run) -> None:
+    """`bowstring train fields`: builds what is missing in `data`, trains in `run.out`, writes its `model`."""
+    from ..fields.weights import save_fields
+
+    tell("building fields; the first time takes some minutes")
+    model = run_fields(build_fields(data), run)
+    save_fields(run.out / "model", model)
+    tell(f"model written to {run.out / 'model'}")

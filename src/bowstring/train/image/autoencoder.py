@@ -8,25 +8,22 @@ seen most also weighs most in the flow.
 from __future__ import annotations
 
 import itertools
-import json
-import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from rich.console import Console
-from rich.progress import Progress
 from torch import Tensor
 from torch.nn import functional as F
 
 from ...image.autoencoder import ImageAutoencoder, decibels
 from ...image.weights import save_autoencoder
-from ..checkpoint import restore, save
 from ..data import gallery
+from ..loop import apply_gradients, step_generator, training_steps
 from ..optim import Muon, mixed
-from ..progress import PROGRESS_COLUMNS
+from ..progress import TrainingLog, tell
+from ..schedule import Moment, Run, warm_up_share
 
 PERMUTATIONS = torch.tensor([*itertools.permutations(range(3))])
 
@@ -40,9 +37,9 @@ class AutoencoderRecipe:
     warm_up: int = 30
     seed: int = 0
 
-    def share_at(self, step: int) -> float:
+    def share_at(self, moment: Moment) -> float:
         """Of the full rate: a linear warm-up, then linear to zero."""
-        return min(1.0, (step + 1) / self.warm_up, (self.steps - step) / (0.8 * self.steps))
+        return min(warm_up_share(moment, self.steps, self.warm_up), (1 - moment.share) / 0.8)
 
 
 def autoencoder_optimisers(
@@ -73,7 +70,7 @@ def augmented(pixels: Tensor, rng: torch.Generator) -> Tensor:
         pixels = pixels.flip(axis) if flip else pixels
     pixels = pixels.transpose(2, 3) if flips[2] else pixels
     keep = torch.rand(len(pixels), generator=rng) < 0.5
-    order = PERMUTATIONS[torch.randint(6, (len(pixels),), generator=rng) * ~keep]
+    order = PERMUTATIONS[torch.randint(6, (len(pixels),), generator=rng) * ~keep].to(pixels.device)
     return pixels.gather(1, order[:, :, None, None].expand_as(pixels))
 
 
@@ -86,46 +83,37 @@ def halved(pixels: Tensor) -> Tensor:
 def reconstruction_psnr(codec: ImageAutoencoder, pictures: Iterable[np.ndarray]) -> float:
     """PSNR of the pooled error over pictures `(512, 512, 3)`, encoded at 256, compared at 512."""
     total, count, left = torch.zeros(()), 0, iter(pictures)
+    here = codec.mean.device
     while some := list(itertools.islice(left, 16)):
-        target = as_pixels(np.stack(some))
+        target = as_pixels(np.stack(some)).to(here)
         made = codec.decode(codec.encode(halved(target)))
-        total += (made - target).square().mean((1, 2, 3)).sum()
+        total += (made - target).square().mean((1, 2, 3)).sum().cpu()
         count += len(target)
     return decibels(total / count)
 
 
 def fit_autoencoder(
-    recipe: AutoencoderRecipe,
-    pixels: np.ndarray,
-    train: np.ndarray,
-    folder: Path,
-    every_seconds: float = 240.0,
-) -> Iterator[tuple[int, float, ImageAutoencoder]]:
-    """Trains, yielding (step, decibels of the batch, autoencoder); resumes from `folder`."""
+    recipe: AutoencoderRecipe, pixels: np.ndarray, train: np.ndarray, run: Run
+) -> Iterator[tuple[Moment, float, ImageAutoencoder]]:
+    """Trains, yielding (moment, decibels of the batch, autoencoder); resumes from `run.out`."""
     torch.manual_seed(recipe.seed)
     codec = ImageAutoencoder()
-    some = np.random.default_rng(recipe.seed).choice(train, 768, replace=False)
+    some = np.random.default_rng(recipe.seed).choice(train, min(768, len(train)), replace=False)
     codec.fit_basis(halved(as_pixels(np.array(pixels[np.sort(some)]))))
+    codec = codec.to(run.device)
     optimiser = autoencoder_optimisers(codec, recipe)
-    start = restore(folder, codec, optimiser)
-    saved = time.monotonic()
-    for step in range(start, recipe.steps):
-        rng = torch.Generator().manual_seed(recipe.seed * 1_000_003 + step)
+    for moment in training_steps(recipe.steps, run, codec, optimiser):
+        rng = step_generator(recipe.seed, moment.step)
         chosen = train[torch.randint(len(train), (recipe.rows,), generator=rng).numpy()]
-        target = augmented(as_pixels(np.array(pixels[np.sort(chosen)])), rng)
+        target = augmented(as_pixels(np.array(pixels[np.sort(chosen)])).to(run.device), rng)
         for group in itertools.chain(*(one.param_groups for one in optimiser)):
-            group["lr"] = group["full"] * recipe.share_at(step)
-        with mixed():
+            group["lr"] = group["full"] * recipe.share_at(moment)
+        with mixed(run.device):
             made = codec.drawn(codec.raw(halved(target)))
         loss = (made.float() - target).square().mean()
         loss.backward()
-        for one in optimiser:
-            one.step()
-            one.zero_grad(set_to_none=True)
-        yield step, decibels(loss.detach()), codec
-        if step + 1 == recipe.steps or time.monotonic() - saved > every_seconds:
-            save(folder, codec, optimiser, step + 1)
-            saved = time.monotonic()
+        apply_gradients(optimiser)
+        yield moment, decibels(loss.detach()), codec
 
 
 @torch.no_grad()
@@ -137,7 +125,7 @@ def scale_tokens(codec: ImageAutoencoder, pixels: np.ndarray, index: np.ndarray)
     codec.scale.fill_(1.0)
     tokens = torch.cat(
         [
-            codec.encode(halved(as_pixels(np.array(pixels[index[i : i + 16]]))))
+            codec.encode(halved(as_pixels(np.array(pixels[index[i : i + 16]])).to(codec.mean.device)))
             for i in range(0, len(index), 16)
         ]
     ).flatten(0, 1)
@@ -146,28 +134,21 @@ def scale_tokens(codec: ImageAutoencoder, pixels: np.ndarray, index: np.ndarray)
     codec.scale.copy_(spread.sqrt() * spread.mean().sqrt())
 
 
-def train_autoencoder(data: Path, out: Path) -> None:
-    """`bowstring train autoencoder`: draws the gallery if need be, trains, writes `out/model`."""
-    console, codec, recipe = Console(), None, AutoencoderRecipe()
+def train_autoencoder(data: Path, run: Run) -> None:
+    """`bowstring train autoencoder`: draws the gallery if need be, trains, writes `run.out/model`."""
+    codec, recipe = None, AutoencoderRecipe()
     pictures = gallery.build_gallery(data, data.parent / "gallery")
     pixels = gallery.pixels_of(data.parent / "gallery")
     held_out = np.array([picture.held_out for picture in pictures])
     (train,), (valid,) = np.nonzero(~held_out), np.nonzero(held_out)
-    out.mkdir(parents=True, exist_ok=True)
-    with Progress(*PROGRESS_COLUMNS, console=console) as bar, (out / "log.jsonl").open("a") as log:
-        task = bar.add_task("train", total=recipe.steps, phase="autoencoder", note="")
-        for step, quality, codec in fit_autoencoder(recipe, pixels, train, out):
-            row = {"step": step, "db": quality}
-            if step == 0 or (step + 1) % 200 == 0:
+    with TrainingLog(run) as log:
+        for moment, quality, codec in fit_autoencoder(recipe, pixels, train, run):
+            row = {"db": quality}
+            if moment.step == 0 or (moment.step + 1) % 200 == 0:
                 row["held_out_db"] = reconstruction_psnr(codec, (pixels[i] for i in valid[::20]))
-            log.write(json.dumps(row) + "\n")
-            log.flush()
-            bar.update(task, completed=step + 1, note=f"{quality:.2f} dB")
-    if codec is None:
-        raise ValueError(f"{out} holds a finished training; choose another --out to train anew")
+            log.add(moment, row, f"{quality:.2f} dB", "autoencoder")
+    assert codec is not None
     scale_tokens(codec, pixels, train[::8])
-    save_autoencoder(out / "model", codec)
-    console.print(
-        f"{reconstruction_psnr(codec, (pixels[i] for i in valid)):.2f} dB on {len(valid)} held-out pictures"
-    )
-    console.print(f"autoencoder written to {out / 'model'}")
+    save_autoencoder(run.out / "model", codec.cpu())
+    tell(f"{reconstruction_psnr(codec, (pixels[i] for i in valid)):.2f} dB on {len(valid)} held-out pictures")
+    tell(f"autoencoder written to {run.out / 'model'}")

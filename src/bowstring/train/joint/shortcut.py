@@ -10,29 +10,21 @@ self-distillation through time (Deschenaux and Gulcehre 2024, arXiv 2410.21035).
 
 from __future__ import annotations
 
-import copy
-from pathlib import Path
-
 import torch
-from rich.console import Console
 from torch import Tensor
 from torch.nn import functional as F
 
 from ...core.samplers.masked import truncate
 from ...image.sampling import DEFAULT_GUIDANCE, encode_captions, image_denoiser, positions_after
 from ...nn.network import UnifiedScoreNetwork
-from ...speech.baseline import ResidualCoder
-from ...speech.weights import load_speech
 from ...text.sampling import Sampling
-from ...text.weights import load_model, save_model
-from ...weights.layout import SPEECH, carry_over, find
-from ...weights.metadata import Settings
-from ..image.flow import ImageRecipe, build_latents, image_batches, image_source
-from ..loop import Source, TaskSchedule, add_noise, run_tasks, step_generator
+from ..image.flow import ImageRecipe, image_batches, image_source
+from ..loop import Source, add_noise, step_generator
+from ..schedule import TaskSchedule
 from ..speech.flow import Batch, Velocity, speech_batches, speech_source, speech_velocity
 from ..text.losses import blocks_of, draw_noise, masked_tokens, paired_hidden, rank_within
 from ..text.packing import Rows
-from .multimodal import recall_source, replay_source, training_utterances
+from .multimodal import JointData, recall_source, replay_source
 
 SHORTCUT_CYCLE = (
     *("image shortcut", "audio shortcut", "text", "text shortcut", "image shortcut", "text"),
@@ -74,7 +66,8 @@ def image_shortcut_loss(
     rng: torch.Generator,
 ) -> Tensor:
     """Mean squared error of shortcuts."""
-    t, size = draw_shortcuts(len(x_0), rng)
+    x_0 = x_0.to(network.device)
+    t, size = (part.to(network.device) for part in draw_shortcuts(len(x_0), rng))
     x_t, _ = add_noise(x_0, t, rng)
     with torch.no_grad():
         denoise = image_denoiser(teacher, prompts, DEFAULT_GUIDANCE)
@@ -89,7 +82,8 @@ def audio_shortcut_loss(
     network: UnifiedScoreNetwork, teacher: UnifiedScoreNetwork, batch: Batch, rng: torch.Generator
 ) -> Tensor:
     """Mean squared error of shortcuts where there is speech."""
-    t, size = draw_shortcuts(len(batch.x_0), rng)
+    batch = batch.to(network.device)
+    t, size = (part.to(network.device) for part in draw_shortcuts(len(batch.x_0), rng))
     x_t, _ = add_noise(batch.x_0, t, rng)
     target = teacher_rollout(speech_velocity(teacher, batch, batch.voice), x_t, t, size)
     return batch.error(speech_velocity(network, batch, batch.voice, size)(x_t, t), target)
@@ -104,9 +98,9 @@ def text_shortcut_loss(
     """
     width = BLOCK_SIZES[int(torch.randint(len(BLOCK_SIZES), (), generator=rng))]
     block = blocks_of(rows, width)
-    noise = draw_noise(rows, block, rng, leftmost=0.0)
+    noise = draw_noise(rows, block, rng, leftmost=0.0).to(network.device)
     masked, noisy = noise.masked, masked_tokens(rows, noise)
-    _, size = draw_shortcuts(len(rows), rng)
+    size = draw_shortcuts(len(rows), rng)[1].to(network.device)
 
     def believed(one: UnifiedScoreNetwork, seen: Tensor, **sizes: Tensor) -> Tensor:
         hidden, _ = paired_hidden(one, rows, block, seen, **sizes)
@@ -115,46 +109,41 @@ def text_shortcut_loss(
     with torch.no_grad():
         first, how = believed(teacher, noisy), Sampling()
         chances = truncate(first, how.temperature, how.top_p).softmax(-1)
-        guess = noisy.masked_scatter(masked, torch.multinomial(chances, 1, generator=rng))
-        sure = torch.full(masked.shape, -1.0).masked_scatter(masked, first.softmax(-1).amax(-1))
+        guess = noisy.masked_scatter(
+            masked, torch.multinomial(chances.cpu(), 1, generator=rng).to(network.device)
+        )
+        sure = torch.full(masked.shape, -1.0, device=masked.device).masked_scatter(
+            masked, first.softmax(-1).amax(-1)
+        )
         early = masked & (rank_within(noise.group, sure) < (size * width / 2).floor()[:, None])
         second = believed(teacher, torch.where(early, guess, noisy))
         wanted = torch.where(early[masked][:, None], first, second).log_softmax(-1)
-    sizes = torch.cat([size[:, None].expand(noisy.shape), torch.zeros(noisy.shape)], 1)
+    sizes = torch.cat([size[:, None].expand(noisy.shape), torch.zeros(noisy.shape, device=noisy.device)], 1)
     own = believed(network, noisy, step_size=sizes).log_softmax(-1)
     return F.kl_div(own, wanted, reduction="none", log_target=True).sum(-1).mean()
 
 
-def train_shortcut(data: Path, out: Path, steps: int = 320) -> None:
-    """`bowstring train shortcut`: goes on from the result of `bowstring train multimodal`."""
-    console, before = Console(), out.parent / "multimodal" / "model"
-    network, words, metadata = load_model(before)
-    teacher = copy.deepcopy(network).eval().requires_grad_(requires_grad=False)
-    network.train().requires_grad_()
-    utterances = training_utterances(data)
-    speech, table, _ = load_speech(find(before, SPEECH))
-    pictures, tokens = build_latents(data, out.parent / "image-tokens", None)
-    coder = ResidualCoder(speech, table)
-    drawn = image_batches(pictures, tokens, words, ImageRecipe(rows=16, seed=1))
-    read = speech_batches(utterances, coder, rows=16, seed=1)
-    sources: dict[str, Source] = {
+def shortcut_schedule(steps: int) -> TaskSchedule:
+    return TaskSchedule(
+        ((1.0, SHORTCUT_CYCLE),), steps, rate=4e-4, warm_up=20, constant=0.3, weights=(("text", 2.0),)
+    )
+
+
+def shortcut_sources(
+    data: JointData, teacher: UnifiedScoreNetwork, text_teacher: UnifiedScoreNetwork
+) -> dict[str, Source]:
+    """The losses of shortcuts, `teacher` being the network as it was, and of what is not to be forgotten."""
+    drawn = image_batches(data.pictures, data.latents, ImageRecipe(rows=16, seed=1))
+    read = speech_batches(data.utterances, data.coder, rows=16, seed=1)
+    return {
         "image shortcut": lambda one, step: image_shortcut_loss(one, teacher, *drawn(step)),
         "audio shortcut": lambda one, step: audio_shortcut_loss(
             one, teacher, read(step), step_generator(71, step)
         ),
-        "image": image_source(pictures, tokens, words, ImageRecipe(seed=2)),
-        "audio": speech_source(utterances, coder, seed=2),
-        "text": recall_source(data, words, seed=3),
+        "image": image_source(data.pictures, data.latents, ImageRecipe(seed=2)),
+        "audio": speech_source(data.utterances, data.coder, seed=2),
+        "text": recall_source(data.corpus, text_teacher, seed=3),
         "text shortcut": replay_source(
-            data, words, lambda one, rows, _, rng: text_shortcut_loss(one, teacher, rows, rng), 4
+            data.corpus, lambda one, rows, _, rng: text_shortcut_loss(one, teacher, rows, rng), 4
         ),
     }
-    schedule = TaskSchedule(
-        SHORTCUT_CYCLE, steps, rate=4e-4, warm_up=20, constant=0.3, weights=(("text", 2.0),)
-    )
-    if not run_tasks(schedule, network, sources, out, console):
-        raise ValueError(f"{out} holds a finished training; choose another --out to train anew")
-    learned = metadata.settings() | Settings(distilled=True)
-    save_model(out / "model", network.eval(), words, **learned)
-    carry_over(before, out / "model")
-    console.print(f"model written to {out / 'model'}")

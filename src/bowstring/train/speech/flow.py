@@ -5,13 +5,11 @@ Shapes: b utterances, p phonemes, l tokens.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
-from safetensors.numpy import load_file, save_file
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -23,7 +21,7 @@ from ...speech.baseline import ResidualCoder, Told
 from ...speech.codec import ROW, SpeechCodec, rows_of
 from ...speech.source_filter import FRAMES, Frames
 from ...speech.voice import FEWEST, Warp, draw_warp, voice_of, warped
-from ..loop import Source, add_noise, logit_normal, step_generator
+from ..loop import Source, add_noise, logit_normal, noise_like, step_generator
 
 Velocity = Callable[[Tensor, Tensor], Tensor]  # of x at t
 
@@ -56,10 +54,10 @@ def is_held_out_warp(warp: Warp) -> bool:
     )
 
 
-def save_utterances(path: Path, utterances: Sequence[TrainingUtterance]) -> None:
-    """All of them in one file, laid end to end."""
+def pack_utterances(utterances: Sequence[TrainingUtterance]) -> dict[str, np.ndarray]:
+    """All of them laid end to end."""
     frames = [u.frames for u in utterances]
-    arrays: dict[str, np.ndarray] = {
+    return {
         "sounds": np.concatenate([u.phonemes for u in utterances]).astype(np.int16),
         "durations": np.concatenate([u.durations for u in utterances]).astype(np.float32),
         "counts": np.array([[len(u.phonemes), len(u.frames)] for u in utterances], np.int32),
@@ -69,13 +67,10 @@ def save_utterances(path: Path, utterances: Sequence[TrainingUtterance]) -> None
         "envelope": np.concatenate([f.envelope for f in frames]).astype(np.float16),
         "noise": np.concatenate([f.noise for f in frames]).astype(np.float16),
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_file(arrays, path)
 
 
-def load_utterances(path: Path) -> list[TrainingUtterance]:
-    """All of a file."""
-    a = load_file(path)
+def unpack_utterances(a: Mapping[str, np.ndarray]) -> list[TrainingUtterance]:
+    """The way back from `pack_utterances`."""
     out, p, f = [], 0, 0
     speakers = a["speakers"].tolist() if "speakers" in a else [0] * len(a["counts"])
     for (phonemes, count), speaker in zip(a["counts"].tolist(), speakers, strict=True):
@@ -117,6 +112,9 @@ class Batch:
     phonemes: Tensor
     log_duration: Tensor
 
+    def to(self, device: torch.device) -> Batch:
+        return Batch(*(getattr(self, field.name).to(device) for field in fields(self)))
+
     def error(self, made: Tensor, target: Tensor) -> Tensor:
         """Mean squared error of tokens `(b, l, c)` where there is speech."""
         error = (made.float() - target).square().mean(-1)
@@ -156,7 +154,7 @@ def speech_velocity(
     assert isinstance(head, SpeechHead)
     added = {0: head.condition(batch.slots, batch.progress, voice)}
     conditioning = Conditioning(mask=visible(None, batch.valid), added=added)
-    position = {"audio": torch.arange(float(batch.x_0.shape[1]))[None]}
+    position = {"audio": torch.arange(float(batch.x_0.shape[1]), device=batch.x_0.device)[None]}
     sizes = None if step_size is None else {"audio": step_size}
 
     def velocity(x: Tensor, t: Tensor) -> Tensor:
@@ -169,9 +167,10 @@ def speech_loss(network: UnifiedScoreNetwork, batch: Batch, rng: torch.Generator
     """Error of the velocity where there is speech, and of the logarithm of durations."""
     head = network.heads["audio"]
     assert isinstance(head, SpeechHead)
-    t = logit_normal(len(batch.x_0), rng, *SPEECH_TIMES)
+    batch = batch.to(network.device)
+    t = logit_normal(len(batch.x_0), rng, *SPEECH_TIMES).to(network.device)
     x_t, eps = add_noise(batch.x_0, t, rng)
-    voice = batch.voice + VOICE_NOISE * torch.randn(batch.voice.shape, generator=rng)
+    voice = batch.voice + VOICE_NOISE * noise_like(batch.voice, rng)
     flow = batch.error(speech_velocity(network, batch, voice)(x_t, t), eps - batch.x_0)
     spoken = ~batch.log_duration.isnan()
     guess = head.duration(batch.phonemes, voice).float()

@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 from torch.nn import functional as F
@@ -24,6 +23,8 @@ from ...speech.g2p import SYMBOLS
 from ...speech.g2p_network import G2PNetwork, best_phonemes, letter_ids
 from ...weights.folder import named_tensors
 from ...weights.format.parquet import write
+from ..progress import tell
+from ..schedule import CPU, Run
 
 
 def dictionary_words(assets: Path, name: str) -> dict[str, str]:
@@ -47,16 +48,16 @@ def letter_batch(rows: list[tuple[str, str]]) -> tuple[Tensor, Tensor, Tensor]:
     return pad(letters), pad(phonemes), torch.tensor([len(s) for s in phonemes])
 
 
-def fit_g2p(rows: list[tuple[str, str]], steps: int, seed: int = 0) -> G2PNetwork:
+def fit_g2p(rows: list[tuple[str, str]], steps: int, seed: int = 0, device: torch.device = CPU) -> G2PNetwork:
     """Trains by the likelihood of the phonemes over all ways of giving them to letters."""
     torch.manual_seed(seed)
-    network, rng = G2PNetwork(len(SYMBOLS)), random.Random(seed)
+    network, rng = G2PNetwork(len(SYMBOLS)).to(device), random.Random(seed)
     optimiser = torch.optim.AdamW(network.parameters(), lr=4e-3, weight_decay=0.01)
     plan = torch.optim.lr_scheduler.OneCycleLR(optimiser, 4e-3, steps)
     by_length = sorted(rows, key=lambda row: len(row[0]))
     for _ in track(range(steps), "g2p"):
-        at = rng.randrange(len(by_length) - 256)
-        letters, phonemes, counts = letter_batch(by_length[at : at + 256])
+        at = rng.randrange(max(1, len(by_length) - 256))
+        letters, phonemes, counts = (part.to(device) for part in letter_batch(by_length[at : at + 256]))
         log_p = network(letters).transpose(0, 1)
         lengths = (letters > 0).sum(1) * 3
         loss = F.ctc_loss(log_p, phonemes, lengths, counts, zero_infinity=True)
@@ -89,7 +90,7 @@ def g2p_errors(network: G2PNetwork, rows: list[tuple[str, str]]) -> dict[str, fl
     return {"phoneme_errors": wrong / phonemes, "word_errors": words / len(rows)}
 
 
-def train_g2p(out: Path, steps: int = 1500) -> None:
+def train_g2p(run: Run, steps: int = 1500) -> None:
     """`bowstring train g2p`: writes dictionary.xz and network.parquet."""
     import hibari
 
@@ -102,13 +103,11 @@ def train_g2p(out: Path, steps: int = 1500) -> None:
         if letter_ids(word) and len(phonemes) <= 3 * len(letter_ids(word))
     ]
     learned = [row for row in rows if not is_held_out_word(row[0])]
-    network = fit_g2p(learned, steps)
+    network, out = fit_g2p(learned, steps, device=run.device), run.out
     held_out = random.Random(0).sample([row for row in rows if is_held_out_word(row[0])], 1500)
     out.mkdir(parents=True, exist_ok=True)
     write(out / "network.parquet", named_tensors(network, "float16"), {})
     text = "".join(f"{word}\t{phonemes}\n" for word, phonemes in sorted(gold.items()))
     with replacing(out / "dictionary.xz") as partial:
         partial.write_bytes(lzma.compress(text.encode("utf-8"), preset=9 | lzma.PRESET_EXTREME))
-    Console().print(
-        f"{len(gold):,} words; {g2p_errors(network, held_out)} on 1,500 held-out words; written to {out}"
-    )
+    tell(f"{len(gold):,} words; {g2p_errors(network, held_out)} on 1,500 held-out words; written to {out}")

@@ -6,17 +6,14 @@ Shapes: b pieces of f frames, `(b, 192 f)` samples.
 
 from __future__ import annotations
 
-import json
 import shutil
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from rich.console import Console
-from rich.progress import Progress, track
+from rich.progress import track
 from torch import Tensor
 
 from ...nn.network import UnifiedScoreNetwork
@@ -32,14 +29,16 @@ from ...text.weights import load_model
 from ...weights.folder import named_tensors
 from ...weights.format.parquet import write
 from ...weights.layout import POSTFILTER, SPEECH, find
-from ..checkpoint import restore, save
+from ...weights.placement import placed
 from ..data.corpora import corpus_documents
 from ..data.sentences import sentences
-from ..loop import step_generator
+from ..loop import apply_gradients, set_rate, step_generator, training_steps
 from ..optim import mixed
-from ..progress import PROGRESS_COLUMNS
+from ..progress import TrainingLog, tell
+from ..schedule import Moment, Run, warm_up_share
 from .teacher import Reading, Teacher, as_utterance
 
+LEARNING_RATE, WARM_UP = 2e-3, 50
 POSTFILTER_SENTENCES = 600  # read aloud, a share of those that the network learned from
 HELD_OUT_READINGS = 15  # of them only judge
 PIECE_FRAMES = 160  # frames
@@ -86,7 +85,7 @@ def aligned_pairs(
         utterance = Utterance((), spoken.phonemes, np.zeros_like(spoken.phonemes), spoken.durations)
         *_, state = sample_speech(network, utterance, own, how)
         assert isinstance(state.x, Tensor)
-        made = coder.decode(state.x[0].numpy(), spoken.phonemes, spoken.durations, voice)
+        made = coder.decode(state.x[0].cpu().numpy(), spoken.phonemes, spoken.durations, voice)
         ours.append(aligned_pair(made, spoken.frames, reading.signal, number))
         by = float(np.exp(rng.uniform(-1, 1) * np.log(TEMPO))) if number % 2 else 1.0
         signal = faster(reading, by)
@@ -97,7 +96,7 @@ def aligned_pairs(
 
 def window_spectra(signal: Tensor, size: int) -> Tensor:
     """Magnitudes of windows of `size` samples, 1 for white noise of variance 1."""
-    window = torch.hann_window(size)
+    window = torch.hann_window(size, device=signal.device)
     whole = torch.stft(signal, size, size // 4, window=window, return_complex=True)
     return whole.abs() / window.square().sum().sqrt()
 
@@ -106,7 +105,7 @@ def spectral_distance(made: Tensor, meant: Tensor) -> Tensor:
     """How far spectra are apart, in logarithms and in roots, over windows of several sizes (Yamamoto et al.
     2020, arXiv 1910.11480, with roots for their second term, so that loud frames do not outweigh others).
     """
-    total = torch.zeros(())
+    total = torch.zeros((), device=made.device)
     for size in SPECTRAL_WINDOWS:
         a, b = window_spectra(made, size), window_spectra(meant, size)
         logs = ((a + 1e-3).log() - (b + 1e-3).log()).abs().mean()
@@ -127,9 +126,8 @@ def draw_piece(rng: torch.Generator, ours: Sequence[Pair], coded: Sequence[Pair]
 
 def batch_distance(network: Postfilter, some: Sequence[Pair]) -> Tensor:
     """The distance of pieces of one length."""
-    made, conditions, meant = (
-        torch.from_numpy(np.stack(x)) for x in zip(*map(pair_arrays, some), strict=True)
-    )
+    parts = (torch.from_numpy(np.stack(x)) for x in zip(*map(pair_arrays, some), strict=True))
+    made, conditions, meant = (part.to(network.window.device) for part in parts)
     return spectral_distance(network(made, conditions), meant)
 
 
@@ -138,26 +136,21 @@ def pair_arrays(one: Pair) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def fit_postfilter(
-    network: Postfilter, ours: Sequence[Pair], coded: Sequence[Pair], steps: int, folder: Path
-) -> Iterator[tuple[int, float]]:
-    """Trains in place, yielding (step, distance); resumes from `folder`."""
-    rate = 2e-3
-    optimiser = (torch.optim.AdamW(network.parameters(), rate, betas=(0.8, 0.98)),)
-    start = restore(folder, network, optimiser)
-    saved = time.monotonic()
-    for step in range(start, steps):
-        rng = step_generator(97, step)
-        optimiser[0].param_groups[0]["lr"] = rate * min(1.0, (step + 1) / 50, 1.5 * (steps - step) / steps)
-        with mixed():
-            loss = batch_distance(network, [draw_piece(rng, ours, coded) for _ in range(POSTFILTER_ROWS)])
+    network: Postfilter, ours: Sequence[Pair], coded: Sequence[Pair], steps: int, run: Run
+) -> Iterator[tuple[Moment, float]]:
+    """Trains in place, yielding (moment, distance); resumes from `run.out`."""
+    optimiser = (torch.optim.AdamW(network.parameters(), LEARNING_RATE, betas=(0.8, 0.98)),)
+    for moment in training_steps(steps, run, network, optimiser):
+        rng = step_generator(97, moment.step)
+        fall = 1.5 * (1 - moment.share)
+        set_rate(optimiser, LEARNING_RATE * min(warm_up_share(moment, steps, WARM_UP), fall))
+        with mixed(network.window.device):
+            some = [draw_piece(rng, ours, coded) for _ in range(POSTFILTER_ROWS)]
+            loss = batch_distance(network, some)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimiser[0].step()
-        optimiser[0].zero_grad(set_to_none=True)
-        yield step, loss.item()
-        if step + 1 == steps or time.monotonic() - saved > 120:
-            save(folder, network, optimiser, step + 1)
-            saved = time.monotonic()
+        apply_gradients(optimiser)
+        yield moment, loss.item()
 
 
 @torch.no_grad()
@@ -166,37 +159,29 @@ def mean_distance(network: Postfilter, some: Sequence[Pair]) -> float:
     return float(np.mean([batch_distance(network, [one]).item() for one in some]))
 
 
-def train_postfilter(data: Path, out: Path, steps: int = 3000) -> None:
+def train_postfilter(data: Path, run: Run, steps: int = 3000) -> None:
     """`bowstring train postfilter`: for the result of `bowstring train face`, which it copies, or of
     `shortcut` or `multimodal`; that network stays as it is.
     """
-    names = ("face", "shortcut", "multimodal")
-    made = [out.parent / name / "model" for name in names]
-    console, before = Console(), next((folder for folder in made if folder.exists()), made[0])
+    made = [run.out.parent / name / "model" for name in ("face", "shortcut", "multimodal")]
+    before = next((folder for folder in made if folder.exists()), made[0])
     network, _, _ = load_model(before)
     codec, table, voice = load_speech(find(before, SPEECH))
     teacher = Teacher()
     texts = sentences(corpus_documents(data, "train"), POSTFILTER_SENTENCES)
     read = [one for text in track(texts, "reading aloud") for one in teacher.read(text)]
     read = [one for one in read if one.is_short and len(one.signal) > PIECE_FRAMES * HOP]
+    network = placed(network, run.device)
     ours, coded = aligned_pairs(read, network, ResidualCoder(codec, table), voice)
     torch.manual_seed(4)
-    postfilter, last = Postfilter(), -1
-    kept = ours[:HELD_OUT_READINGS]
+    postfilter = Postfilter().to(run.device)
+    kept, learned = ours[:HELD_OUT_READINGS], (ours[HELD_OUT_READINGS:], coded[HELD_OUT_READINGS:])
     first = mean_distance(postfilter.eval(), kept)
-    out.mkdir(parents=True, exist_ok=True)
-    with Progress(*PROGRESS_COLUMNS, console=console) as bar, (out / "log.jsonl").open("a") as log:
-        task = bar.add_task("train", total=steps, phase="postfilter", note="")
-        learned = ours[HELD_OUT_READINGS:], coded[HELD_OUT_READINGS:]
-        for step, loss in fit_postfilter(postfilter.train(), *learned, steps, out):
-            last = step
-            log.write(json.dumps({"step": step, "loss": loss}) + "\n")
-            log.flush()
-            bar.update(task, completed=step + 1, note=f"{loss:.3f}")
-    if last < 0:
-        raise ValueError(f"{out} holds a finished training; choose another --out to train anew")
-    shutil.copytree(before, out / "model", dirs_exist_ok=True)
-    (out / "model" / POSTFILTER).parent.mkdir(parents=True, exist_ok=True)
-    write(out / "model" / POSTFILTER, named_tensors(postfilter.eval(), "float16"), {})
-    console.print(f"distance to the teacher {first:.3f} before, {mean_distance(postfilter, kept):.3f} after")
-    console.print(f"model written to {out / 'model'}")
+    with TrainingLog(run) as log:
+        for moment, loss in fit_postfilter(postfilter.train(), *learned, steps, run):
+            log.add(moment, {"loss": loss}, f"{loss:.3f}", "postfilter")
+    shutil.copytree(before, run.out / "model", dirs_exist_ok=True)
+    (run.out / "model" / POSTFILTER).parent.mkdir(parents=True, exist_ok=True)
+    write(run.out / "model" / POSTFILTER, named_tensors(postfilter.eval(), "float16"), {})
+    tell(f"distance to the teacher {first:.3f} before, {mean_distance(postfilter, kept):.3f} after")
+    tell(f"model written to {run.out / 'model'}")

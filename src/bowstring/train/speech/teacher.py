@@ -21,7 +21,8 @@ from ...speech.analysis import analyse, filled
 from ...speech.source_filter import FRAMES, HOP, RATE, Frames
 from ..data.corpora import Document
 from ..data.sentences import sentences
-from .flow import MAX_TOKENS, TrainingUtterance, load_utterances, save_utterances
+from .files import load_utterances, save_utterances
+from .flow import MAX_TOKENS, TrainingUtterance
 
 TEACHER_HOP = 300  # samples of a frame of its spectra and pitch
 DURATION_UNIT = 600  # samples of a unit of its durations

@@ -22,7 +22,8 @@ from ..data.corpora import Document
 from ..data.npm import archive_of, members
 from ..data.sentences import HARVARD, sentences
 from ..data.splits import least
-from .flow import TrainingUtterance, load_utterances, save_utterances
+from .files import load_utterances, save_utterances
+from .flow import TrainingUtterance
 from .teacher import (
     DURATION_UNIT,
     MIN_PITCH,

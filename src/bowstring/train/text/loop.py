@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -17,8 +16,10 @@ from torch import Tensor
 
 from ...nn.config import NetworkConfig
 from ...nn.network import UnifiedScoreNetwork
-from ..checkpoint import restore, save
+from ..checkpoint import save
+from ..loop import apply_gradients, set_rate, training_steps
 from ..optim import mixed, optimisers
+from ..schedule import Moment, Run, warm_up_share
 from .losses import ar_loss, joint_loss
 from .packing import Corpus, Rows
 
@@ -60,30 +61,28 @@ class Recipe:
     def steps(self) -> int:
         return self.tokens // (self.rows * self.length)
 
-    def phase(self, step: int) -> str:
-        if self.baseline or step < self.ar * self.steps:
+    def phase(self, share: float) -> str:
+        """What is learned when this share of the training is over."""
+        if self.baseline or share < self.ar:
             return "ar"
-        return "joint" if step < (self.ar + self.joint) * self.steps else "cool"
+        return "joint" if share < self.ar + self.joint else "cool"
 
-    def rate_at(self, step: int) -> float:
+    def rate_at(self, moment: Moment) -> float:
         """Linear warm-up, constant while only the next token is learned, then linear to zero."""
-        fall = self.ar * self.steps
-        return self.rate * min(
-            1.0, (step + 1) / self.warm_up, max(0.0, (self.steps - step) / (self.steps - fall))
-        )
+        fall = (1 - moment.share) / (1 - self.ar)
+        return self.rate * min(warm_up_share(moment, self.steps, self.warm_up), fall)
 
 
 @dataclass(frozen=True)
 class StepReport:
     """One step: losses in nats per token, speed in tokens per second."""
 
-    step: int
+    moment: Moment
     phase: str
     ar: float
     diffusion: float
     rate: float
     tokens_per_second: float
-    seconds_left: float
 
 
 def batches(corpus: Corpus, recipe: Recipe, start: int) -> Iterator[Rows]:
@@ -107,71 +106,52 @@ def batches(corpus: Corpus, recipe: Recipe, start: int) -> Iterator[Rows]:
 
 
 def step_losses(
-    network: UnifiedScoreNetwork, recipe: Recipe, rows: Rows, step: int
+    network: UnifiedScoreNetwork, recipe: Recipe, rows: Rows, moment: Moment
 ) -> tuple[Tensor, Tensor, Tensor]:
     """(total, next token, diffusion) of one step, nats per token."""
-    if recipe.phase(step) == "ar":
+    phase = recipe.phase(moment.share)
+    if phase == "ar":
         loss = ar_loss(network, rows)
-        return loss, loss, loss.new_tensor(float("nan"))
-    rng = torch.Generator().manual_seed(recipe.seed * 1_000_003 + step)
+        return loss, loss, torch.full_like(loss, torch.nan)
+    rng = torch.Generator().manual_seed(recipe.seed * 1_000_003 + moment.step)
     whole = torch.rand(1, generator=rng).item() < recipe.canvas
     size = WHOLE_BODY if whole else recipe.blocks[int(torch.randint(len(recipe.blocks), (1,), generator=rng))]
     ar, diffusion = joint_loss(network, rows, size, rng)
-    return recipe.ar_weight[recipe.phase(step) == "cool"] * ar + diffusion, ar, diffusion
+    return recipe.ar_weight[phase == "cool"] * ar + diffusion, ar, diffusion
 
 
 def fit(
     recipe: Recipe,
     corpus: Corpus,
-    folder: Path,
-    every_seconds: float = 240.0,
+    run: Run,
     keep: tuple[int, ...] = (),
     start_from: UnifiedScoreNetwork | None = None,
 ) -> Iterator[tuple[StepReport, UnifiedScoreNetwork]]:
-    """Trains and yields after each step; resumes from `folder` when a checkpoint lies there.
+    """Trains and yields after each step; resumes from `run.out` when a checkpoint lies there.
 
     Args:
-        keep: steps whose checkpoint is also kept under `folder/step-N`.
+        keep: steps whose checkpoint is also kept under `run.out/step-N`.
         start_from: the network whose weights the first step starts with; None draws them from the seed.
     """
     torch.manual_seed(recipe.seed)
     network = UnifiedScoreNetwork(recipe.network)
     if start_from is not None:
         network.load_state_dict(start_from.state_dict())
+    network = network.to(run.device)
     optimiser = optimisers(network, recipe.rate)
-    start = restore(folder, network, optimiser)
-    saved = time.monotonic()
-    stream = batches(corpus, recipe, start)
-    for step in range(start, recipe.steps):
+    stream: Iterator[Rows] | None = None
+    for moment in training_steps(recipe.steps, run, network, optimiser):
         began = time.monotonic()
-        rows = next(stream)
-        for one in optimiser:
-            for group in one.param_groups:
-                group["lr"] = recipe.rate_at(step)
-        with mixed():
-            total, ar, diffusion = step_losses(network, recipe, rows, step)
+        stream = batches(corpus, recipe, moment.step) if stream is None else stream
+        rate = recipe.rate_at(moment)
+        set_rate(optimiser, rate)
+        with mixed(run.device):
+            total, ar, diffusion = step_losses(network, recipe, next(stream), moment)
         total.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        for one in optimiser:
-            one.step()
-            one.zero_grad(set_to_none=True)
-        seconds = time.monotonic() - began
-        speed = recipe.rows * recipe.length / seconds
-        yield (
-            StepReport(
-                step,
-                recipe.phase(step),
-                ar.item(),
-                diffusion.item(),
-                recipe.rate_at(step),
-                speed,
-                (recipe.steps - step - 1) * seconds,
-            ),
-            network,
-        )
-        last = step + 1 == recipe.steps
-        if last or time.monotonic() - saved > every_seconds:
-            save(folder, network, optimiser, step + 1)
-            saved = time.monotonic()
-        if step + 1 in keep:
-            save(folder / f"step-{step + 1}", network, optimiser, step + 1)
+        apply_gradients(optimiser)
+        both = ar.item(), diffusion.item()
+        speed = recipe.rows * recipe.length / (time.monotonic() - began)
+        yield StepReport(moment, recipe.phase(moment.share), *both, rate, speed), network
+        if moment.step + 1 in keep:
+            save(run.out / f"step-{moment.step + 1}", network, optimiser, moment.step + 1)

@@ -5,8 +5,10 @@ Shapes: b rows, l positions. Rows come from `pack`; nothing here knows of optimi
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -20,6 +22,11 @@ MAX_TOKEN_WEIGHT = (
 )
 
 
+def on(device: torch.device, *parts: np.ndarray) -> Iterator[Tensor]:
+    """Arrays as tensors on a device."""
+    return (torch.from_numpy(part).to(device) for part in parts)
+
+
 @dataclass(frozen=True)
 class Noise:
     """Which positions are masked, what each masked token weighs, and its block's number, `(b, l)` each."""
@@ -27,6 +34,9 @@ class Noise:
     masked: Tensor
     weight: Tensor
     group: Tensor
+
+    def to(self, device: torch.device) -> Noise:
+        return Noise(self.masked.to(device), self.weight.to(device), self.group.to(device))
 
 
 def blocks_of(rows: Rows, size: int) -> Tensor:
@@ -87,40 +97,42 @@ def rank_within(index: Tensor, key: Tensor) -> Tensor:
     order = order[torch.argsort(flat_index[order], stable=True)]
     starts = torch.searchsorted(flat_index[order], flat_index[order])
     rank = torch.empty_like(flat_index)
-    rank[order] = torch.arange(len(order)) - starts
+    rank[order] = torch.arange(len(order), device=order.device) - starts
     return rank.view_as(index)
 
 
 def next_token(network: UnifiedScoreNetwork, rows: Rows, hidden: Tensor) -> Tensor:
     """Mean negative log-likelihood of the predicted tokens, nats, from the clean stream's hidden states."""
-    tokens, predict = torch.from_numpy(rows.tokens), torch.from_numpy(rows.predict)
+    tokens, predict = on(hidden.device, rows.tokens, rows.predict)
     chosen = predict[:, 1:]
     return F.cross_entropy(network.heads["text"](hidden[:, :-1][chosen]).float(), tokens[:, 1:][chosen])
 
 
 def ar_loss(network: UnifiedScoreNetwork, rows: Rows) -> Tensor:
-    doc = torch.from_numpy(rows.doc)
-    return next_token(network, rows, network.plain(torch.from_numpy(rows.tokens), doc))
+    tokens, doc = on(network.device, rows.tokens, rows.doc)
+    return next_token(network, rows, network.plain(tokens, doc))
 
 
 def masked_tokens(rows: Rows, noise: Noise) -> Tensor:
     """The tokens with masks where the noise is, `(b, l)`."""
-    return torch.where(noise.masked, MASK, torch.from_numpy(rows.tokens))
+    (tokens,) = on(noise.masked.device, rows.tokens)
+    return torch.where(noise.masked, MASK, tokens)
 
 
 def paired_hidden(
     network: UnifiedScoreNetwork, rows: Rows, block: Tensor, noisy: Tensor, step_size: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """Hidden states of the noisy and of the clean stream, `(b, l, d)` each, from one pass."""
-    return network.pair(noisy, torch.from_numpy(rows.tokens), torch.from_numpy(rows.doc), block, step_size)
+    tokens, doc = on(network.device, rows.tokens, rows.doc)
+    return network.pair(noisy, tokens, doc, block.to(network.device), step_size)
 
 
 def joint_loss(
     network: UnifiedScoreNetwork, rows: Rows, size: int, rng: torch.Generator
 ) -> tuple[Tensor, Tensor]:
     """(next-token loss, any-order bound per token) from one pass over [noisy ; clean], nats."""
-    clean, block = torch.from_numpy(rows.tokens), blocks_of(rows, size)
-    noise = draw_noise(rows, block, rng)
+    (clean,), block = on(network.device, rows.tokens), blocks_of(rows, size)
+    noise = draw_noise(rows, block, rng).to(network.device)
     noisy_hidden, clean_hidden = paired_hidden(network, rows, block, masked_tokens(rows, noise))
     logits = network.heads["text"](noisy_hidden[noise.masked]).float()
     weight = noise.weight[noise.masked]
@@ -136,8 +148,9 @@ def recall_loss(
     what must not be forgotten than the token that happened to come (Li and Hoiem 2016, arXiv 1606.09282).
     """
     block = blocks_of(rows, size)
-    noise = draw_noise(rows, block, rng)
-    seen, chosen = masked_tokens(rows, noise), torch.from_numpy(rows.predict)[:, 1:]
+    noise = draw_noise(rows, block, rng).to(network.device)
+    seen, (predict,) = masked_tokens(rows, noise), on(network.device, rows.predict)
+    chosen = predict[:, 1:]
 
     def foretold(one: UnifiedScoreNetwork) -> tuple[Tensor, Tensor]:
         noisy, clean = paired_hidden(one, rows, block, seen)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -20,14 +19,16 @@ from torch.nn import functional as F
 from torch.nn.utils import parametrize
 
 from ...nn.network import UnifiedScoreNetwork
-from ...text.tokenizer import MASK
 from ...weights.quant.arrowquant import GROUP, ArrowQuant, best_scales, grouped
 from ...weights.quant.packed import linears, packed
-from ..checkpoint import restore, save
+from ..loop import apply_gradients, set_rate, step_generator, training_steps
 from ..optim import mixed
+from ..schedule import Moment, Run, warm_up_share
 from .loop import WHOLE_BODY, Recipe, batches
-from .losses import blocks_of, draw_noise
+from .losses import blocks_of, draw_noise, masked_tokens, on, paired_hidden
 from .packing import Corpus, Rows
+
+WARM_UP = 20  # steps
 
 
 @dataclass(frozen=True)
@@ -47,14 +48,13 @@ def activation_second_moments(network: UnifiedScoreNetwork, rows: Rows) -> dict[
     for name, owner, attribute, _ in linears(network.trunk):
 
         def note(_: nn.Module, inputs: tuple[Tensor, ...], name: str = name) -> None:
-            found[name] = inputs[0].flatten(0, -2).square().mean(0).numpy()
+            found[name] = inputs[0].flatten(0, -2).square().mean(0).cpu().numpy()
 
         hooks.append(getattr(owner, attribute).register_forward_pre_hook(note))
     with torch.no_grad():
-        clean, doc = torch.from_numpy(rows.tokens), torch.from_numpy(rows.doc)
         block = blocks_of(rows, 8)
-        noise = draw_noise(rows, block, torch.Generator().manual_seed(0))
-        network.pair(torch.where(noise.masked, MASK, clean), clean, doc, block)
+        noise = draw_noise(rows, block, torch.Generator().manual_seed(0)).to(network.device)
+        paired_hidden(network, rows, block, masked_tokens(rows, noise))
     for hook in hooks:
         hook.remove()
     return found
@@ -62,9 +62,11 @@ def activation_second_moments(network: UnifiedScoreNetwork, rows: Rows) -> dict[
 
 def quantise_at_once(network: UnifiedScoreNetwork, bits: int, rows: Rows) -> UnifiedScoreNetwork:
     """A packed copy with scales by least squares, weighed by what the inputs of `rows` do."""
-    weights, weight = network.state_dict(), activation_second_moments(network, rows)
+    weight = activation_second_moments(network, rows)
+    network = copy.deepcopy(network).cpu()
+    weights = network.state_dict()
     return packed(
-        copy.deepcopy(network),
+        network,
         lambda name, _: ArrowQuant.quantise(weights[name].numpy(), bits, weight.get(name)),
     )
 
@@ -78,8 +80,10 @@ class FakeQuantisation(nn.Module):
     def __init__(self, weight: Tensor, bits: int) -> None:
         super().__init__()
         self.bits = bits
-        groups = grouped(weight.detach().numpy())
-        self.scale = nn.Parameter(torch.from_numpy(best_scales(groups, np.ones_like(groups[0]), bits)))
+        groups = grouped(weight.detach().cpu().numpy())
+        self.scale = nn.Parameter(
+            torch.from_numpy(best_scales(groups, np.ones_like(groups[0]), bits)).to(weight.device)
+        )
 
     def forward(self, weight: Tensor) -> Tensor:
         scale = self.scale.clamp(min=1e-8).unsqueeze(-1)
@@ -106,7 +110,7 @@ def qat_student(network: UnifiedScoreNetwork, bits: int) -> UnifiedScoreNetwork:
 def pack_student(student: UnifiedScoreNetwork, bits: int) -> UnifiedScoreNetwork:
     """The student with its rounding made real."""
     inside, scale = ".parametrizations.weight.original", ".parametrizations.weight.0.scale"
-    state = student.state_dict()
+    state = {name: value.cpu() for name, value in student.state_dict().items()}
     plain = UnifiedScoreNetwork(student.config)
     plain.load_state_dict(
         {k.replace(inside, ".weight"): v for k, v in state.items() if not k.endswith(scale)}
@@ -134,51 +138,44 @@ def distillation_loss(
     teacher: UnifiedScoreNetwork, student: UnifiedScoreNetwork, rows: Rows, size: int, rng: torch.Generator
 ) -> Tensor:
     """KL of next tokens plus KL of masked tokens, nats per token."""
-    clean, doc = torch.from_numpy(rows.tokens), torch.from_numpy(rows.doc)
     block = blocks_of(rows, size)
-    noise = draw_noise(rows, block, rng)
-    noisy = torch.where(noise.masked, MASK, clean)
-    predicted = torch.from_numpy(rows.predict)[:, 1:]
+    noise = draw_noise(rows, block, rng).to(teacher.device)
+    noisy, (predict,) = masked_tokens(rows, noise), on(teacher.device, rows.predict)
+    predicted = predict[:, 1:]
     with torch.no_grad():
-        wanted_noisy, wanted_clean = teacher.pair(noisy, clean, doc, block)
+        wanted_noisy, wanted_clean = paired_hidden(teacher, rows, block, noisy)
         head = teacher.heads["text"]
         targets = head(wanted_noisy[noise.masked]).float(), head(wanted_clean[:, :-1][predicted]).float()
-    got_noisy, got_clean = student.pair(noisy, clean, doc, block)
+    got_noisy, got_clean = paired_hidden(student, rows, block, noisy)
     head = student.heads["text"]
     masked = weighted_kl(targets[0], head(got_noisy[noise.masked]).float(), noise.weight[noise.masked])
     following = head(got_clean[:, :-1][predicted]).float()
-    return masked + weighted_kl(targets[1], following, torch.ones(len(following)))
+    return masked + weighted_kl(targets[1], following, following.new_ones(len(following)))
 
 
 def fit_qat(
-    network: UnifiedScoreNetwork, corpus: Corpus, plan: QATRecipe, folder: Path
-) -> Iterator[tuple[int, float, UnifiedScoreNetwork]]:
-    """Yields (step, loss, student) after each step; resumes from `folder`, which is saved every hundred
-    steps.
-    """
+    network: UnifiedScoreNetwork, corpus: Corpus, plan: QATRecipe, run: Run
+) -> Iterator[tuple[Moment, float, UnifiedScoreNetwork]]:
+    """Yields (moment, loss, student) after each step; resumes from `run.out`."""
     recipe = plan.recipe
     torch.manual_seed(recipe.seed)
-    teacher = copy.deepcopy(network).eval().requires_grad_(requires_grad=False)
-    student = qat_student(network, plan.bits)
-    optimiser = torch.optim.AdamW(student.parameters(), lr=plan.rate, betas=(0.9, 0.98), weight_decay=0.0)
-    start = restore(folder, student, (optimiser,))
-    stream = batches(corpus, recipe, start)
-    for step in range(start, plan.steps):
-        warm, left = (step + 1) / 20, (plan.steps - step) / plan.steps
-        optimiser.param_groups[0]["lr"] = plan.rate * min(1.0, warm, left)
-        rng = torch.Generator().manual_seed(recipe.seed * 1_000_003 + step)
+    teacher = copy.deepcopy(network).eval().requires_grad_(requires_grad=False).to(run.device)
+    student = qat_student(network, plan.bits).to(run.device)
+    optimiser = (torch.optim.AdamW(student.parameters(), lr=plan.rate, betas=(0.9, 0.98), weight_decay=0.0),)
+    stream: Iterator[Rows] | None = None
+    for moment in training_steps(plan.steps, run, student, optimiser):
+        stream = batches(corpus, recipe, moment.step) if stream is None else stream
+        set_rate(optimiser, plan.rate * min(warm_up_share(moment, plan.steps, WARM_UP), 1 - moment.share))
+        rng = step_generator(recipe.seed, moment.step)
         whole = torch.rand(1, generator=rng).item() < recipe.canvas
         size = (
             WHOLE_BODY
             if whole
             else recipe.blocks[int(torch.randint(len(recipe.blocks), (1,), generator=rng))]
         )
-        with mixed():
+        with mixed(run.device):
             loss = distillation_loss(teacher, student, next(stream), size, rng)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(student.parameters(), 1.0)
-        optimiser.step()
-        optimiser.zero_grad(set_to_none=True)
-        yield step, loss.item(), student
-        if (step + 1) % 100 == 0 or step + 1 == plan.steps:
-            save(folder, student, (optimiser,), step + 1)
+        apply_gradients(optimiser)
+        yield moment, loss.item(), student

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import random
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from rich.console import Console
-from rich.progress import Progress
+import torch
 
-from ...text.sampling import Sampling, sample_text
+from ...nn.network import UnifiedScoreNetwork
 from ...text.tokenizer import TextTokenizer
 from ...text.weights import load_model, save_model
 from ...weights.layout import carry_over
-from ...weights.metadata import read_metadata
+from ...weights.metadata import Settings, read_metadata
 from ..data.corpora import Document, corpus_documents
 from ..data.splits import RULE
-from ..progress import PROGRESS_COLUMNS
-from .loop import WHOLE_BODY, batches, fit
-from .packing import Corpus, prompt_tokens
+from ..progress import TrainingLog, tell
+from ..schedule import CPU, Run
+from .loop import WHOLE_BODY, Recipe, batches, fit
+from .packing import Corpus
 from .qat import QATRecipe, fit_qat, pack_student, quantise_at_once
 from .recipes import RECIPES
 
@@ -36,46 +35,78 @@ def corpus_tokenizer(documents: list[Document], path: Path, vocab: int) -> TextT
     return TextTokenizer.load(path)
 
 
-def train_text(name: str, data: Path, out: Path) -> None:
-    """Runs a named recipe to its end and writes the model to `out/model`.
+def run_text(
+    recipe: Recipe, corpus: Corpus, run: Run, start: UnifiedScoreNetwork | None = None
+) -> UnifiedScoreNetwork:
+    """`fit` with progress on screen and a log.
 
     Raises:
+        ValueError: the training had ended before.
+    """
+    network = None
+    with TrainingLog(run) as log:
+        for report, network in fit(recipe, corpus, run, start_from=start):  # noqa: B007
+            losses = f"next token {report.ar:.3f}  diffusion {report.diffusion:.3f}"
+            row = {name: value for name, value in asdict(report).items() if name != "moment"}
+            log.add(report.moment, row, f"{losses}  {report.tokens_per_second:,.0f} tokens/s", report.phase)
+    assert network is not None
+    return network.cpu()
+
+
+def text_metadata(recipe: Recipe, split_rule: int) -> Settings:
+    """What metadata.json says of a model of this recipe."""
+    blocks = [size for size in recipe.blocks if size < WHOLE_BODY]
+    return Settings(blocks=blocks, context=recipe.length, split_rule=split_rule)
+
+
+def known_recipe(name: str) -> Recipe:
+    """
+    Raises:
         ValueError: an unknown recipe.
-        FileNotFoundError: the model that the recipe goes on from is not beside `out`.
     """
     if name not in RECIPES:
         raise ValueError(f"unknown recipe {name!r}; expected one of {sorted(RECIPES)}")
-    recipe = RECIPES[name]()
+    return RECIPES[name]()
+
+
+@dataclass(frozen=True)
+class TextStart:
+    """What a training of text begins with: the corpus, its tokenizer, the network to go on from, and what the
+    metadata of the result say.
+    """
+
+    corpus: Corpus
+    tokenizer: TextTokenizer
+    network: UnifiedScoreNetwork | None
+    metadata: Settings
+
+
+def prepare_text(name: str, data: Path, runs: Path) -> TextStart:
+    """
+    Raises:
+        ValueError: an unknown recipe.
+        FileNotFoundError: there is no corpus, or the model that the recipe goes on from is not in `runs`.
+    """
+    recipe = known_recipe(name)
     documents = corpus_documents(data, "train")
-    codec = corpus_tokenizer(documents, data / "tokenizer.json", recipe.network.vocab)
-    corpus = Corpus.of(documents, codec)
-    out.mkdir(parents=True, exist_ok=True)
-    prompt = prompt_tokens(codec, "text", "a story about a fox")
-    before = load_model(out.parent / recipe.start / "model")[0] if recipe.start else None
-    console, network = Console(), None
-    with Progress(*PROGRESS_COLUMNS, console=console) as bar, (out / "log.jsonl").open("a") as log:
-        task = bar.add_task("train", total=recipe.steps, phase="", note="")
-        for progress, network in fit(recipe, corpus, out, start_from=before):
-            log.write(json.dumps(asdict(progress)) + "\n")
-            log.flush()
-            losses = f"next token {progress.ar:.3f}  diffusion {progress.diffusion:.3f}"
-            note = f"{losses}  {progress.tokens_per_second:,.0f} tokens/s"
-            bar.update(task, completed=progress.step + 1, phase=progress.phase, note=note)
-            if (progress.step + 1) % 200 == 0:
-                *_, sample = sample_text(
-                    network.eval(), [prompt], Sampling(mode="ar", max_tokens=60), recipe.length
-                )
-                network.train()
-                console.print(f"[dim]{progress.step + 1}: {codec.decode(sample.x[0].tolist())}[/dim]")  # type: ignore[index]
-    if network is None:
-        raise ValueError(f"{out} holds a finished training; choose another --out to train anew")
-    sizes = [size for size in recipe.blocks if size < WHOLE_BODY]
-    rule = read_metadata(out.parent / recipe.start / "model").split_rule if recipe.start else RULE
-    save_model(out / "model", network, codec, blocks=sizes, context=recipe.length, split_rule=rule)
-    console.print(f"model written to {out / 'model'}")
+    tokenizer = corpus_tokenizer(documents, data / "tokenizer.json", recipe.network.vocab)
+    before = runs / recipe.start / "model"
+    network = load_model(before)[0] if recipe.start else None
+    rule = read_metadata(before).split_rule if recipe.start else RULE
+    return TextStart(Corpus.of(documents, tokenizer), tokenizer, network, text_metadata(recipe, rule))
 
 
-def quantise_model(out: Path, bits: int, steps: int, data: Path, model: Path) -> None:
+def train_text(name: str, data: Path, run: Run) -> None:
+    """Runs a named recipe to its end and writes the model to `run.out/model`; see `prepare_text`."""
+    start = prepare_text(name, data, run.out.parent)
+    network = run_text(known_recipe(name), start.corpus, run, start.network)
+    save_model(run.out / "model", network, start.tokenizer, **start.metadata)
+    tell(f"model written to {run.out / 'model'}")
+
+
+def quantise_model(
+    out: Path, bits: int, steps: int, data: Path, model: Path, device: torch.device = CPU
+) -> None:
     """Writes a model with packed matrices: rounded at once, or after `steps` of QAT.
 
     Raises:
@@ -86,18 +117,14 @@ def quantise_model(out: Path, bits: int, steps: int, data: Path, model: Path) ->
     network, codec, metadata = load_model(model)
     recipe = RECIPES["text"]()
     corpus = Corpus.of(corpus_documents(data, "train"), codec)
-    rows = next(batches(corpus, recipe, 0))
     if steps:
-        plan, student = QATRecipe(bits, steps, recipe=recipe), None
-        with Progress(*PROGRESS_COLUMNS, console=Console()) as bar:
-            task = bar.add_task("qat", total=steps, phase=f"INT{bits}", note="")
-            for step, loss, latest in fit_qat(network, corpus, plan, out / "qat"):
-                bar.update(task, completed=step + 1, note=f"divergence {loss:.3f} nats a token")
-                student = latest
-        if student is None:
-            raise ValueError(f"{out} holds a finished run; choose another folder")
+        run, student = Run(out / "qat", device), None
+        with TrainingLog(run) as log:
+            for moment, loss, student in fit_qat(network, corpus, QATRecipe(bits, steps, recipe=recipe), run):  # noqa: B007
+                log.add(moment, {"loss": loss}, f"divergence {loss:.3f} nats a token", f"INT{bits}")
+        assert student is not None
         small = pack_student(student, bits)
     else:
-        small = quantise_at_once(network, bits, rows)
+        small = quantise_at_once(network, bits, next(batches(corpus, recipe, 0)))
     save_model(out, small, codec, **metadata.settings())
     carry_over(model, out)

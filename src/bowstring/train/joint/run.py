@@ -1,0 +1,195 @@
+"""`bowstring train multimodal | shortcut`: reads what was made before, trains, writes a model."""
+
+from __future__ import annotations
+
+import copy
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ...image.weights import load_autoencoder
+from ...nn.network import UnifiedScoreNetwork
+from ...speech.baseline import ResidualCoder
+from ...speech.codec import SpeechCodec
+from ...speech.source_filter import Frames
+from ...speech.voice import FEWEST, voice_of
+from ...speech.weights import load_speech, save_speech
+from ...text.tokenizer import TextTokenizer
+from ...text.weights import load_model, save_model
+from ...weights.layout import CODECS, DECODER, ENCODER, SPEECH, find
+from ...weights.metadata import Metadata, Settings
+from ...weights.placement import placed
+from ...weights.quant.packed import unpacked
+from ...weights.shipped import MULTIMODAL, SHIPPED
+from ..data.corpora import corpus_documents
+from ..image.flow import latent_std
+from ..image.latents import build_latents, captioned
+from ..loop import run_tasks
+from ..progress import tell
+from ..schedule import Run
+from ..speech.files import load_utterances
+from ..speech.flow import TrainingUtterance, coder_examples, fit_coder
+from ..speech.voices import is_held_out_voice
+from ..text.packing import Corpus
+from .multimodal import JointData, multimodal_schedule, multimodal_sources
+from .shortcut import shortcut_schedule, shortcut_sources
+
+HELD_OUT_UTTERANCES = 40  # the last utterances of the teacher are not learned from
+
+
+def training_utterances(data: Path) -> list[TrainingUtterance]:
+    """What is learned of speech: the teacher's, and other voices' if `bowstring data voices` made them."""
+    more = data / "voices.safetensors"
+    others = load_utterances(more) if more.exists() else []
+    return load_utterances(data / "speech.safetensors")[:-HELD_OUT_UTTERANCES] + [
+        o for o in others if not is_held_out_voice(o)
+    ]
+
+
+def well_voiced(utterances: list[TrainingUtterance]) -> list[TrainingUtterance]:
+    """Those from which a voice can be estimated with room to spare."""
+    return [one for one in utterances if (one.frames.voiced > 0.5).sum() > 2 * FEWEST]
+
+
+def mean_voice(utterances: list[TrainingUtterance]) -> np.ndarray:
+    """What the teacher's voice is on average, `(103,)`."""
+    return np.mean([voice_of(one.frames) for one in well_voiced(utterances)], 0)
+
+
+def fitted_coder(utterances: list[TrainingUtterance], path: Path) -> ResidualCoder[Frames]:
+    """The coder, fitted once with the teacher's own voice and then read from `path`."""
+    if not path.exists():
+        coder = fit_coder(utterances)
+        assert isinstance(coder.codec, SpeechCodec)
+        save_speech(path, coder.codec, coder.table, mean_voice(utterances))
+    codec, table, _ = load_speech(path)
+    return ResidualCoder(codec, table)
+
+
+def residual_std(utterances: list[TrainingUtterance], coder: ResidualCoder[Frames]) -> torch.Tensor:
+    """Standard deviation of every channel of what the flow has to learn."""
+    rows = [coder.encode(*one) for one in coder_examples(utterances[:400], 5)]
+    return torch.from_numpy(np.concatenate(rows)).std(0)
+
+
+def starting_network(start: Path) -> tuple[UnifiedScoreNetwork, TextTokenizer, Metadata]:
+    """The network to go on from. The times that a model of text has never seen are damped; a head for faces
+    is left out, because it learns from a trunk that stays.
+    """
+    network, codec, metadata = load_model(start)
+    network = unpacked(network)
+    if [*network.heads] == ["text"]:
+        network.trunk.modulation.damp(0.1)
+    if "avatar" in network.heads:
+        del network.heads["avatar"]
+    return network.train().requires_grad_(), codec, metadata
+
+
+@dataclass(frozen=True)
+class JointStart:
+    """What a joint training begins with: the network, the model of text that it is not to forget, the data,
+    and what lies beside the network in the folder of the result.
+    """
+
+    network: UnifiedScoreNetwork
+    text_teacher: UnifiedScoreNetwork
+    data: JointData
+    tokenizer: TextTokenizer
+    metadata: Settings
+    beside: dict[str, Path]  # codecs by their place in a model folder
+    fresh: bool = False
+
+    def on(self, device: torch.device) -> tuple[UnifiedScoreNetwork, UnifiedScoreNetwork]:
+        """Network and teacher on a device."""
+        return self.network.to(device), placed(self.text_teacher, device)
+
+
+def joint_data(
+    data: Path, tokens: Path, autoencoder: Path | None, coder: ResidualCoder[Frames], words: TextTokenizer
+) -> JointData:
+    """What was built in `data`; pictures are drawn and encoded into `tokens` the first time."""
+    tell("drawing pictures and encoding them; the first time takes some minutes")
+    pictures, latents = build_latents(
+        data, tokens, None if autoencoder is None else load_autoencoder(autoencoder)
+    )
+    corpus = Corpus.of(corpus_documents(data, "train"), words)
+    return JointData(corpus, training_utterances(data), coder, captioned(pictures, words), latents)
+
+
+def prepare_multimodal(data: Path, out: Path, start: Path = SHIPPED, seed: int = 0) -> JointStart:
+    """Goes on from the model in `start`, after `bowstring data speech`; with the autoencoder that it has, or
+    else your own, or else the shipped one.
+    """
+    network, words, metadata = starting_network(start)
+    own = out.parent / "autoencoder" / "model"
+    autoencoder = own if own.exists() else MULTIMODAL
+    if "image" in network.heads:
+        autoencoder = start
+    out.mkdir(parents=True, exist_ok=True)
+    if "audio" in network.heads:
+        shutil.copy(find(start, SPEECH), out / "speech.parquet")
+    teachers = [one for one in training_utterances(data) if one.speaker == 0]
+    coder = fitted_coder(teachers, out / "speech.parquet")
+    learned = joint_data(data, out.parent / "image-tokens", autoencoder, coder, words)
+    torch.manual_seed(seed + 1)
+    fresh = "image" not in network.heads
+    if fresh:
+        network.add_head("image").std.copy_(latent_std(learned.pictures, learned.latents))
+    if "audio" not in network.heads:
+        network.add_head("audio").std.copy_(residual_std(teachers, coder))
+    kept = metadata.settings() | Settings(distilled=False)
+    beside = {name: find(autoencoder, name) for name in (ENCODER, DECODER)} | {SPEECH: out / "speech.parquet"}
+    return JointStart(network, load_model(SHIPPED)[0], learned, words, kept, beside, fresh)
+
+
+def prepare_shortcut(data: Path, out: Path) -> JointStart:
+    """Goes on from the result of `bowstring train multimodal`."""
+    before = out.parent / "multimodal" / "model"
+    network, words, metadata = load_model(before)
+    codec, table, _ = load_speech(find(before, SPEECH))
+    learned = joint_data(data, out.parent / "image-tokens", None, ResidualCoder(codec, table), words)
+    kept = metadata.settings() | Settings(distilled=True)
+    beside = {name: path for name in CODECS if (path := find(before, name)).exists()}
+    network = network.train().requires_grad_()
+    return JointStart(network, load_model(SHIPPED)[0], learned, words, kept, beside)
+
+
+def run_multimodal(start: JointStart, run: Run, steps: int = 3300, seed: int = 0) -> UnifiedScoreNetwork:
+    """Trains to the end; `seed` chooses the batches: who goes on takes another."""
+    network, teacher = start.on(run.device)
+    sources = multimodal_sources(start.data, teacher, seed)
+    run_tasks(multimodal_schedule(steps, fresh=start.fresh), network, sources, run)
+    return network.cpu()
+
+
+def run_shortcut(start: JointStart, run: Run, steps: int = 320) -> UnifiedScoreNetwork:
+    """Trains to the end."""
+    network, text_teacher = start.on(run.device)
+    teacher = copy.deepcopy(network).eval().requires_grad_(requires_grad=False)
+    sources = shortcut_sources(start.data, teacher, text_teacher)
+    run_tasks(shortcut_schedule(steps), network, sources, run)
+    return network.cpu()
+
+
+def save_joint(start: JointStart, network: UnifiedScoreNetwork, folder: Path) -> None:
+    """Writes the model folder, with what lies beside the network."""
+    save_model(folder, network.eval(), start.tokenizer, **start.metadata)
+    for name, path in start.beside.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, folder / name)
+    tell(f"model written to {folder}")
+
+
+def train_multimodal(data: Path, run: Run, steps: int = 3300, start: Path = SHIPPED, seed: int = 0) -> None:
+    """`bowstring train multimodal`; see `prepare_multimodal`."""
+    prepared = prepare_multimodal(data, run.out, start, seed)
+    save_joint(prepared, run_multimodal(prepared, run, steps, seed), run.out / "model")
+
+
+def train_shortcut(data: Path, run: Run, steps: int = 320) -> None:
+    """`bowstring train shortcut`; see `prepare_shortcut`."""
+    prepared = prepare_shortcut(data, run.out)
+    save_joint(prepared, run_shortcut(prepared, run, steps), run.out / "model")
