@@ -33,6 +33,7 @@ OPERAND_BEFORE, OPERAND_AFTER = r"(?:\d|\b[A-Za-z]|\)) ?$", r" ?(?:\d|[A-Za-z]\b
 MEASURED = re.compile(r"(?:^|[^A-Za-z\d])[\d.,:]*\d ?(?:[%°€£¥¢)'\"]|[A-Za-z°.]{1,4})?$")  # F-16 is not
 ASKED = ("what is", "what's", "calculate", "compute", "solve", "much is")
 OPERATED, EQUATED = re.compile(r"[=+*×÷][\w .()]*$"), re.compile(r"[\w .()+*/×÷-]*=")
+NUMBER_LENGTH = 20  # characters that tell a number with its unit from a name
 SIZED = re.compile(r"[\d.,]+ ?(?:[x×]|(?:feet|foot|ft|m|cm|mm|km|in|inch|inches|meters?|pixels?|px)\b)")
 
 
@@ -56,9 +57,9 @@ def _power(match: re.Match[str]) -> str:
 def _dash(match: re.Match[str]) -> str | None:
     """A dash between numbers: to, or minus where something is reckoned."""
     left, right = before(match), after(match)
-    if match[0].strip() == "-" and re.search(OPERAND_BEFORE, left) and _is_reckoned(left, right):
+    if match[0].strip() == "-" and re.search(OPERAND_BEFORE, left[-3:]) and _is_reckoned(left, right):
         return "minus"
-    return "to" if MEASURED.search(left) and re.match(r"[$€£¥₹]?\.?\d", right) else None
+    return "to" if MEASURED.search(left[-NUMBER_LENGTH:]) and re.match(r"[$€£¥₹]?\.?\d", right) else None
 
 
 def _is_reckoned(left: str, right: str) -> bool:
@@ -89,7 +90,7 @@ def _star(match: re.Match[str]) -> str:
 
 def _minus(match: re.Match[str]) -> str | None:
     """A hyphen before a number, where nothing stands in front of it."""
-    return None if re.search(r"[\w)\]%°'\"]$", before(match)) else "minus"
+    return None if re.search(r"[\w)\]%°'\"]$", before(match)[-1:]) else "minus"
 
 
 def _compared(match: re.Match[str]) -> str:
