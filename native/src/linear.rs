@@ -6,7 +6,7 @@ use crate::pool::{self, Shared};
 use crate::vector::{LANES, total};
 use std::ops::Range;
 
-const ROWS: usize = 4;
+const ROWS: usize = 2; // four do not fit the registers: ten times slower
 const COLUMNS: usize = 4;
 const UNIT: usize = 262_144; // multiplications that are worth a thread
 
@@ -26,7 +26,7 @@ each_isa! {
             let across = COLUMNS.min(part.end - first);
             for row in (0..m).step_by(ROWS) {
                 let sums = match (ROWS.min(m - row), across) {
-                    (4, 4) => tile::<4, 4>(x, w, k, row, first),
+                    (2, 4) => tile::<2, 4>(x, w, k, row, first),
                     (_, 4) if m - row == 1 => tile::<1, 4>(x, w, k, row, first),
                     (rows, columns) => ragged(x, w, k, row..row + rows, first..first + columns),
                 };
@@ -52,25 +52,28 @@ fn tile<const R: usize, const C: usize>(
     row: usize,
     first: usize,
 ) -> Sums {
-    let whole = k / LANES * LANES;
+    let chunks = k / LANES;
+    let cut = |from: &[f32], at: usize| from[at * k..][..k].as_chunks::<LANES>().0.as_ptr();
+    let xs: [_; R] = std::array::from_fn(|r| cut(x, row + r));
+    let ws: [_; C] = std::array::from_fn(|c| cut(w, first + c));
     let mut strands = [[[0f32; LANES]; C]; R];
-    for at in (0..whole).step_by(LANES) {
-        let x: [&[f32; LANES]; R] =
-            std::array::from_fn(|r| x[(row + r) * k + at..][..LANES].try_into().unwrap());
+    for at in 0..chunks {
+        // SAFETY: every row was cut into this many chunks above.
+        let x: [[f32; LANES]; R] = std::array::from_fn(|r| unsafe { *xs[r].add(at) });
         for c in 0..C {
-            let w: &[f32; LANES] = w[(first + c) * k + at..][..LANES].try_into().unwrap();
+            // SAFETY: as above.
+            let w = unsafe { *ws[c].add(at) };
             for r in 0..R {
-                for l in 0..LANES {
-                    strands[r][c][l] += x[r][l] * w[l];
-                }
+                strands[r][c] = std::array::from_fn(|l| strands[r][c][l] + x[r][l] * w[l]);
             }
         }
     }
     let mut sums = [[0f32; COLUMNS]; ROWS];
     for r in 0..R {
         for c in 0..C {
-            for l in 0..k - whole {
-                strands[r][c][l] += x[(row + r) * k + whole + l] * w[(first + c) * k + whole + l];
+            for l in 0..k % LANES {
+                let at = chunks * LANES + l;
+                strands[r][c][l] += x[(row + r) * k + at] * w[(first + c) * k + at];
             }
             sums[r][c] = total(strands[r][c]);
         }

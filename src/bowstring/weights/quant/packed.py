@@ -55,8 +55,10 @@ def array(x: Tensor, shape: Sequence[int], dtype: type = np.float32) -> np.ndarr
     """A tensor's numbers, broadcast and side by side, as kernels take them; where gradients are wanted there
     are none, and torch says so.
     """
-    own = x if torch.is_grad_enabled() else x.detach()
-    return np.ascontiguousarray(np.broadcast_to(own.numpy(), shape), dtype)
+    numbers = (x if torch.is_grad_enabled() else x.detach()).numpy()
+    if numbers.shape != tuple(shape):
+        numbers = np.broadcast_to(numbers, shape)
+    return np.ascontiguousarray(numbers, dtype)
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
