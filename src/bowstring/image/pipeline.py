@@ -18,6 +18,7 @@ from torch import Tensor
 from ..core.cancel import Cancel, stoppable
 from ..core.loop import State
 from ..core.options import choice, real, settle, text, whole
+from ..core.threads import one_thread
 from ..nn.network import UnifiedScoreNetwork
 from ..text.tokenizer import TextTokenizer
 from .autoencoder import GRID, INSIDE, OUTSIDE, ImageAutoencoder
@@ -169,6 +170,7 @@ class ImagePipeline:
         return large, squared_mask(as_mask(what.mask, "the mask"), OUTSIDE, picture.shape[:2])
 
     @torch.no_grad()
+    @one_thread()
     def _tokens_of(self, large: np.ndarray, n: int) -> Tensor:
         """Tokens `(n, 64, 64)` of a picture."""
         pixels = as_tensor(squared(large, INSIDE)).to(self.network.device)
@@ -199,6 +201,7 @@ class ImagePipeline:
             yield ImageResult(image, int(before.nfe[number]), spent, own)
 
     @torch.no_grad()
+    @one_thread()
     def picture(self, tokens: Tensor) -> np.ndarray:
         """Tokens `(64, 64)` as a picture."""
         return as_bytes(self.autoencoder.decode(tokens[None])[0])

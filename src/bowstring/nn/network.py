@@ -7,8 +7,10 @@ is noise, and the best denoiser of a masked process does not depend on t (Ou et 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +22,9 @@ from .heads.image import ImageHead
 from .heads.speech import SpeechHead
 from .heads.text import TextHead
 from .trunk import Trunk
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 def causal(doc: Tensor) -> Tensor:
@@ -63,6 +68,19 @@ def known_head(modality: str, width: int) -> ContinuousHead:
             return ContinuousHead(*shape)
 
 
+def _with_its_threads(
+    method: Callable[Concatenate[UnifiedScoreNetwork, P], R],
+) -> Callable[Concatenate[UnifiedScoreNetwork, P], R]:
+    """A pass under the network's own rule of how many threads torch may use."""
+
+    @wraps(method)
+    def limited(network: UnifiedScoreNetwork, *args: P.args, **options: P.kwargs) -> R:
+        with network.threads():
+            return method(network, *args, **options)
+
+    return limited
+
+
 class UnifiedScoreNetwork(nn.Module):
     """The whole network."""
 
@@ -75,6 +93,7 @@ class UnifiedScoreNetwork(nn.Module):
         super().__init__()
         self.config = config
         self.counted = threading.local()
+        self.threads: Callable[[], AbstractContextManager[None]] = nullcontext  # around a pass
         self.trunk = Trunk(config)
         self.heads = nn.ModuleDict({"text": TextHead(config)})
         for name in modalities:
@@ -132,6 +151,7 @@ class UnifiedScoreNetwork(nn.Module):
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state | {"counted": threading.local()})
 
+    @_with_its_threads
     def prefill(
         self,
         tokens: Tensor,
@@ -154,6 +174,7 @@ class UnifiedScoreNetwork(nn.Module):
         hidden, layers = self(self.embed("text", tokens), position, conditioning=given)
         return hidden, Cache(layers, valid if cache is None else torch.cat([cache.valid, valid], 1))
 
+    @_with_its_threads
     def block_hidden(
         self,
         tokens: Tensor,
@@ -166,6 +187,7 @@ class UnifiedScoreNetwork(nn.Module):
         given = conditioning.with_(mask=mask)
         return self(self.embed("text", tokens), position, step_size=step_size, conditioning=given)[0]
 
+    @_with_its_threads
     def flow(
         self,
         x: Mapping[str, Tensor],

@@ -9,6 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from ..core.threads import one_thread
+
 LETTERS = " abcdefghijklmnopqrstuvwxyz'"
 EACH = 3  # phonemes that a letter may give
 
@@ -35,6 +37,7 @@ def letter_ids(word: str) -> list[int]:
 
 
 @torch.no_grad()
+@one_thread()
 def best_phonemes(network: G2PNetwork, word: str) -> list[int]:
     """Ids of the likeliest path: repeats merged, blanks dropped."""
     ids = letter_ids(word)

@@ -19,6 +19,7 @@ from ..core.options import seed as checked_seed
 from ..core.process import Gaussian, linear, rectified, uniform
 from ..core.rng import Rng
 from ..core.samplers.continuous import flow_update, single
+from ..core.threads import one_thread
 from ..nn.heads.speech import SpeechHead
 from ..nn.network import UnifiedScoreNetwork
 from .alignment import SECONDS, Span, phoneme_ids, spans_of, token_count, told
@@ -91,6 +92,7 @@ def head_of(network: UnifiedScoreNetwork) -> SpeechHead:
 
 
 @torch.no_grad()
+@one_thread()
 def predict_durations(
     network: UnifiedScoreNetwork, words: Sequence[Word], voice: Tensor, speed: float
 ) -> Utterance:
@@ -116,6 +118,7 @@ def clauses(words: Sequence[Word]) -> Iterator[list[Word]]:
 
 
 @torch.no_grad()
+@one_thread()
 def speech_condition(network: UnifiedScoreNetwork, utterance: Utterance, voice: Tensor) -> Tensor:
     """What the tokens of an utterance are told, `(1, l, d)`."""
     ids, progress = told(utterance.phonemes, utterance.durations)

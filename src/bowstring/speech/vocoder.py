@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ..core.threads import one_thread
 from ..weights.folder import load_weights
 from ..weights.format.parquet import WeightsFile
 from .postfilter import Postfilter
@@ -54,6 +55,7 @@ class Vocoder:
         return SoundStream(self, seed).push(frames, last=True)
 
     @torch.no_grad()
+    @one_thread()
     def heard(self, frames: Frames, train: np.ndarray, white: np.ndarray) -> np.ndarray:
         """Frames as a pulse train and noise make them heard, `(192 f,)`."""
         signal = shaped(frames, train, white)

@@ -2,8 +2,9 @@
 
 `QuantLinear` takes the place of `torch.nn.Linear`; `PackedTrunk` takes that of `Trunk`, whatever a forward is
 conditioned on. Where the library is missing, the layers of nn/trunk.py run with the packed matrices inside,
-which is also what tests compare the native path with. Nothing on the native path threads in torch: its
-threads and the kernels' would wait for each other's cores, and sums would depend on their number.
+which is also what tests compare the native path with. No sum on the native path is torch's, so no number
+depends on its threads; and it is held to one, because its threads and the kernels' would wait for each
+other's cores.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 
 from ... import _native
 from ...core.conditioning import NOTHING, Conditioning
+from ...core.threads import one_thread
 from ...nn.config import HEAD, NetworkConfig
 from ...nn.heads.text import TextHead
 from ...nn.network import UnifiedScoreNetwork
@@ -289,6 +291,7 @@ def packed(network: UnifiedScoreNetwork, make: Make) -> UnifiedScoreNetwork:
     """Replaces the trunk of a network in evaluation by a packed one; heads keep their parameters."""
     network.trunk = PackedTrunk.of(network.trunk, network.config, make)
     native_linears(network.heads)
+    network.threads = one_thread
     for head in network.heads.values():
         if isinstance(head, TextHead):
             head.linear = linear
