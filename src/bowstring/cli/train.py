@@ -111,12 +111,12 @@ Device = Annotated[str, typer.Option(help="Where to compute: auto (CUDA, else th
 @app.command()
 def train(
     recipe: Annotated[
-        str,
+        str | None,
         typer.Argument(
             help="text, text-more, text-baseline, text-more-baseline, tiny, fields, autoencoder, "
             "multimodal, shortcut, face, postfilter, judge or g2p"
         ),
-    ],
+    ] = None,
     data: Path = Path("runs/data"),
     out: Annotated[
         Path | None, typer.Option(help="Checkpoints and the finished model; default runs/RECIPE.")
@@ -139,12 +139,25 @@ def train(
     minutes: Annotated[
         float | None, typer.Option(min=0.1, help="Fit the whole schedule into so many minutes.")
     ] = None,
+    bundle: Annotated[
+        Path | None, typer.Option(help="Train from what `bundle` packed; the result comes in parts.")
+    ] = None,
 ) -> None:
     """Train, or go on where it stopped, on any device. Ctrl-C ends the step and saves it."""
     from ..core.files import output_folder
     from ..train.schedule import Run
     from ..weights.placement import chosen_device
 
+    seconds = None if minutes is None else 60 * minutes
+    if bundle is not None:
+        from ..train.bundle import train_bundle
+
+        if recipe is not None:
+            raise ValueError(f"the bundle says what is trained; leave {recipe!r} out")
+        run = Run(output_folder(out or Path("runs") / bundle.name), chosen_device(device), seconds)
+        return train_bundle(bundle, run)
+    if recipe is None:
+        raise ValueError("which training? Name one, or a bundle; `bowstring train --help` lists them")
     if recipe in RENAMED_RECIPES:
         raise ValueError(f"{recipe!r} is called {RENAMED_RECIPES[recipe]!r} now")
     if steps is not None and recipe not in STEPPED:
@@ -155,7 +168,6 @@ def train(
         raise ValueError(f"{recipe} has its own seed; --seed is for multimodal")
     if minutes is not None and recipe in UNTIMED:
         raise ValueError(f"{recipe} has its own length; --minutes is for the other trainings")
-    seconds = None if minutes is None else 60 * minutes
     run = Run(output_folder(out or Path("runs") / recipe), chosen_device(device), seconds)
     given: dict[str, Any] = {} if steps is None else {"steps": steps}
     if recipe == "multimodal" and start is not None:
@@ -200,6 +212,47 @@ def start_training(recipe: str, data: Path, run: Run, given: dict[str, Any]) -> 
     from ..train.text.run import train_text
 
     train_text(recipe, data, run)
+
+
+@app.command("bundle")
+def bundle_command(
+    recipe: Annotated[str, typer.Argument(help="A recipe of text, multimodal, shortcut or fields.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the parts.")],
+    data: Path = Path("runs/data"),
+    runs: Annotated[Path, typer.Option(help="Folder of what was trained before.")] = Path("runs"),
+    steps: Annotated[int | None, typer.Option(min=1, help="Of multimodal or shortcut.")] = None,
+    start: Annotated[
+        Path | None, typer.Option(parser=chosen_model, metavar="MODEL", help="Of multimodal.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of multimodal.")] = 0,
+) -> None:
+    """Pack a training for a machine with numpy and torch alone: `python -m bowstring.train` there."""
+    from ..core.files import output_folder
+    from ..train.bundle import JOINT, bundle
+
+    if recipe not in JOINT and (steps or start or seed):
+        raise ValueError(
+            f"{recipe} has no such options; --steps, --start and --seed are for {', '.join(JOINT)}"
+        )
+    given = {"steps": steps, "start": start, "seed": seed or None}
+    if recipe == "shortcut" and (start or seed):
+        raise ValueError("shortcut has its own beginning and seed; --start and --seed are for multimodal")
+    kept = {name: value for name, value in given.items() if value is not None}
+    paths = bundle(recipe, data, runs, output_folder(out), kept)
+    put_line(f"{len(paths)} parts written to {out}")
+
+
+@app.command()
+def join(
+    parts: Annotated[Path, typer.Argument(help="The folder `result` of a training from a bundle.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the model.")],
+) -> None:
+    """Make a model of the parts that a training from a bundle wrote; hashes are checked."""
+    from ..core.files import output_folder
+    from ..train.bundle import join as join_parts
+
+    join_parts(parts, output_folder(out))
+    put_line(f"model written to {out}")
 
 
 @app.command()

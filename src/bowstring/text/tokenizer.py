@@ -84,6 +84,10 @@ class TextTokenizer:
     def load(cls, path: Path) -> TextTokenizer:
         return cls.from_json(path.read_text("utf-8"))
 
+    def to_json(self) -> str:
+        """As `from_json` reads it."""
+        return self._tokenizer.to_str()
+
     def save(self, path: Path) -> None:
         with replacing(path) as partial:
             partial.write_text(self._tokenizer.to_str(), "utf-8")

@@ -15,8 +15,8 @@ from ...nn.network import UnifiedScoreNetwork
 from ...speech.baseline import ResidualCoder
 from ...speech.source_filter import Frames
 from ..image.flow import CaptionedPicture, ImageRecipe, image_source
-from ..loop import Source
-from ..schedule import TaskSchedule
+from ..loop import Source, run_tasks
+from ..schedule import Run, TaskSchedule
 from ..speech.flow import TrainingUtterance, speech_source
 from ..text.losses import recall_loss
 from ..text.packing import Corpus, Rows
@@ -74,3 +74,22 @@ def multimodal_sources(
         "image": image_source(data.pictures, data.latents, ImageRecipe(seed=seed)),
         "text": recall_source(data.corpus, text_teacher, seed),
     }
+
+
+def run_multimodal(
+    network: UnifiedScoreNetwork,
+    text_teacher: UnifiedScoreNetwork,
+    data: JointData,
+    run: Run,
+    steps: int = 3300,
+    seed: int = 0,
+    *,
+    fresh: bool,
+) -> UnifiedScoreNetwork:
+    """Trains to the end; `seed` chooses the batches: who goes on takes another. Both networks lie on the
+    run's device; heads are `fresh` or go on.
+    """
+    run_tasks(
+        multimodal_schedule(steps, fresh=fresh), network, multimodal_sources(data, text_teacher, seed), run
+    )
+    return network.cpu()

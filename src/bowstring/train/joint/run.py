@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,15 +26,14 @@ from ...weights.shipped import MULTIMODAL, SHIPPED
 from ..data.corpora import corpus_documents
 from ..image.flow import latent_std
 from ..image.latents import build_latents, captioned
-from ..loop import run_tasks
 from ..progress import tell
 from ..schedule import Run
 from ..speech.files import load_utterances
 from ..speech.flow import TrainingUtterance, coder_examples, fit_coder
 from ..speech.voices import is_held_out_voice
 from ..text.packing import Corpus
-from .multimodal import JointData, multimodal_schedule, multimodal_sources
-from .shortcut import shortcut_schedule, shortcut_sources
+from .multimodal import JointData, run_multimodal
+from .shortcut import run_shortcut
 
 HELD_OUT_UTTERANCES = 40  # the last utterances of the teacher are not learned from
 
@@ -157,23 +155,6 @@ def prepare_shortcut(data: Path, out: Path) -> JointStart:
     return JointStart(network, load_model(SHIPPED)[0], learned, words, kept, beside)
 
 
-def run_multimodal(start: JointStart, run: Run, steps: int = 3300, seed: int = 0) -> UnifiedScoreNetwork:
-    """Trains to the end; `seed` chooses the batches: who goes on takes another."""
-    network, teacher = start.on(run.device)
-    sources = multimodal_sources(start.data, teacher, seed)
-    run_tasks(multimodal_schedule(steps, fresh=start.fresh), network, sources, run)
-    return network.cpu()
-
-
-def run_shortcut(start: JointStart, run: Run, steps: int = 320) -> UnifiedScoreNetwork:
-    """Trains to the end."""
-    network, text_teacher = start.on(run.device)
-    teacher = copy.deepcopy(network).eval().requires_grad_(requires_grad=False)
-    sources = shortcut_sources(start.data, teacher, text_teacher)
-    run_tasks(shortcut_schedule(steps), network, sources, run)
-    return network.cpu()
-
-
 def save_joint(start: JointStart, network: UnifiedScoreNetwork, folder: Path) -> None:
     """Writes the model folder, with what lies beside the network."""
     save_model(folder, network.eval(), start.tokenizer, **start.metadata)
@@ -186,10 +167,13 @@ def save_joint(start: JointStart, network: UnifiedScoreNetwork, folder: Path) ->
 def train_multimodal(data: Path, run: Run, steps: int = 3300, start: Path = SHIPPED, seed: int = 0) -> None:
     """`bowstring train multimodal`; see `prepare_multimodal`."""
     prepared = prepare_multimodal(data, run.out, start, seed)
-    save_joint(prepared, run_multimodal(prepared, run, steps, seed), run.out / "model")
+    networks = prepared.on(run.device)
+    network = run_multimodal(*networks, prepared.data, run, steps, seed, fresh=prepared.fresh)
+    save_joint(prepared, network, run.out / "model")
 
 
 def train_shortcut(data: Path, run: Run, steps: int = 320) -> None:
     """`bowstring train shortcut`; see `prepare_shortcut`."""
     prepared = prepare_shortcut(data, run.out)
-    save_joint(prepared, run_shortcut(prepared, run, steps), run.out / "model")
+    network = run_shortcut(*prepared.on(run.device), prepared.data, run, steps)
+    save_joint(prepared, network, run.out / "model")

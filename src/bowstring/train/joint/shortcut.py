@@ -10,6 +10,8 @@ self-distillation through time (Deschenaux and Gulcehre 2024, arXiv 2410.21035).
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -19,8 +21,8 @@ from ...image.sampling import DEFAULT_GUIDANCE, encode_captions, image_denoiser,
 from ...nn.network import UnifiedScoreNetwork
 from ...text.sampling import Sampling
 from ..image.flow import ImageRecipe, image_batches, image_source
-from ..loop import Source, add_noise, step_generator
-from ..schedule import TaskSchedule
+from ..loop import Source, add_noise, run_tasks, step_generator
+from ..schedule import Run, TaskSchedule
 from ..speech.flow import Batch, Velocity, speech_batches, speech_source, speech_velocity
 from ..text.losses import blocks_of, draw_noise, masked_tokens, paired_hidden, rank_within
 from ..text.packing import Rows
@@ -147,3 +149,16 @@ def shortcut_sources(
             data.corpus, lambda one, rows, _, rng: text_shortcut_loss(one, teacher, rows, rng), 4
         ),
     }
+
+
+def run_shortcut(
+    network: UnifiedScoreNetwork,
+    text_teacher: UnifiedScoreNetwork,
+    data: JointData,
+    run: Run,
+    steps: int = 320,
+) -> UnifiedScoreNetwork:
+    """Trains to the end; both networks lie on the run's device."""
+    teacher = copy.deepcopy(network).eval().requires_grad_(requires_grad=False)
+    run_tasks(shortcut_schedule(steps), network, shortcut_sources(data, teacher, text_teacher), run)
+    return network.cpu()

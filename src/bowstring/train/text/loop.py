@@ -19,6 +19,7 @@ from ...nn.network import UnifiedScoreNetwork
 from ..checkpoint import save
 from ..loop import apply_gradients, set_rate, training_steps
 from ..optim import mixed, optimisers
+from ..progress import TrainingLog
 from ..schedule import Moment, Run, warm_up_share
 from .losses import ar_loss, joint_loss
 from .packing import Corpus, Rows
@@ -155,3 +156,21 @@ def fit(
         yield StepReport(moment, recipe.phase(moment.share), *both, rate, speed), network
         if moment.step + 1 in keep:
             save(run.out / f"step-{moment.step + 1}", network, optimiser, moment.step + 1)
+
+
+def run_text(
+    recipe: Recipe, corpus: Corpus, run: Run, start: UnifiedScoreNetwork | None = None
+) -> UnifiedScoreNetwork:
+    """`fit` with progress on screen and a log.
+
+    Raises:
+        ValueError: the training had ended before.
+    """
+    network = None
+    with TrainingLog(run) as log:
+        for report, network in fit(recipe, corpus, run, start_from=start):  # noqa: B007
+            losses = f"next token {report.ar:.3f}  diffusion {report.diffusion:.3f}"
+            row = {name: value for name, value in asdict(report).items() if name != "moment"}
+            log.add(report.moment, row, f"{losses}  {report.tokens_per_second:,.0f} tokens/s", report.phase)
+    assert network is not None
+    return network.cpu()

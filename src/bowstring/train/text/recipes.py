@@ -57,3 +57,13 @@ RECIPES = {
     "text-more-baseline": text_more_baseline_recipe,
     "tiny": tiny_recipe,
 }
+
+
+def known_recipe(name: str) -> Recipe:
+    """
+    Raises:
+        ValueError: an unknown recipe.
+    """
+    if name not in RECIPES:
+        raise ValueError(f"unknown recipe {name!r}; expected one of {sorted(RECIPES)}")
+    return RECIPES[name]()

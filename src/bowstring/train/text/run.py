@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -17,10 +17,10 @@ from ..data.corpora import Document, corpus_documents
 from ..data.splits import RULE
 from ..progress import TrainingLog, tell
 from ..schedule import CPU, Run
-from .loop import WHOLE_BODY, Recipe, batches, fit
+from .loop import WHOLE_BODY, Recipe, batches, run_text
 from .packing import Corpus
 from .qat import QATRecipe, fit_qat, pack_student, quantise_at_once
-from .recipes import RECIPES
+from .recipes import RECIPES, known_recipe
 
 TOKENIZER_MIX = {"tale": 1.0, "story": 0.25, "function": 3.0, "snippet": 3.0}
 
@@ -35,38 +35,10 @@ def corpus_tokenizer(documents: list[Document], path: Path, vocab: int) -> TextT
     return TextTokenizer.load(path)
 
 
-def run_text(
-    recipe: Recipe, corpus: Corpus, run: Run, start: UnifiedScoreNetwork | None = None
-) -> UnifiedScoreNetwork:
-    """`fit` with progress on screen and a log.
-
-    Raises:
-        ValueError: the training had ended before.
-    """
-    network = None
-    with TrainingLog(run) as log:
-        for report, network in fit(recipe, corpus, run, start_from=start):  # noqa: B007
-            losses = f"next token {report.ar:.3f}  diffusion {report.diffusion:.3f}"
-            row = {name: value for name, value in asdict(report).items() if name != "moment"}
-            log.add(report.moment, row, f"{losses}  {report.tokens_per_second:,.0f} tokens/s", report.phase)
-    assert network is not None
-    return network.cpu()
-
-
 def text_metadata(recipe: Recipe, split_rule: int) -> Settings:
     """What metadata.json says of a model of this recipe."""
     blocks = [size for size in recipe.blocks if size < WHOLE_BODY]
     return Settings(blocks=blocks, context=recipe.length, split_rule=split_rule)
-
-
-def known_recipe(name: str) -> Recipe:
-    """
-    Raises:
-        ValueError: an unknown recipe.
-    """
-    if name not in RECIPES:
-        raise ValueError(f"unknown recipe {name!r}; expected one of {sorted(RECIPES)}")
-    return RECIPES[name]()
 
 
 @dataclass(frozen=True)
