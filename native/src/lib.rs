@@ -1,6 +1,8 @@
 //! The kernels behind a C ABI. Every pointer is checked against a stated length here, at the seam; what lies
 //! behind knows slices only. Functions return 0, or a number that the caller turns into a sentence.
 
+pub mod decoder;
+pub mod grouped;
 pub mod hash;
 pub mod hooks;
 pub mod index;
@@ -8,8 +10,10 @@ pub mod lattice;
 pub mod layout;
 pub mod linear;
 pub mod matmul;
+pub mod open;
 pub mod pool;
 pub mod random;
+pub mod sample;
 pub mod scan;
 pub mod trunk;
 pub mod vector;

@@ -100,6 +100,52 @@ class Trunk(ctypes.Structure):
     )
 
 
+class Weights(ctypes.Structure):
+    """`WeightsRef` of native/src/open.rs."""
+
+    _fields_ = (
+        ("kind", ctypes.c_uint32),
+        ("bits", ctypes.c_uint32),
+        *((name, SIZE) for name in ("outputs", "inputs")),
+        *(
+            field
+            for name in ("lines", "scales", "more")
+            for field in ((name, POINTER), (f"{name}_length", SIZE))
+        ),
+    )
+
+
+class DecoderLayer(ctypes.Structure):
+    """`DecoderLayerRef` of native/src/open.rs."""
+
+    _fields_ = (
+        *((name, POINTER) for name in ("attention_norm", "attention_shift", "attention_gate")),
+        *((name, Weights) for name in ("q", "k", "v", "out")),
+        *((name, POINTER) for name in ("q_bias", "k_bias", "v_bias", "q_norm", "k_norm")),
+        *((name, POINTER) for name in ("ffn_norm", "ffn_shift", "ffn_gate")),
+        *((name, Weights) for name in ("gate", "up", "down")),
+    )
+
+
+class DecoderShape(ctypes.Structure):
+    """`DecoderShape` of native/src/open.rs."""
+
+    _fields_ = (
+        *((n, SIZE) for n in ("layers", "rows", "past", "capacity", "width", "heads", "kv_heads", "head")),
+        ("epsilon", ctypes.c_float),
+        ("interleaved", ctypes.c_uint32),
+    )
+
+
+class Choice(ctypes.Structure):
+    """`sample::Choice` of native/src/sample.rs."""
+
+    _fields_ = (
+        *((name, ctypes.c_float) for name in ("temperature", "top_p", "repetition_penalty")),
+        ("top_k", SIZE),
+    )
+
+
 class Terms(ctypes.Structure):
     """`lattice::Terms` of native/src/lattice.rs."""
 
@@ -122,6 +168,18 @@ def pointers(addresses: Sequence[int | None]) -> ctypes.Array:
 
 class NativeError(RuntimeError):
     """A kernel refused its arguments."""
+
+
+def describe_decoder(library: ctypes.CDLL) -> None:
+    """Types of the functions of native/src/open.rs."""
+    grouped = ctypes.POINTER(Weights)
+    library.bowstring_grouped_matmul.argtypes = [grouped, POINTER, SIZE, POINTER, POINTER]
+    library.bowstring_grouped_rows.argtypes = [grouped, POINTER, SIZE, POINTER]
+    described = (ctypes.POINTER(DecoderShape), ctypes.POINTER(DecoderLayer))
+    library.bowstring_decoder.argtypes = [*described, *[POINTER] * 5]
+    library.bowstring_rms_norm.argtypes = [POINTER, SIZE, POINTER, SIZE, ctypes.c_float, POINTER]
+    choice = (ctypes.POINTER(Choice), ctypes.c_float)
+    library.bowstring_sample.argtypes = [POINTER, SIZE, POINTER, SIZE, *choice, POINTER, POINTER]
 
 
 @cache
@@ -159,6 +217,7 @@ def _find() -> tuple[ctypes.CDLL | None, str]:
     ]
     library.bowstring_digests.argtypes = [POINTER, SIZE, POINTER, POINTER, SIZE, POINTER]
     library.bowstring_row_groups.argtypes = [POINTER, SIZE, SIZE, ctypes.POINTER(SIZE), POINTER]
+    describe_decoder(library)
     if wanted := os.environ.get("BOWSTRING_ISA"):
         if wanted not in ISAS or library.bowstring_choose_isa(ISAS[wanted]):
             raise NativeError(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import typer
 
-from . import fields, image, inspect, joint, speech, text, train  # noqa: F401  each adds its commands
+from . import fields, image, inspect, joint, models, speech, text, train  # noqa: F401  each adds its commands
 from .common import app
 from .terminal import INTERRUPTED, explain, prepare
 

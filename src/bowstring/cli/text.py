@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from .common import AsJson, Model, Seed, app
-from .terminal import SHADE, can_show, note, put, put_json, read_stdin_for, watch
+from .terminal import SHADE, can_show, note, on_terminal, put, put_json, read_stdin_for, watch
 
 MaxTokens = Annotated[int, typer.Option("--max-tokens", "--max-new-tokens", help="Longest text.")]
 Steps = Annotated[int, typer.Option("--steps", "--num-inference-steps", help="Evaluations per block.")]
@@ -29,6 +31,11 @@ def run(
     as_json: AsJson = False,
 ) -> None:
     """Write a text; on a terminal it unmasks live, coloured by confidence."""
+    from ..llm.folder import is_imported
+
+    if model is not None and is_imported(model):
+        options = {"max_tokens": max_tokens, "temperature": temperature, "top_p": top_p, "seed": seed}
+        return run_imported(model, read_stdin_for(prompt), options, as_json=as_json)
     from ..engine import ArrowEngine
 
     engine = ArrowEngine.load(model)
@@ -78,6 +85,22 @@ def encode(
 
     vector = ArrowEngine.load(model).encode(read_stdin_for(text))
     put_json([round(float(v), 6) for v in vector])
+
+
+def run_imported(model: Path, prompt: str, options: Mapping[str, Any], *, as_json: bool) -> None:
+    """Goes on from a prompt with an imported model, piece by piece on a terminal."""
+    from ..llm.pipeline import LanguageModel
+
+    result: Any = None
+    for result in LanguageModel.load(model).stream(prompt, **options):
+        if on_terminal() and not as_json and not hasattr(result, "tokens"):
+            print(result, end="", flush=True)
+    if as_json:
+        return put_json(result.to_json())
+    if on_terminal():
+        print()
+        return note(result.facts())
+    show_text(result)
 
 
 def show_text(result: Any) -> None:

@@ -1,4 +1,6 @@
-"""Where models lie: a plain name is one that ships with the package, everything else is a path."""
+"""Where models lie: a plain name is one that ships with the package or was imported, everything else is a
+path.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +11,7 @@ DATA = Path(__file__).parent.parent / "data"
 SHIPPED = DATA / "text"  # the default
 MULTIMODAL = DATA / "multimodal"  # the default where all heads are needed
 G2P_FOLDER = DATA / "g2p"
+INSTALLED = Path.home() / ".local" / "share" / "bowstring" / "models"  # imported ones
 RENAMED = {"senses": "multimodal"}
 
 
@@ -20,6 +23,26 @@ def is_path(name: str) -> bool:
 def names() -> list[str]:
     """Names of the models that ship."""
     return sorted(path.parent.name for path in DATA.glob("*/metadata.json"))
+
+
+def installed() -> list[str]:
+    """Names of the models that were imported."""
+    return sorted(path.parent.name for path in INSTALLED.glob("*/decoder.json"))
+
+
+def installed_folder(name: str) -> Path:
+    """Where an imported model lies, or will: a plain name in the user's data, a path where it says.
+
+    Raises:
+        ValueError: the name of a model that ships, or none that a folder can have.
+    """
+    if is_path(name):
+        return Path(name)
+    if name in names() or name in RENAMED:
+        raise ValueError(f"{name!r} is a model that ships; choose another name")
+    if not name or not all(mark.isalnum() or mark in "-_." for mark in name):
+        raise ValueError(f"{name!r} is no name of a model: letters, digits, '-', '_' and '.' make one")
+    return INSTALLED / name
 
 
 def model_folder(name: Path | str | None) -> Path:
@@ -36,9 +59,12 @@ def model_folder(name: Path | str | None) -> Path:
         return Path(name)
     if name in RENAMED:
         raise FileNotFoundError(f"the model {name!r} is called {RENAMED[name]!r} now")
+    if name in installed():
+        return INSTALLED / name
     if not (DATA / name).is_dir():
         raise FileNotFoundError(
-            f"no model {name!r} ships; those that do are {', '.join(names())}. A folder is written as a "
-            f"path: ./{name}"
+            f"no model {name!r} ships or was imported; there are "
+            f"{', '.join([*names(), *installed()])}. A folder is "
+            f"written as a path: ./{name}"
         )
     return DATA / name

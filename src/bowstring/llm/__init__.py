@@ -1,0 +1,1 @@
+"""Open language models on the native kernels: numpy and the library, never torch."""

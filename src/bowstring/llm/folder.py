@@ -1,0 +1,113 @@
+"""The folder of an imported model: read, checked, mapped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..decode.config import DecoderConfig
+from ..decode.decoder import Decoder, DenseMatrix, LayerWeights, Matrix
+from ..weights.format.parquet import WeightsFile
+from ..weights.quant.grouped import GroupedMatrix
+from .families import LAYER, MATRICES, shape_of
+from .importing import DESCRIPTION, PARTS, TOKENIZER, Source
+from .sharded import read_json
+from .tokenizer import ModelTokenizer
+
+FACTORS = "frequency_factors"
+Get = Callable[[str], "Matrix | np.ndarray | None"]
+KEYS = {"version", "decoder", "template", "bits", "files"}
+
+
+@dataclass(frozen=True)
+class Model:
+    """A decoder with its tokenizer and, where it has one, its chat template."""
+
+    decoder: Decoder
+    tokenizer: ModelTokenizer
+    template: str | None
+
+
+def is_imported(folder: Path) -> bool:
+    return (folder / DESCRIPTION).is_file()
+
+
+def load(folder: Path) -> Model:
+    """An imported model, its matrices being views of the mapped files.
+
+    Raises:
+        ValueError: the folder says or holds what does not fit.
+    """
+    said = read_json(folder / DESCRIPTION, 1 << 20)
+    if set(said) != KEYS or said["version"] != 1:
+        raise ValueError(
+            f"{folder / DESCRIPTION}: expected version 1 with the keys {sorted(KEYS)}; import again"
+        )
+    config = DecoderConfig.from_json(said["decoder"])
+    tensors: dict[str, WeightsFile] = {}
+    for name in said["files"]:
+        if Path(name).name != name:
+            raise ValueError(f"{folder / DESCRIPTION} names a file outside of its folder: {name!r}")
+        file = WeightsFile(folder / name)
+        tensors |= dict.fromkeys(file, file)
+
+    def get(name: str) -> Matrix | np.ndarray | None:
+        if name.rpartition(".")[2] in MATRICES:
+            return packed(config, tensors, name)
+        return vector(config, tensors, name) if name in tensors else None
+
+    factors = np.array(find(tensors, FACTORS)) if FACTORS in tensors else None
+    tokenizer = ModelTokenizer.load(folder / TOKENIZER)
+    return Model(assembled(config, get, factors), tokenizer, said["template"])
+
+
+def assembled(config: DecoderConfig, get: Get, factors: np.ndarray | None = None) -> Decoder:
+    """A decoder of the tensors that `get` gives by name, None being a vector that the model does not have."""
+    absent = {"q_bias", "k_bias", "v_bias"} if not config.qkv_bias else set()
+    absent |= {"q_norm", "k_norm"} if not config.qk_norm else set()
+    layers = [
+        LayerWeights(**{name: get(f"layers.{i}.{name}") for name in LAYER if name not in absent})  # type: ignore[arg-type]
+        for i in range(config.layers)
+    ]
+    head = None if config.tied else get("head")
+    return Decoder(config, get("embedding"), layers, get("norm"), head, factors)  # type: ignore[arg-type]
+
+
+def in_full(source: Source) -> Decoder:
+    """A decoder of plain FP32 matrices, for comparisons."""
+
+    def get(name: str) -> Matrix | np.ndarray:
+        values = np.array(source.tensor(name), np.float32)
+        return DenseMatrix(values) if name.rpartition(".")[2] in MATRICES else values
+
+    return assembled(source.config, get)
+
+
+def find(tensors: Mapping[str, WeightsFile], name: str) -> np.ndarray:
+    """
+    Raises:
+        ValueError: no file holds the tensor.
+    """
+    if name not in tensors:
+        raise ValueError(f"tensor {name!r} is missing; import the model again")
+    return tensors[name][name]
+
+
+def vector(config: DecoderConfig, tensors: Mapping[str, WeightsFile], name: str) -> np.ndarray:
+    """A vector of the shape that it must have, FP32."""
+    found = np.ascontiguousarray(find(tensors, name), np.float32)
+    if found.shape != shape_of(config, name):
+        raise ValueError(f"{name} has shape {found.shape}; expected {shape_of(config, name)}")
+    return found
+
+
+def packed(config: DecoderConfig, tensors: Mapping[str, WeightsFile], name: str) -> GroupedMatrix:
+    """A packed matrix over the mapped bytes."""
+    lines, scales = (find(tensors, f"{name}.{part}") for part in PARTS[:2])
+    minima = find(tensors, f"{name}.minima") if f"{name}.minima" in tensors else None
+    shape = shape_of(config, name)
+    bits = 8 * lines.shape[-1] // (32 * 16)
+    return GroupedMatrix(bits, (shape[0], shape[1]), lines, scales, minima)

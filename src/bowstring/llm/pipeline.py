@@ -1,0 +1,352 @@
+"""LanguageModel: prompts and chats in, text out, for imported models.
+
+Options of one name mean what they mean for `ArrowEngine.generate`. A model's own way of writing is its mode:
+one token at a time ("ar"), or blocks by diffusion ("diffusion").
+"""
+
+from __future__ import annotations
+
+import codecs
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..core.options import choice, either, real, seed, text, texts, whole
+from ..decode.generate import Drawn, Sampling, in_blocks, one_by_one, prefill
+from ..text.result import TextResult
+from ..text.stops import checked_stops, first_stop, held_back
+from .chat import chat_tokens
+from .folder import Model, load
+
+INFILL = (
+    ("<fim_prefix>", "<fim_suffix>", "<fim_middle>"),
+    ("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>"),
+)
+MAX_TOKENS = 256
+
+
+class LanguageModel:
+    """An imported model that writes.
+
+    What was read stays in one cache, so that a chat reads only what is new. Calls from several threads take
+    turns.
+    """
+
+    def __init__(self, model: Model, name: str) -> None:
+        self.decoder, self.tokenizer, self.template = model.decoder, model.tokenizer, model.template
+        self.name = name
+        self._cache, self._read = self.decoder.cache(), list[int]()
+        self._lock = threading.RLock()
+
+    @classmethod
+    def load(cls, folder: Path) -> LanguageModel:
+        """The imported model in a folder."""
+        return cls(load(folder), folder.name)
+
+    def __repr__(self) -> str:
+        c = self.decoder.config
+        return f"LanguageModel({self.name!r}, {c.family}, {c.layers} layers of {c.width}, {c.vocab} tokens)"
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> LanguageModel:
+        """Another one over the same weights, which nothing changes."""
+        return LanguageModel(Model(self.decoder, self.tokenizer, self.template), self.name)
+
+    @property
+    def mode(self) -> str:
+        return "ar" if self.decoder.config.blocks is None else "diffusion"
+
+    def generate(self, prompt: str, mode: str | None = None, **options: Any) -> TextResult:
+        """Goes on from a prompt as it stands; `chat` is for models that were taught to answer.
+
+        Args:
+            options: those of `stream`.
+        """
+        return last(self.stream(prompt, mode, **options))
+
+    def stream(
+        self,
+        prompt: str,
+        mode: str | None = None,
+        *,
+        max_tokens: int = MAX_TOKENS,
+        stop: str | Sequence[str] = (),
+        steps: int | None = None,
+        temperature: float = 0.8,
+        top_k: int = 40,
+        top_p: float = 0.95,
+        repetition_penalty: float = 1.0,
+        seed: int = 0,
+        num_inference_steps: int | None = None,
+    ) -> Iterator[str | TextResult]:
+        """As `generate`, but yields pieces of the text, which are never taken back, and the result at the
+        end.
+
+        Args:
+            mode: the model's own when None. steps: evaluations a block; None keeps tokens from the model's
+                threshold of confidence on.
+
+        Raises:
+            TypeError, ValueError: an option of a wrong kind or out of its range, or a prompt that leaves no
+        room.
+        """
+        tokens = self.tokenizer.encode(text(prompt, "the prompt", blank=False))
+        steps = either(steps, None, "steps", num_inference_steps, "num_inference_steps")
+        how = sampling(temperature, top_k, top_p, repetition_penalty, seed)
+        return self._stream(tokens, {"prompt": prompt}, mode, how, max_tokens, stop, steps)
+
+    def chat(self, messages: str | Sequence[Mapping[str, Any]], **options: Any) -> TextResult:
+        """Answers a chat: messages of "system", "user" and "assistant", or what a user says.
+
+        Args:
+            options: those of `stream`.
+        """
+        return last(self.chat_stream(messages, **options))
+
+    def chat_stream(
+        self,
+        messages: str | Sequence[Mapping[str, Any]],
+        mode: str | None = None,
+        *,
+        max_tokens: int = MAX_TOKENS,
+        stop: str | Sequence[str] = (),
+        steps: int | None = None,
+        temperature: float = 0.8,
+        top_k: int = 40,
+        top_p: float = 0.95,
+        repetition_penalty: float = 1.0,
+        seed: int = 0,
+    ) -> Iterator[str | TextResult]:
+        """As `chat`, but yields pieces of the answer, then the result.
+
+        Raises:
+            ValueError: the model has no chat template; see `stream`.
+        """
+        if self.template is None:
+            raise ValueError(f"{self.name} has no chat template; it goes on from texts: use generate")
+        listed = [{"role": "user", "content": messages}] if isinstance(messages, str) else list(messages)
+        tokens = chat_tokens(self.tokenizer, self.template, listed)
+        how = sampling(temperature, top_k, top_p, repetition_penalty, seed)
+        return self._stream(tokens, {"messages": listed}, mode, how, max_tokens, stop, steps)
+
+    def infill(self, prefix: str, suffix: str, **options: Any) -> TextResult:
+        """The text between two sides, which stay as they are, by a model with tokens for it.
+
+        Raises:
+            ValueError: the model has none.
+        """
+        special = self.tokenizer.special
+        names = next((names for names in INFILL if all(name in special for name in names)), None)
+        if names is None:
+            raise ValueError(f"{self.name} has no tokens for filling gaps; those known are {INFILL}")
+        before, after, middle = (special[name] for name in names)
+        sides = [self.tokenizer.encode(text(side, "a side of the gap")) for side in (prefix, suffix)]
+        how = sampling(**({"temperature": 0.3} | {k: options.pop(k) for k in SAMPLING if k in options}))
+        known = [before, *sides[0], after, *sides[1], middle]
+        said = {"prefix": prefix, "suffix": suffix}
+        made = last(
+            self._stream(known, said, "ar", how, options.pop("max_tokens", 64), options.pop("stop", ()), None)
+        )
+        if options:
+            raise TypeError(f"unknown options {sorted(options)}")
+        return made.but(prefix + made.text + suffix)
+
+    def encode(self, sentences: str | Sequence[str]) -> np.ndarray:
+        """Unit vectors of texts, `(d,)` for a string and `(n, d)` for several: mean hidden states.
+
+        Raises:
+            TypeError: no text. ValueError: an empty one, or one beyond the context.
+        """
+        made = []
+        for one in texts(sentences, "text to encode", blank=False):
+            tokens = self.tokenizer.encode(one)
+            cache, total = self.decoder.cache(), np.zeros(self.decoder.config.width)
+            for i in range(0, len(tokens), 256):
+                total += self.decoder.forward(np.array(tokens[i : i + 256]), cache).sum(0)
+            made.append((total / np.linalg.norm(total)).astype(np.float32))
+        return made[0] if isinstance(sentences, str) else np.stack(made)
+
+    def log_likelihood(self, prompt: str, continuation: str) -> float:
+        """Log-probability of a continuation behind a prompt, nats."""
+        known, more = self.tokenizer.encode(prompt), self.tokenizer.encode(continuation)
+        cache = self.decoder.cache()
+        prefill(self.decoder, known[:-1], cache)
+        logits = self.decoder.logits(self.decoder.forward(np.array([*known[-1:], *more[:-1]]), cache))
+        logits = logits.astype(np.float64)
+        normal = (
+            logits
+            - np.log(np.exp(logits - logits.max(1, keepdims=True)).sum(1, keepdims=True))
+            - logits.max(1, keepdims=True)
+        )
+        return float(normal[np.arange(len(more)), more].sum())
+
+    def _stream(
+        self,
+        tokens: list[int],
+        said: dict[str, Any],
+        mode: str | None,
+        how: Sampling,
+        max_tokens: int,
+        stop: str | Sequence[str],
+        steps: int | None,
+    ) -> Iterator[str | TextResult]:
+        mode = self.mode if mode is None else choice(mode, "mode", ("ar", "diffusion"))
+        max_tokens = whole(max_tokens, "max_tokens", 1, 1 << 20)
+        steps = None if steps is None else whole(steps, "steps", 1, 1024)
+        stops = tuple(one.encode() for one in checked_stops(stop))
+        if mode == "diffusion" and self.decoder.config.blocks is None:
+            raise ValueError(
+                f"{self.name} writes one token at a time; mode 'diffusion' needs a block-diffusion model"
+            )
+        if not tokens or len(tokens) >= self.decoder.config.context:
+            raise ValueError(
+                f"the prompt has {len(tokens)} tokens; expected 1 to "
+                f"{self.decoder.config.context - 1}, the context of {self.name}"
+            )
+        settings = {
+            **said,
+            "mode": mode,
+            "max_tokens": max_tokens,
+            "temperature": how.temperature,
+            "top_k": how.top_k,
+        }
+        settings |= {"top_p": how.top_p, "repetition_penalty": how.repetition_penalty, "seed": how.seed}
+        settings |= {"model": self.name} | ({} if steps is None else {"steps": steps})
+        return self._watch(tokens, settings, mode, how, max_tokens, stops, steps)
+
+    def _watch(
+        self,
+        prompt: list[int],
+        settings: dict[str, Any],
+        mode: str,
+        how: Sampling,
+        max_tokens: int,
+        stops: Sequence[bytes],
+        steps: int | None,
+    ) -> Iterator[str | TextResult]:
+        growing = Growing(self, stops)
+        with self._lock:
+            drawn = self._drawn(prompt, mode, how, steps)
+            clock = time.perf_counter()
+            for one in drawn:
+                growing.seconds.append(time.perf_counter() - clock)
+                piece = growing.push(one)
+                if piece:
+                    yield piece
+                if growing.reason or len(growing.tokens) >= max_tokens:
+                    break
+                clock = time.perf_counter()
+        if rest := growing.finish():
+            yield rest
+        yield growing.result(settings)
+
+    def _drawn(self, prompt: list[int], mode: str, how: Sampling, steps: int | None) -> Iterator[Drawn]:
+        """Tokens one after the other, whatever way they are made."""
+        cache = self._cache
+        if mode == "ar":
+            cache.truncate(shared(self._read, prompt, cache.length))
+            self._read = list(prompt)
+            for one in one_by_one(self.decoder, prompt, cache, how):
+                yield one
+                self._read.append(one.token)
+            return
+        cache.truncate(0)
+        self._read = []
+        head = len(prompt) % self.decoder.config.blocks.size  # type: ignore[union-attr]  # asked before
+        for block in in_blocks(self.decoder, prompt, cache, how, steps):
+            if block.done:
+                for token, p in zip(block.tokens[head:], block.confidence[head:], strict=True):
+                    yield Drawn(token, p, block.forwards)
+                head = 0
+
+
+SAMPLING = ("temperature", "top_k", "top_p", "repetition_penalty", "seed")
+
+
+def sampling(
+    temperature: float = 0.8,
+    top_k: int = 40,
+    top_p: float = 0.95,
+    repetition_penalty: float = 1.0,
+    seed: int = 0,
+) -> Sampling:
+    """Checked options.
+
+    Raises:
+        TypeError, ValueError: a value of a wrong kind or out of its range.
+    """
+    return Sampling(
+        real(temperature, "temperature", 0, 100),
+        whole(top_k, "top_k", 0),
+        real(top_p, "top_p", above=0, high=1),
+        real(repetition_penalty, "repetition_penalty", above=0, high=10),
+        checked_seed(seed),
+    )
+
+
+checked_seed = seed
+
+
+def shared(read: Sequence[int], prompt: Sequence[int], cached: int) -> int:
+    """How many tokens of a prompt the cache holds already; the last one is read anew, for its logits."""
+    most = min(len(read), len(prompt) - 1, cached)
+    return next((i for i in range(most) if read[i] != prompt[i]), most)
+
+
+def last(parts: Iterator[str | TextResult]) -> TextResult:
+    *_, result = parts
+    assert isinstance(result, TextResult)
+    return result
+
+
+class Growing:
+    """A text while it grows: what may be said of it, and why it ended."""
+
+    def __init__(self, model: LanguageModel, stops: Sequence[bytes]) -> None:
+        self.model, self.stops = model, stops
+        self.tokens: list[int] = []
+        self.probabilities: list[float] = []
+        self.seconds: list[float] = []
+        self.data, self.given, self.said = b"", 0, ""
+        self.decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self.reason, self.nfe = "", 0
+
+    def push(self, one: Drawn) -> str:
+        """What can be said after another token: never half a character, never the beginning of a stop."""
+        self.nfe = one.forwards
+        if one.token in self.model.decoder.config.stops:
+            self.reason = "stop"
+            return ""
+        self.tokens.append(one.token)
+        self.probabilities.append(one.probability)
+        self.data += self.model.tokenizer.to_bytes(one.token)
+        stop = first_stop(self.data, self.stops)
+        if stop >= 0:
+            self.reason = "stop"
+            self.data = self.data[:stop]
+            return self._give(stop)
+        return self._give(len(self.data) - held_back(self.data, self.stops))
+
+    def finish(self) -> str:
+        return self._give(len(self.data), final=True)
+
+    def _give(self, end: int, *, final: bool = False) -> str:
+        piece = self.decoder.decode(self.data[self.given : end], final)
+        self.given = max(end, self.given)
+        self.said += piece
+        return piece
+
+    def result(self, settings: dict[str, Any]) -> TextResult:
+        nll = -np.log(np.maximum(self.probabilities, 1e-30)).mean() if self.probabilities else 0.0
+        return TextResult(
+            self.said,
+            self.tokens,
+            self.nfe,
+            self.seconds,
+            {"nll": float(nll)},
+            settings,
+            self.reason or "length",
+        )

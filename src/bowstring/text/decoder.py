@@ -1,0 +1,103 @@
+"""Our own text stream as a decoder: at time 0 its modulation is constant, so it is a Llama with shifts and
+gates.
+
+Shapes: r rows, d width, v tokens. The cache is causal; a noisy block sees the cache and all of itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..decode.config import DecoderConfig, Rope
+from ..decode.decoder import Decoder, DenseMatrix, LayerWeights, PackedMatrix
+from ..nn.config import HEAD
+from ..nn.heads.text import TextHead
+from ..nn.network import UnifiedScoreNetwork
+from ..nn.trunk import Layer
+from ..weights.quant.packed import matrices
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """The text head's ends: `rows` embeds tokens, `matmul` gives logits of normed hidden states."""
+
+    table: np.ndarray
+    up: np.ndarray
+    down: np.ndarray
+    bias: np.ndarray
+    modality: np.ndarray
+
+    @classmethod
+    def of(cls, head: TextHead) -> Embedding:
+        parts = (head.table, head.up.weight, head.down.weight, head.bias, head.modality)
+        return cls(*(array_of(part) for part in parts))
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return len(self.table), len(self.up)
+
+    def rows(self, tokens: np.ndarray) -> np.ndarray:
+        return self.table[tokens] @ self.up.T + self.modality
+
+    def matmul(self, x: np.ndarray, bias: np.ndarray | None = None) -> np.ndarray:
+        return (x @ self.down.T) @ self.table.T + self.bias
+
+
+def array_of(parameter: Tensor) -> np.ndarray:
+    return np.ascontiguousarray(parameter.detach().float().cpu().numpy())
+
+
+@torch.no_grad()
+def decoder_of(network: UnifiedScoreNetwork, context: int, step_size: float = 0.0) -> Decoder:
+    """A packed or plain network's text stream, told a shortcut step size."""
+    trunk, packed = network.trunk, matrices(network)
+    zero = torch.zeros(1, 1, device=trunk.norm.device)
+    modulation = trunk.modulation(zero, zero + step_size)[0, 0]
+    config = DecoderConfig(
+        family="bowstring",
+        width=network.config.width,
+        layers=len(trunk.layers),
+        heads=network.config.width // HEAD,
+        kv_heads=network.config.width // HEAD,
+        head=HEAD,
+        ffn=network.config.ffn_hidden,
+        vocab=network.config.vocab,
+        context=context,
+        epsilon=float(np.finfo(np.float32).eps),
+        rope=Rope(10_000.0),
+    )
+
+    def matrix(i: int, name: str, module: torch.nn.Module) -> PackedMatrix | DenseMatrix:
+        found = packed.get(f"trunk.layers.{i}.{name}.weight")
+        return DenseMatrix(array_of(cast(Tensor, module.weight))) if found is None else PackedMatrix(found)
+
+    layers = []
+    for i, layer in enumerate(cast(list[Layer], trunk.layers)):
+        shift_a, scale_a, gate_a, shift_f, scale_f, gate_f = map(array_of, modulation + layer.offset)
+        attention, ffn = layer.attention, layer.feed_forward
+        layers.append(
+            LayerWeights(
+                attention_norm=1 + scale_a,
+                attention_shift=shift_a,
+                attention_gate=gate_a,
+                q=matrix(i, "attention.qkv", attention.qkv),
+                k=None,
+                v=None,
+                out=matrix(i, "attention.out", attention.out),
+                q_norm=array_of(attention.q_norm),
+                k_norm=array_of(attention.k_norm),
+                ffn_norm=1 + scale_f,
+                ffn_shift=shift_f,
+                ffn_gate=gate_f,
+                gate=matrix(i, "feed_forward.up", ffn.up),
+                up=None,
+                down=matrix(i, "feed_forward.down", ffn.down),
+            )
+        )
+    ends = Embedding.of(cast(TextHead, network.heads["text"]))
+    return Decoder(config, ends, layers, array_of(trunk.norm))

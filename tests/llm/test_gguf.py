@@ -1,0 +1,170 @@
+"""GGUF files: every type's numbers, what is refused, and that nothing hostile gets through."""
+
+import random
+import struct
+import tracemalloc
+
+import numpy as np
+import pytest
+
+from bowstring.llm.blocks import BLOCKS
+from bowstring.llm.folder import load
+from bowstring.llm.gguf import GGUFError, GGUFFile
+from bowstring.llm.importing import GGUFSource, import_model, open_source
+
+from .gguf_files import gguf, small_llama
+
+
+@pytest.fixture
+def file(tmp_path):
+    def write(data):
+        path = tmp_path / "model.gguf"
+        path.write_bytes(data)
+        return path
+
+    return write
+
+
+@pytest.mark.parametrize("number", BLOCKS)
+def test_blocks_say_what_ggml_says(number):
+    """Every type against the package of the format's authors, on random bits."""
+    quants = pytest.importorskip("gguf.quants")
+    kind, rng = BLOCKS[number], np.random.default_rng(number)
+    blocks = rng.integers(0, 256, (5, 3, kind.bytes)).astype(np.uint8)
+    for at in {2: (0,), 3: (0, 2), 6: (0,), 7: (0, 2), 8: (0,), 12: (0, 2), 13: (0, 2), 14: (208,)}.get(
+        number, ()
+    ):
+        blocks[..., at : at + 2] = rng.normal(size=(5, 3, 1)).astype(np.float16).view(np.uint8)
+    flat = blocks.reshape(5, -1)
+    with np.errstate(all="ignore"):
+        wanted = flat.view(np.float32) if number == 0 else quants.dequantize(flat, number)
+        assert np.array_equal(kind.values_of(blocks).reshape(5, -1), wanted, equal_nan=True)
+
+
+def test_four_bits_are_read_by_hand(file):
+    """A group of Q4_0: scale 0.5, low halves first, eight taken off."""
+    raw = np.float16(0.5).tobytes() + bytes(i | (15 - i) << 4 for i in range(16))
+    found = GGUFFile(file(gguf({}, {"w": (2, (1, 32), raw)})))["w"]
+    assert found[0].tolist() == [0.5 * (i - 8) for i in range(16)] + [0.5 * (7 - i) for i in range(16)]
+
+
+@pytest.mark.parametrize("kind", ["Q4_0", "Q4_1", "Q8_0"])
+def test_packed_types_are_repacked_without_a_change(file, tmp_path, kind):
+    source = GGUFSource(file(gguf(*small_llama(kind))))
+    cost = import_model(source, tmp_path / "ours")
+    assert cost == {"exact": 15, "rounded": 0, "relative_error": 0.0}
+    loaded = load(tmp_path / "ours").decoder
+    for name, theirs in (("q", "blk.1.attn_q.weight"), ("down", "blk.1.ffn_down.weight")):
+        assert (getattr(loaded.layers[1], name).dequantise() == source.file[theirs]).all()
+    assert (loaded.embedding.dequantise() == source.file["token_embd.weight"]).all()
+
+
+def test_rounding_costs_what_is_said(file, tmp_path):
+    cost = import_model(GGUFSource(file(gguf(*small_llama("F32")))), tmp_path / "ours", 4)
+    assert cost["rounded"] == 15 and 0.03 < cost["relative_error"] < 0.1
+    assert (
+        import_model(GGUFSource(file(gguf(*small_llama("F32")))), tmp_path / "eight", 8)["relative_error"]
+        < 0.01
+    )
+
+
+def test_a_stopped_import_goes_on_and_is_no_model_before_its_end(file, tmp_path, monkeypatch):
+    source, out = GGUFSource(file(gguf(*small_llama("Q8_0")))), tmp_path / "ours"
+
+    class Stopped(Exception):
+        pass
+
+    def stop(done, total):
+        if done == 2:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        import_model(source, out, progress=stop)
+    with pytest.raises(ValueError, match="is missing"):
+        load(out)
+    written = {path.name: path.stat().st_mtime_ns for path in out.iterdir()}
+    import_model(source, out)
+    assert (
+        all((out / name).stat().st_mtime_ns == then for name, then in written.items()) and len(written) == 2
+    )
+    load(out)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda m, t: m.update({"general.architecture": "mamba"}), "known are llama"),
+        (lambda m, t: m.update({"llama.rope.scaling.type": "yarn"}), "rope scaling 'yarn'"),
+        (lambda m, t: m.update({"llama.expert_count": 4}), "mixture of experts"),
+        (lambda m, t: m.update({"tokenizer.ggml.pre": "deepseek"}), "cut as 'deepseek'"),
+        (lambda m, t: m.pop("llama.block_count"), "lack llama.block_count"),
+        (lambda m, t: t.pop("blk.1.attn_k.weight"), "are missing, 'blk.1.attn_k.weight'"),
+        (lambda m, t: t.update({"blk.0.more.weight": t["output_norm.weight"]}), "fit nothing"),
+        (lambda m, t: t.update({"output_norm.weight": (0, (32,), bytes(128))}), "gives it"),
+        (
+            lambda m, t: t.update({"output_norm.weight": (29, (64,), bytes(256))}),
+            "type 29, which is not read",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_refused_by_a_sentence(file, change, sentence):
+    metadata, tensors = small_llama()
+    change(metadata, tensors)
+    with pytest.raises(ValueError, match=sentence):
+        GGUFSource(file(gguf(metadata, tensors)))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"GGUF",
+        b"<html>" + b" " * 40,
+        b"GGUF" + struct.pack("<IQQ", 9, 0, 0),
+        b"GGUF" + struct.pack("<IQQ", 3, 1 << 60, 0),
+        b"GGUF" + struct.pack("<IQQ", 3, 0, 1 << 60),
+        b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + struct.pack("<Q", 1 << 62) + b"abc" * 9,
+        b"GGUF"
+        + struct.pack("<IQQ", 3, 0, 1)
+        + struct.pack("<Q", 1)
+        + b"a"
+        + struct.pack("<IIQ", 9, 4, 1 << 61),
+        b"GGUF"
+        + struct.pack("<IQQ", 3, 0, 1)
+        + struct.pack("<Q", 1)
+        + b"a"
+        + struct.pack("<IIQ", 9, 9, 1) * 50,
+        gguf({}, {"w": (0, (1 << 20, 1 << 20), b"")}),
+        gguf({}, {"w": (2, (1, 31), bytes(18))}),
+        gguf({"general.alignment": 3}, {}),
+    ],
+)
+def test_hostile_files_are_refused_before_anything_is_made(file, data):
+    path = file(data)
+    tracemalloc.start()
+    with pytest.raises((GGUFError, ValueError)):
+        GGUFSource(path)
+    assert tracemalloc.get_traced_memory()[1] < 300_000
+    tracemalloc.stop()
+
+
+def test_two_thousand_mutations_are_refused_or_harmless(file):
+    whole, rng = gguf(*small_llama("Q4_0")), random.Random(0)
+    header = whole.index(b"\0" * 8, 12_000) if len(whole) > 12_000 else len(whole)
+    for _ in range(2000):
+        data = bytearray(whole)
+        for _ in range(rng.randint(1, 4)):
+            data[rng.randrange(header)] = rng.choice((0, 1, 127, 128, 255, rng.randrange(256)))
+        if rng.random() < 0.2:
+            del data[rng.randrange(len(data)) :]
+        try:
+            GGUFSource(file(bytes(data)))
+        except ValueError:
+            pass
+
+
+def test_a_package_folder_with_one_file_is_enough(tmp_path):
+    (tmp_path / "model.gguf").write_bytes(gguf(*small_llama()))
+    assert open_source(tmp_path).config.layers == 2
+    with pytest.raises(ValueError, match="0 GGUF files"):
+        open_source(tmp_path / "..")

@@ -1,0 +1,188 @@
+"""Our decoder against transformers on small random weights, and what must not pass for equal."""
+
+import json
+
+import numpy as np
+import pytest
+
+from bowstring.llm.folder import in_full, load
+from bowstring.llm.importing import HuggingFaceSource, import_model
+
+transformers = pytest.importorskip("transformers")
+torch = pytest.importorskip("torch")
+
+SIZES = {
+    "vocab_size": 96,
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 128,
+    "attn_implementation": "eager",
+}
+LLAMA3 = {
+    "rope_type": "llama3",
+    "rope_theta": 500.0,
+    "factor": 4.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 32,
+}
+PLAIN = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
+TOKENIZER = {
+    "version": "1.0",
+    "added_tokens": [{"id": 95, "content": "<|MASK|>", "special": True, **PLAIN}],
+    "model": {"type": "BPE", "vocab": {chr(32 + i): i for i in range(95)}, "merges": []},
+}
+TOKENS = np.array([5, 17, 3, 42, 80, 1, 9, 33, 60, 2, 7, 11])
+
+
+def random_model(kind, **options):
+    """A model of transformers whose every parameter says something."""
+    config_class, model_class = {
+        "llama": (transformers.LlamaConfig, transformers.LlamaForCausalLM),
+        "qwen2": (transformers.Qwen2Config, transformers.Qwen2ForCausalLM),
+        "qwen3": (transformers.Qwen3Config, transformers.Qwen3ForCausalLM),
+    }[kind]
+    rng = torch.Generator().manual_seed(1)
+    model = model_class(config_class(**(SIZES | options))).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            noise = torch.randn(parameter.shape, generator=rng)
+            parameter.copy_(1 + 0.3 * noise if parameter.ndim == 1 else 0.2 * noise)
+    return model
+
+
+@pytest.fixture
+def saved(tmp_path):
+    def save(model, **said):
+        folder = tmp_path / "model"
+        model.save_pretrained(folder)
+        (folder / "tokenizer.json").write_text(json.dumps(TOKENIZER))
+        config = json.loads((folder / "config.json").read_text()) | said
+        (folder / "config.json").write_text(json.dumps(config))
+        return folder
+
+    return save
+
+
+def theirs(model, tokens, mask=None):
+    """Logits `(l, v)` of transformers; `mask` `(l, l)` is who may look at whom."""
+    ids = torch.from_numpy(tokens)[None]
+    if mask is None:
+        return model(ids).logits[0].detach().numpy()
+    floats = torch.where(torch.from_numpy(mask), 0.0, torch.finfo(torch.float32).min)[None, None]
+    is_llama = model.config.model_type == "llama"
+    return (
+        model(ids, attention_mask=floats if is_llama else {"full_attention": floats})
+        .logits[0]
+        .detach()
+        .numpy()
+    )
+
+
+def in_blocks(length, size):
+    """True where a query's block is the key's or a later one."""
+    block = np.arange(length) // size
+    return block[:, None] >= block[None]
+
+
+FAMILIES = [
+    ("llama", {}),
+    ("llama", {"tie_word_embeddings": True, "head_dim": 32, "num_key_value_heads": 1}),
+    ("llama", {"rope_parameters": LLAMA3}),
+    ("llama", {"rope_parameters": {"rope_type": "linear", "rope_theta": 1e4, "factor": 2.0}}),
+    ("qwen2", {"tie_word_embeddings": True, "rope_parameters": {"rope_type": "default", "rope_theta": 1e6}}),
+    ("qwen3", {"head_dim": 32}),
+]
+
+
+@pytest.mark.parametrize(("kind", "options"), FAMILIES)
+def test_logits_are_those_of_transformers(saved, kind, options):
+    """Read at once, token by token and in pieces: every way through the cache gives the same logits."""
+    model = random_model(kind, **options)
+    wanted = theirs(model, TOKENS)
+    decoder = in_full(HuggingFaceSource(saved(model)))
+    scale = np.abs(wanted).max()
+    for cuts in ([], [5], range(1, len(TOKENS))):
+        cache = decoder.cache()
+        found = [decoder.logits(decoder.forward(part, cache)) for part in np.split(TOKENS, cuts)]
+        assert np.abs(np.concatenate(found) - wanted).max() < 1e-4 * scale
+
+
+@pytest.mark.parametrize("kind", ["llama", "qwen3"])
+def test_blocks_see_themselves_whole_and_what_is_before_them(saved, kind):
+    model = random_model(kind)
+    mask = in_blocks(len(TOKENS), 4)
+    wanted = theirs(model, TOKENS, mask)
+    decoder = in_full(HuggingFaceSource(saved(model)))
+    scale = np.abs(wanted).max()
+    assert (
+        np.abs(decoder.logits(decoder.forward(TOKENS, decoder.cache(), mask)) - wanted).max() < 1e-4 * scale
+    )
+    cache, whole = decoder.cache(), np.ones((4, 4), bool)
+    found = [decoder.logits(decoder.forward(block, cache, whole)) for block in np.split(TOKENS, [4, 8])]
+    assert np.abs(np.concatenate(found) - wanted).max() < 1e-4 * scale
+
+
+@pytest.mark.parametrize("fault", ["heads", "rope", "mask", "norm"])
+def test_what_is_wrong_does_not_pass(saved, fault):
+    """Heads in another order, pairs in another place, causal instead of blocks, norms of ones: each is
+    seen.
+    """
+    from dataclasses import replace
+
+    model = random_model("qwen3")
+    mask = in_blocks(len(TOKENS), 4)
+    wanted = theirs(model, TOKENS, mask)
+    decoder = in_full(HuggingFaceSource(saved(model)))
+    if fault == "heads":
+        first = decoder.layers[0]
+        decoder.layers[0] = replace(first, q=type(first.q)(np.roll(first.q.values, decoder.config.head, 0)))
+    if fault == "rope":
+        decoder.config = replace(decoder.config, rope=replace(decoder.config.rope, interleaved=True))
+    if fault == "norm":
+        decoder.layers[0] = replace(decoder.layers[0], k_norm=np.ones(decoder.config.head, np.float32))
+    found = decoder.logits(decoder.forward(TOKENS, decoder.cache(), None if fault == "mask" else mask))
+    assert np.abs(found - wanted).max() > 1e-2 * np.abs(wanted).max()
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize(("kind", "options"), [FAMILIES[0], FAMILIES[4], FAMILIES[5]])
+def test_the_native_call_is_the_readable_one(saved, tmp_path, kind, options, bits):
+    """The imported model against numpy with the same packed matrices, at every cut of the cache, with a mask,
+    too.
+    """
+    import_model(HuggingFaceSource(saved(random_model(kind, **options))), tmp_path / "ours", bits)
+    decoder = load(tmp_path / "ours").decoder
+    assert decoder._described is not None
+    for mask in (None, in_blocks(len(TOKENS), 4)):
+        cache = decoder.cache()
+        fast = decoder.logits(decoder.forward(TOKENS, cache, mask))
+        described, decoder._described = decoder._described, None
+        slow = decoder.logits(decoder.forward(TOKENS, decoder.cache(), mask))
+        decoder._described = described
+        assert np.abs(fast - slow).max() < 2e-2 * np.abs(slow).max()
+    one = decoder.cache()
+    steps = [decoder.logits(decoder.forward(TOKENS[i : i + 1], one)) for i in range(len(TOKENS))]
+    whole = decoder.logits(decoder.forward(TOKENS, decoder.cache()))
+    assert (np.concatenate(steps) == whole).all()  # not a bit depends on how many rows go together
+
+
+@pytest.mark.parametrize(
+    ("said", "sentence"),
+    [
+        ({"model_type": "mamba"}, "known are llama"),
+        ({"hidden_act": "gelu"}, "hidden_act is 'gelu'"),
+        ({"rope_parameters": {"rope_type": "yarn", "factor": 2.0}}, "rope type 'yarn'"),
+        ({"num_hidden_layers": 4}, "are missing"),
+        ({"num_hidden_layers": 2}, "fit nothing"),
+        ({"intermediate_size": 128}, "the configuration gives it"),
+        ({"num_attention_heads": 3}, "cannot share"),
+        ({"quantization_config": {"bits": 4}}, "quantization_config"),
+    ],
+)
+def test_what_it_is_not_is_refused_by_a_sentence(saved, said, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        HuggingFaceSource(saved(random_model("llama"), **said))

@@ -1,0 +1,65 @@
+"""Our text stream as a decoder, beside the network that it is."""
+
+import numpy as np
+import pytest
+import torch
+
+from bowstring.core.conditioning import Conditioning
+from bowstring.decode.decoder import PackedMatrix
+from bowstring.text.decoder import decoder_of
+from bowstring.weights.quant.arrowquant import ArrowQuant
+from bowstring.weights.quant.packed import packed
+from tests.conftest import build_network
+
+TOKENS = np.array([2, 40, 51, 62, 4, 70, 81, 92, 33, 44])
+
+
+@pytest.fixture(params=[0, 4, 2])
+def network(request):
+    torch.manual_seed(0)
+    made = build_network()
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+        made.trunk.modulation.out.weight.normal_(std=0.05)
+    if request.param:
+        state = made.state_dict()
+        packed(made, lambda name, shape: ArrowQuant.quantise(state[name].numpy(), request.param))
+    return made.eval()
+
+
+@torch.no_grad()
+def theirs(network, tokens):
+    """Logits of the network read causally."""
+    ids = torch.from_numpy(tokens)[None]
+    valid, position = torch.ones_like(ids, dtype=torch.bool), torch.arange(ids.shape[1])[None].float()
+    hidden, cache = network.prefill(ids, position, valid)
+    return network.heads["text"](hidden)[0].numpy(), cache
+
+
+def test_causal_logits_are_the_networks(network):
+    decoder, (wanted, _) = decoder_of(network, 128), theirs(network, TOKENS)
+    scale = np.abs(wanted).max()
+    tight = 2e-2 if isinstance(decoder.layers[0].q, PackedMatrix) else 1e-4
+    for cuts in ([], [4], range(1, len(TOKENS))):
+        cache = decoder.cache()
+        found = [decoder.logits(decoder.forward(part, cache)) for part in np.split(TOKENS, cuts)]
+        assert np.abs(np.concatenate(found) - wanted).max() < tight * scale
+
+
+def test_a_noisy_block_sees_the_cache_and_itself(network):
+    """A finished block goes into the cache and the next is evaluated in one pass, as in two."""
+    decoder = decoder_of(network, 128)
+    _, past = theirs(network, TOKENS)
+    noisy = torch.tensor([[1, 60, 1, 61]])
+    position = torch.arange(10.0, 14.0)[None]
+    with torch.no_grad():
+        hidden = network.block_hidden(noisy, position, Conditioning(cache=past))
+        wanted = network.heads["text"](hidden)[0].numpy()
+    cache = decoder.cache()
+    decoder.forward(TOKENS[:6], cache)
+    mask = np.tri(8, dtype=bool)
+    mask[4:, 4:] = True
+    both = decoder.logits(decoder.forward(np.concatenate([TOKENS[6:], noisy[0].numpy()]), cache, mask))
+    tight = 2e-2 if isinstance(decoder.layers[0].q, PackedMatrix) else 1e-4
+    assert np.abs(both[4:] - wanted).max() < tight * np.abs(wanted).max()
