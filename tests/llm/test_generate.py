@@ -55,6 +55,8 @@ def test_numbers_are_those_of_the_readable_generator():
     steps = torch.tensor([0, 5, 1 << 20])
     wanted = Rng.of(12345678901234567, 3).at(steps).uniform().tolist()
     assert [uniform(12345678901234567, i, int(step)) for i, step in enumerate(steps)] == wanted
+    wide = Rng.of(7, 3).at(steps).uniform(9)[1].tolist()
+    assert [uniform(7, 1, 5, place) for place in range(9)] == wide
 
 
 @pytest.mark.parametrize("temperature", [0.0, 0.5, 1.3])

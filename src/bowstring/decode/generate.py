@@ -40,16 +40,16 @@ class Drawn:
     forwards: int
 
 
-def uniform(seed: int, sample: int, step: int) -> float:
+def uniform(seed: int, sample: int, step: int, place: int = 0) -> float:
     """One number in [0, 1), as `Rng.of(seed, ...)` gives it: Philox4x32-10 (Salmon et al. 2011)."""
     mask = 0xFFFFFFFF
-    a, b, c, d = 0, STREAM, step & mask, sample & mask
+    a, b, c, d = place // 4, STREAM, step & mask, sample & mask
     k0, k1 = seed & mask, seed >> 32 & mask
     for _ in range(10):
         p0, p1 = a * 0xD2511F53, c * 0xCD9E8D57
         a, b, c, d = p1 >> 32 ^ b ^ k0, p1 & mask, p0 >> 32 ^ d ^ k1, p0 & mask
         k0, k1 = k0 + 0x9E3779B9 & mask, k1 + 0xBB67AE85 & mask
-    return (a >> 8) / 16_777_216
+    return ((a, b, c, d)[place % 4] >> 8) / 16_777_216
 
 
 def choose(logits: np.ndarray, before: Sequence[int], how: Sampling, u: float) -> tuple[int, float]:

@@ -8,19 +8,25 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from typing import Any, TypedDict
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from .. import _native
 from ..core.cancel import Cancel, stoppable
 from ..core.loop import Halt, State
 from ..core.options import choice
 from ..core.options import text as checked_text
 from ..core.options import whole as whole_number
+from ..decode.decoder import Decoder
 from ..nn.network import UnifiedScoreNetwork
 from .kind import guess_kind
+from ..weights.quant.packed import matrices
+from .decoder import decoder_of
+from .native import Written, write, writes
 from .result import History, TextResult
 from .sampling import Sampling, ended, fill_gap, log_likelihood, sample_text
 from .stops import Deltas, before_byte, checked_stops, first_stop, settled_tokens
@@ -29,6 +35,7 @@ from .tokenizer import EOS, KINDS, MASK, MIDDLE, PAD, SEP, SUFFIX, TextTokenizer
 MOST = 64  # texts at once
 GAPS = (4, 8, 16, 32)  # lengths tried when that of an infill is not known
 LONGEST_GAP = 64
+TAIL = 4096  # bytes at the end of a text among which a stop is looked for
 ABOUT = "a story about "
 
 
@@ -112,6 +119,19 @@ class Watch:
             self.changes[row].append((own, canvas[row, own]))
         self.canvas = canvas
 
+    def put(self, one: Written, seconds: float) -> None:
+        """Another token of a single text; behind its end the block is blank."""
+        self.seconds.append(seconds)
+        self.canvas = self.canvas.copy()
+        self.canvas[0, one.place] = one.token
+        self.sure[0, one.place], self.entropy[0, one.place] = one.probability, one.entropy
+        places = [one.place]
+        if one.token == EOS:
+            end = min((one.place // self.block + 1) * self.block, self.canvas.shape[1])
+            places += range(one.place + 1, end)
+            self.canvas[0, one.place + 1 : end] = PAD
+        self.changes[0].append((np.array(places), self.canvas[0, places]))
+
     def result(self, row: int, tokenizer: TextTokenizer, stops: Sequence[bytes]) -> TextResult:
         """What has been written in a row, without what follows a stop."""
         tokens = tuple(token for token in self.canvas[row].tolist() if token not in (PAD, MASK, EOS))
@@ -167,15 +187,53 @@ class TextPipeline:
         for first in range(0, len(rows), MOST):
             part = rows[first : first + MOST]
             known, numbers = [row[1] for row in part], [row[2] for row in part]
-            halt = self._halts(stops, block)
-            states = sample_text(self.network, known, sampling, self.context, numbers=numbers, halt=halt)
-            for item in self._watched(stoppable(states, cancel), block, stops, first):
+            if self.decoder is not None and writes(sampling):
+                items = self._natively(self.decoder, part, sampling, block, stops, cancel, first)
+            else:
+                halt = self._halts(stops, block)
+                states = sample_text(self.network, known, sampling, self.context, numbers=numbers, halt=halt)
+                items = self._watched(stoppable(states, cancel), block, stops, first)
+            for item in items:
                 if isinstance(item, TextFrame):
                     yield item
                     continue
                 prompt, _, number = rows[len(made)]
                 several = {"number": number} if any(row[2] for row in rows) else {}
                 made.append(item.but(settings={"prompt": prompt, **settings, **several}))
+        yield from made
+
+    @cached_property
+    def decoder(self) -> Decoder | None:
+        """The network as the native loop takes it; None where it is not packed, or not on the kernels."""
+        native = bool(matrices(self.network)) and _native.library() is not None
+        return decoder_of(self.network, self.context) if native else None
+
+    def _natively(
+        self,
+        decoder: Decoder,
+        rows: Sequence[tuple[str, list[int], int]],
+        sampling: Sampling,
+        block: int,
+        stops: Sequence[bytes],
+        cancel: Cancel | None,
+        first: int,
+    ) -> Iterator[TextFrame | TextResult]:
+        """Frames and the result of each row, one row after the other."""
+        made = []
+        for row, (_, known, number) in enumerate(rows, first):
+            watch = Watch(np.full((1, sampling.max_tokens), MASK), block)
+            yield TextFrame(watch.canvas[0], watch.sure[0], 0, 0.0, row)
+            tokens = write(decoder, known, sampling, self.context, number)
+            clock, nfe, tail = time.perf_counter(), 0, b""
+            for one in stoppable(tokens, cancel):
+                watch.put(one, time.perf_counter() - clock)
+                nfe, tail = one.nfe, (tail + self.tokenizer.to_bytes([one.token]))[-TAIL:]
+                share = (one.place + 1) / sampling.max_tokens
+                yield TextFrame(watch.canvas[0], watch.sure[0], nfe, share, row)
+                if first_stop(tail, stops) >= 0:
+                    break
+                clock = time.perf_counter()
+            made.append(watch.result(0, self.tokenizer, stops).but(nfe=nfe))
         yield from made
 
     def _halts(self, stops: Sequence[bytes], block: int) -> Halt:

@@ -1,0 +1,90 @@
+"""The loop without torch beside the readable one."""
+
+import numpy as np
+import pytest
+import torch
+
+from bowstring.decode.decoder import PackedMatrix
+from bowstring.text.decoder import decoder_of
+from bowstring.text.native import write, writes
+from bowstring.text.pipeline import TextPipeline, TextResult
+from bowstring.text.sampling import Sampling, sample_text
+from bowstring.text.tokenizer import EOS, KINDS, MASK, PAD, SEP
+from bowstring.weights.quant.arrowquant import ArrowQuant
+from bowstring.weights.quant.packed import packed
+from tests.conftest import build_network
+
+HEAD = [KINDS["text"], 40, 51, SEP]
+OPTIONS = [
+    Sampling(mode="ar", max_tokens=24),
+    Sampling(mode="ar", max_tokens=60, temperature=1.5, top_p=1),
+    Sampling(mode="ar", max_tokens=24, temperature=0),
+    Sampling(mode="ar", max_tokens=24, top_k=7, repetition_penalty=1.3, min_tokens=20),
+    Sampling(max_tokens=24),
+    Sampling(max_tokens=24, block=8, steps=8, temperature=1.2, top_p=0.8),
+    Sampling(max_tokens=24, block=3, steps=9, repetition_penalty=0.8, min_tokens=24),
+]
+
+
+@pytest.fixture(scope="module")
+def network():
+    torch.manual_seed(0)
+    made = build_network()
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    return made.eval()
+
+
+@pytest.mark.parametrize("how", OPTIONS)
+@pytest.mark.parametrize("context", [128, 20])
+def test_texts_are_those_of_the_readable_loop(network, how, context):
+    """Token for token, at the same probabilities, when the context slides, too."""
+    from dataclasses import replace
+
+    decoder = decoder_of(network, context)
+    assert writes(how)
+    for seed in range(3):
+        one = replace(how, seed=seed)
+        *_, state = sample_text(network, [HEAD], one, context, numbers=[seed])
+        wanted = [token for token in state.x[0].tolist() if token not in (PAD, MASK)]
+        made = [*write(decoder, HEAD, one, context, seed)]
+        assert [token.token for token in made] == wanted
+
+
+def test_other_ways_of_writing_are_left_to_the_readable_loop():
+    assert not writes(Sampling(order="confidence"))
+    assert not writes(Sampling(block=8, steps=4))
+    assert not writes(Sampling(block=8, steps=8, max_tokens=20))
+
+
+def test_a_packed_model_writes_natively_and_alone_as_together(network):
+    """Frames, stops and results of the loop are those of the pipeline, whatever is written beside."""
+    state = network.state_dict()
+    small = build_network()
+    small.load_state_dict(state)
+    packed(small.eval(), lambda name, shape: ArrowQuant.quantise(state[name].numpy(), 4))
+
+    class Letters:
+        def encode(self, text):
+            return [8 + ord(c) % 80 for c in text]
+
+        def to_bytes(self, tokens):
+            return bytes(97 + token % 26 for token in tokens if token > 7)
+
+        def decode(self, tokens):
+            return self.to_bytes(tokens).decode()
+
+    pipeline = TextPipeline(small, Letters(), 128)
+    assert isinstance(pipeline.decoder.layers[0].q, PackedMatrix)
+    how = Sampling(max_tokens=20, temperature=1.2)
+    alone = [[*pipeline.stream([prompt], "text", how)][-1] for prompt in ("ab", "cd")]
+    items = [*pipeline.stream(["ab", "cd"], "text", how)]
+    assert [one for one in items if isinstance(one, TextResult)] == alone
+    frames = [one for one in items if not isinstance(one, TextResult) and one.number == 0]
+    assert frames[0].share == 0 and all(t == MASK for t in frames[0].tokens)
+    assert np.array_equal([t for t in frames[-1].tokens if t not in (PAD, MASK, EOS)], alone[0].tokens)
+    assert alone[0].trajectory[-1] == frames[-1].tokens
+    stop = alone[0][3:5]
+    cut = [*pipeline.stream(["ab"], "text", how, stop=stop)][-1]
+    assert cut == alone[0][: alone[0].find(stop)] and cut.finish_reason == "stop"
