@@ -70,8 +70,7 @@ class DenseMatrix:
         return self.values.shape
 
     def matmul(self, x: np.ndarray, bias: np.ndarray | None = None) -> np.ndarray:
-        y = x @ self.values.T
-        return y if bias is None else y + bias
+        return linear(x, self.values, bias)
 
     def rows(self, tokens: np.ndarray) -> np.ndarray:
         return self.values[tokens]
@@ -102,6 +101,21 @@ class LayerWeights:
     attention_gate: np.ndarray | None = None
     ffn_shift: np.ndarray | None = None
     ffn_gate: np.ndarray | None = None
+
+
+def linear(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None = None) -> np.ndarray:
+    """`x (m, k) @ weight (n, k).T + bias (n,)` in FP32, by the library where it is there: its sums depend on
+    no number of threads, and it starts none of its own.
+    """
+    if (library := _native.library()) is None:
+        y = x @ weight.T
+        return y if bias is None else y + bias
+    x, weight = np.ascontiguousarray(x, np.float32), np.ascontiguousarray(weight, np.float32)
+    bias = None if bias is None else np.ascontiguousarray(bias, np.float32)
+    out = np.empty((len(x), len(weight)), np.float32)
+    pointers = (_native.address(part) for part in (x, weight, bias))
+    _native.checked(library.bowstring_linear(*pointers, *out.shape, x.shape[1], _native.address(out)))
+    return out
 
 
 class KVCache:

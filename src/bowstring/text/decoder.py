@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ..decode.config import DecoderConfig, Rope
-from ..decode.decoder import Decoder, DenseMatrix, LayerWeights, PackedMatrix
+from ..decode.decoder import Decoder, DenseMatrix, LayerWeights, PackedMatrix, linear
 from ..nn.config import HEAD
 from ..nn.heads.text import TextHead
 from ..nn.network import UnifiedScoreNetwork
@@ -24,28 +24,31 @@ from ..weights.quant.packed import matrices
 
 @dataclass(frozen=True)
 class Embedding:
-    """The text head's ends: `rows` embeds tokens, `matmul` gives logits of normed hidden states."""
+    """The text head's ends: `rows` looks tokens up, `matmul` gives logits of normed hidden states.
 
+    tokens: `(v, d)`. table: `(v, r)`, behind `down` `(r, d)`. bias: `(v,)`.
+    """
+
+    tokens: np.ndarray
     table: np.ndarray
-    up: np.ndarray
     down: np.ndarray
     bias: np.ndarray
-    modality: np.ndarray
 
     @classmethod
     def of(cls, head: TextHead) -> Embedding:
         parts = (head.table, head.up.weight, head.down.weight, head.bias, head.modality)
-        return cls(*(array_of(part) for part in parts))
+        table, up, down, bias, modality = map(array_of, parts)
+        return cls(linear(table, up) + modality, table, down, bias)
 
     @property
     def shape(self) -> tuple[int, int]:
-        return len(self.table), len(self.up)
+        return self.tokens.shape
 
     def rows(self, tokens: np.ndarray) -> np.ndarray:
-        return self.table[tokens] @ self.up.T + self.modality
+        return self.tokens[tokens]
 
     def matmul(self, x: np.ndarray, bias: np.ndarray | None = None) -> np.ndarray:
-        return (x @ self.down.T) @ self.table.T + self.bias
+        return linear(linear(x, self.down), self.table, self.bias)
 
 
 def array_of(parameter: Tensor) -> np.ndarray:
