@@ -23,9 +23,9 @@ from ..core.options import text as checked_text
 from ..core.options import whole as whole_number
 from ..decode.decoder import Decoder
 from ..nn.network import UnifiedScoreNetwork
-from .kind import guess_kind
 from ..weights.quant.packed import matrices
 from .decoder import decoder_of
+from .kind import guess_kind
 from .native import Written, write, writes
 from .result import History, TextResult
 from .sampling import Sampling, ended, fill_gap, log_likelihood, sample_text
