@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from bowstring import _native
+from bowstring.engine import ArrowEngine
 from bowstring.weights.quant.arrowquant import ArrowQuant
 
 needs_library = pytest.mark.skipif(_native._find()[0] is None, reason="the library is not built")
@@ -41,3 +42,22 @@ def test_kernels_work_in_a_forked_child():
         assert (product() == expected).all()
     finally:
         _native.set_threads(0)
+
+
+def write_tokens(engine, pipe):
+    pipe.send(list(engine.generate("a story about a fox", max_tokens=6).tokens))
+
+
+@needs_library
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no fork")
+def test_a_forked_child_writes_what_its_parent_writes():
+    engine = ArrowEngine.load("text-int4")
+    expected = list(engine.generate("a story about a fox", max_tokens=6).tokens)
+    ours, theirs = multiprocessing.Pipe()
+    child = multiprocessing.get_context("fork").Process(target=write_tokens, args=(engine, theirs))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child.start()
+    answers = ours.poll(60)
+    child.kill()
+    assert answers and ours.recv() == expected
