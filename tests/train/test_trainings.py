@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from bowstring.core.conditioning import NOTHING
+from bowstring.eval.judges.training import fit_names
 from bowstring.image.autoencoder import ImageAutoencoder
 from bowstring.image.sampling import NULL_PROMPT
 from bowstring.nn.config import NetworkConfig
@@ -265,6 +266,33 @@ def test_a_log_says_where_an_interrupted_training_goes_on(tmp_path, capsys):
     assert "stopped after step 7; the same command goes on from there" in capsys.readouterr().err
     with pytest.raises(ValueError, match="holds a finished training"), loop.TrainingLog(run):
         pass
+
+
+def test_a_full_disk_leaves_the_checkpoint_before_and_says_so(tmp_path, capsys, monkeypatch):
+    network, run = torch.nn.Linear(2, 2), Run(tmp_path, every_seconds=0.0)
+    writes = iter([None, OSError(28, "No space left on device")])
+
+    def full(*given):
+        if (fault := next(writes)) is not None:
+            raise fault
+        save(*given)
+
+    monkeypatch.setattr(loop, "save", full)
+    with pytest.raises(OSError, match="No space left"), loop.TrainingLog(run) as log:
+        for moment in training_steps(5, run, network, ()):
+            log.add(moment, {}, "")
+    assert "the same command goes on from it" in capsys.readouterr().err
+    assert restore(tmp_path, network, ()) == 1
+
+
+def test_the_judge_learns_to_name_what_it_sees():
+    """Two clusters of features have two names; a map learned in thirty steps tells them apart."""
+    rng = torch.Generator().manual_seed(0)
+    names = torch.arange(40) % 2
+    seen = torch.randn(40, 6, generator=rng) + 6 * names[:, None]
+    judge = fit_names(seen, names, 2, steps=30)
+    told = (seen - judge["shift"].float()) @ judge["tower"].float().T @ judge["names"].float().T
+    assert (told.argmax(1) == names).all()
 
 
 def test_a_checkpoint_of_a_finished_training_is_not_written_again(tmp_path):

@@ -231,9 +231,7 @@ def bundle_command(
     from ..train.bundle import JOINT, bundle
 
     if recipe not in JOINT and (steps or start or seed):
-        raise ValueError(
-            f"{recipe} has no such options; --steps, --start and --seed are for {', '.join(JOINT)}"
-        )
+        raise ValueError(f"{recipe} has no such option; it is for {' and '.join(JOINT)}")
     given = {"steps": steps, "start": start, "seed": seed or None}
     if recipe == "shortcut" and (start or seed):
         raise ValueError("shortcut has its own beginning and seed; --start and --seed are for multimodal")

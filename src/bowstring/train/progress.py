@@ -37,7 +37,9 @@ class TrainingLog:
         if self.last >= 0 and sys.stderr.isatty():
             print(file=sys.stderr)
         if kind is KeyboardInterrupt:
-            print(f"stopped after step {self.last + 1}; the same command goes on from there", file=sys.stderr)
+            tell(f"stopped after step {self.last + 1}; the same command goes on from there")
+        if isinstance(error, OSError):
+            tell(f"the last checkpoint in {self.run.out} stays; the same command goes on from it")
         if kind is None and self.last < 0:
             raise ValueError(f"{self.run.out} holds a finished training; choose another --out to train anew")
 
