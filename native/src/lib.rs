@@ -38,7 +38,7 @@ thread_local! {
 /// Version of this interface; the caller refuses another.
 #[unsafe(no_mangle)]
 pub extern "C" fn bowstring_abi() -> u32 {
-    4
+    5
 }
 
 /// Number of the instruction set in use.

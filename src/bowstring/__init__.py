@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .fields.sampling import MultiScaleGenerator
     from .image.pipeline import ImageResult
     from .joint.pipeline import JointResult
+    from .llm.pipeline import LanguageModel
     from .nn.network import UnifiedScoreNetwork
     from .speech.pipeline import SpeechResult
     from .text.pipeline import TextFrame, TextResult
@@ -32,6 +33,7 @@ _WHERE = {
     "ArrowQuant": "weights.quant.arrowquant",
     "BoltzmannSampler": "energy.mcmc.sampler",
     "JointResult": "joint.pipeline",
+    "LanguageModel": "llm.pipeline",
     "EnergyPotential": "energy.potential",
     "FieldModel": "fields.model",
     "TextFrame": "text.pipeline",
@@ -61,6 +63,7 @@ __all__ = [
     "ForwardDiffusion",
     "ImageResult",
     "JointResult",
+    "LanguageModel",
     "MultiScaleGenerator",
     "NoiseScheduler",
     "QuantLinear",

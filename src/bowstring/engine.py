@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, NoReturn, TypeVar, Unpack, overload
+from typing import Any, Literal, NoReturn, TypeVar, Unpack, cast, overload
 
 import numpy as np
 import torch
@@ -27,6 +27,8 @@ from .image.weights import load_autoencoder
 from .joint.pipeline import JointPipeline
 from .joint.result import JointResult
 from .joint.sampling import JointSampling
+from .llm.folder import is_imported
+from .llm.pipeline import LanguageModel
 from .nn.network import UnifiedScoreNetwork
 from .speech.baseline import ResidualCoder
 from .speech.g2p import G2P
@@ -111,7 +113,9 @@ class ArrowEngine:
         device: str | torch.device = "auto",
         dtype: str | torch.dtype | None = None,
     ) -> ArrowEngine:
-        """The model in `folder`, one that ships with the package by its name, or the default one.
+        """The model in `folder`, one that ships or was imported by its name, or the default one.
+
+        An imported open model comes as a `LanguageModel`, which writes, chats and encodes.
 
         Args:
             device: "auto" is CUDA where there is a device, else the CPU.
@@ -124,6 +128,8 @@ class ArrowEngine:
         """
         place, numbers = model_folder(folder), None if dtype is None else chosen_dtype(dtype)
         where = chosen_device(device)
+        if is_imported(place):
+            return cast("ArrowEngine", LanguageModel.load(place))
         network, tokenizer, metadata = load_model(place)
         network = placed(network, where, numbers)
         return cls(network, tokenizer, metadata, place)

@@ -19,6 +19,7 @@ from ..core.options import choice, either, real, seed, text, texts, whole
 from ..decode.generate import Drawn, Sampling, in_blocks, one_by_one, prefill
 from ..text.result import TextResult
 from ..text.stops import checked_stops, first_stop, held_back
+from ..weights.shipped import model_folder
 from .chat import chat_tokens
 from .folder import Model, load
 
@@ -43,8 +44,9 @@ class LanguageModel:
         self._lock = threading.RLock()
 
     @classmethod
-    def load(cls, folder: Path) -> LanguageModel:
-        """The imported model in a folder."""
+    def load(cls, name: Path | str) -> LanguageModel:
+        """An imported model by its name, or in a folder."""
+        folder = model_folder(name)
         return cls(load(folder), folder.name)
 
     def __repr__(self) -> str:
