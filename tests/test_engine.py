@@ -7,13 +7,17 @@ import json
 import multiprocessing
 import pickle
 import shutil
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+import bowstring
 from bowstring.engine import ArrowEngine
 from bowstring.image.pipeline import ImageOptions
 from bowstring.text.pipeline import TextFrame, TextOptions
@@ -262,3 +266,14 @@ def test_the_default_number_of_steps_is_the_models(folder, tmp_path):
     engine = ArrowEngine.load(tmp_path / "m")
     of_model, given = (engine.generate("a fox", max_tokens=8, **how) for how in ({}, {"steps": 4}))
     assert (of_model.settings["steps"], given.settings["steps"]) == (2, 4)
+
+
+def test_public_names_are_listed_and_lazy():
+    code = (
+        "import bowstring, sys; names = dir(bowstring); assert 'torch' not in sys.modules; "
+        "assert set(bowstring.__all__) <= set(names); "
+        "assert all(hasattr(bowstring, name) for name in bowstring.__all__)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (Path(bowstring.__file__).parent / "py.typed").exists()

@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .core.cancel import Cancelled
     from .core.diffusion import ContinuousSampler, DiffusionCore, DiscreteSampler, NoiseScheduler
     from .energy.diffusion import ForwardDiffusion, ReverseDiffusion
     from .energy.mcmc.sampler import BoltzmannSampler
@@ -18,12 +19,15 @@ if TYPE_CHECKING:
     from .face.draw import render_avatar
     from .fields.model import FieldModel
     from .fields.sampling import MultiScaleGenerator
-    from .image.pipeline import ImageResult
-    from .joint.pipeline import JointResult
+    from .image.pipeline import ImageFrame
+    from .image.result import ImageResult
+    from .joint.result import JointResult
     from .llm.pipeline import LanguageModel
     from .nn.network import UnifiedScoreNetwork
-    from .speech.pipeline import SpeechResult
-    from .text.pipeline import TextFrame, TextResult
+    from .speech.pipeline import SpeechFrame
+    from .speech.result import SpeechResult
+    from .text.pipeline import TextFrame
+    from .text.result import TextResult
     from .weights.quant.arrowquant import ArrowQuant
     from .weights.quant.packed import QuantLinear
 
@@ -32,16 +36,19 @@ _WHERE = {
     "ArrowEngine": "engine",
     "ArrowQuant": "weights.quant.arrowquant",
     "BoltzmannSampler": "energy.mcmc.sampler",
-    "JointResult": "joint.pipeline",
+    "Cancelled": "core.cancel",
+    "JointResult": "joint.result",
     "LanguageModel": "llm.pipeline",
     "EnergyPotential": "energy.potential",
     "FieldModel": "fields.model",
     "TextFrame": "text.pipeline",
-    "ImageResult": "image.pipeline",
+    "ImageFrame": "image.pipeline",
+    "ImageResult": "image.result",
     "MultiScaleGenerator": "fields.sampling",
     "QuantLinear": "weights.quant.packed",
-    "TextResult": "text.pipeline",
-    "SpeechResult": "speech.pipeline",
+    "TextResult": "text.result",
+    "SpeechFrame": "speech.pipeline",
+    "SpeechResult": "speech.result",
     "UnifiedScoreNetwork": "nn.network",
     "render_avatar": "face.draw",
     "ContinuousSampler": "core.diffusion",
@@ -55,12 +62,14 @@ __all__ = [
     "ArrowEngine",
     "ArrowQuant",
     "BoltzmannSampler",
+    "Cancelled",
     "ContinuousSampler",
     "DiffusionCore",
     "DiscreteSampler",
     "EnergyPotential",
     "FieldModel",
     "ForwardDiffusion",
+    "ImageFrame",
     "ImageResult",
     "JointResult",
     "LanguageModel",
@@ -68,6 +77,7 @@ __all__ = [
     "NoiseScheduler",
     "QuantLinear",
     "ReverseDiffusion",
+    "SpeechFrame",
     "SpeechResult",
     "TextFrame",
     "TextResult",
@@ -82,3 +92,8 @@ def __getattr__(name: str) -> Any:
     if name not in _WHERE:
         raise AttributeError(f"module 'bowstring' has no attribute {name!r}; it has {sorted(__all__)}")
     return getattr(import_module(f".{_WHERE[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    """All public names, loaded or not."""
+    return sorted({*globals(), *__all__})

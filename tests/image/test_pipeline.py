@@ -119,6 +119,21 @@ def test_several_pictures_come_in_one_batch(engine):
     assert (small.settings["size"], small.settings["negative_prompt"]) == (64, "a dog")
 
 
+def test_a_picture_does_not_depend_on_threads(engine):
+    tokens = torch.randn(64, 64, generator=torch.Generator().manual_seed(0))
+    before, made = torch.get_num_threads(), []
+    start = np.random.default_rng(0).integers(0, 256, (512, 512, 3), np.uint8)
+    try:
+        for count in (1, 2, 3):
+            torch.set_num_threads(count)
+            made.append((engine.image_pipeline.picture(tokens), engine.image_pipeline._tokens_of(start, 1)))
+            assert torch.get_num_threads() == count
+    finally:
+        torch.set_num_threads(before)
+    for pixels, encoded in made[1:]:
+        assert (pixels == made[0][0]).all() and torch.equal(encoded, made[0][1])
+
+
 def test_inpainting_keeps_tokens_and_strength_says_where_to_begin(network, known):
     start = torch.randn(2, 64, 64, generator=torch.Generator().manual_seed(1))
     where = torch.zeros(2, 64, dtype=torch.bool)

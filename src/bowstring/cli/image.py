@@ -10,6 +10,11 @@ import typer
 from .common import AsJson, Model, Seed, app
 from .terminal import HALF, can_show, note, put_json, read_stdin_for, watch
 
+Steps = Annotated[
+    int | None,
+    typer.Option("--steps", "--num-inference-steps", help="Steps of the flow; default: the model's."),
+]
+
 
 @app.command()
 def image(
@@ -18,7 +23,9 @@ def image(
         Path, typer.Option("--out", "-o", help="PNG or JPEG file; it carries prompt, seed and settings.")
     ],
     style: Annotated[str, typer.Option(help="noto, flat, fluent or twemoji; default: any.")] = "",
-    steps: Annotated[int, typer.Option("--steps", "--num-inference-steps", help="Steps of the flow.")] = 16,
+    negative_prompt: Annotated[str, typer.Option(help="What the picture is to be unlike.")] = "",
+    size: Annotated[int, typer.Option(help="Pixels along a side, up to 512.")] = 512,
+    steps: Steps = None,
     cfg_scale: Annotated[
         float,
         typer.Option("--guidance-scale", "--cfg-scale", help="How much the prompt counts; 1 is off."),
@@ -30,7 +37,7 @@ def image(
     model: Model = None,
     as_json: AsJson = False,
 ) -> None:
-    """Paint a picture of 512 x 512 pixels; on a terminal it is seen denoising."""
+    """Paint a picture; on a terminal it is seen denoising."""
     from ..core.files import output
     from ..image.files import ENDINGS
 
@@ -40,6 +47,7 @@ def image(
 
     engine = ArrowEngine.load(model or MULTIMODAL)
     options: dict[str, Any] = {"style": style, "steps": steps, "cfg_scale": cfg_scale, "seed": seed}
+    options |= {"negative_prompt": negative_prompt, "size": size}
     options |= {} if start is None else {"start": start, "strength": strength}
     options |= {} if mask is None else {"mask": mask}
     frames = engine.image_stream(read_stdin_for(prompt).removesuffix("\n"), **options)

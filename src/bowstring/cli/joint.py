@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from .common import AsJson, Model, Seed, app
-from .image import painting
+from .image import Steps, painting
 from .speech import Voice
 from .terminal import note, note_faults, put, put_json, read_stdin_for, watch
 from .text import unmasking
@@ -24,7 +24,7 @@ def converse(
     voice: Voice = None,
     style: Annotated[str, typer.Option(help="Style of the picture: noto, flat, fluent or twemoji.")] = "",
     picture: Annotated[bool, typer.Option(help="Paint what the prompt asks for.")] = True,
-    steps: Annotated[int, typer.Option("--steps", "--num-inference-steps", help="Steps of the flow.")] = 8,
+    steps: Steps = None,
     seed: Seed = 0,
     model: Model = None,
     as_json: AsJson = False,

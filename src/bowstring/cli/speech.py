@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from .common import AsJson, Model, Seed, app
+from .image import Steps
 from .terminal import note, note_faults, put_json, read_stdin_for, watch
 
 Voice = Annotated[
@@ -23,7 +24,7 @@ def say(
     out: Annotated[Path, typer.Option("--out", "-o", help="WAV file, 24 kHz.")],
     voice: Voice = None,
     speed: Annotated[float, typer.Option(help="2 is twice as fast.")] = 1.0,
-    steps: Annotated[int, typer.Option("--steps", "--num-inference-steps", help="Steps of the flow.")] = 8,
+    steps: Steps = None,
     temperature: Annotated[float, typer.Option(help="0 is steady and dull, 1 lively and rough.")] = 0.0,
     seed: Seed = 0,
     model: Model = None,

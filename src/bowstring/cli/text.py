@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,7 +13,10 @@ from .common import AsJson, Model, Seed, app
 from .terminal import SHADE, can_show, note, on_terminal, put, put_json, read_stdin_for, watch
 
 MaxTokens = Annotated[int, typer.Option("--max-tokens", "--max-new-tokens", help="Longest text.")]
-Steps = Annotated[int, typer.Option("--steps", "--num-inference-steps", help="Evaluations per block.")]
+Steps = Annotated[
+    int | None,
+    typer.Option("--steps", "--num-inference-steps", help="Evaluations per block; default: the model's."),
+]
 
 
 @app.command()
@@ -20,12 +24,19 @@ def run(
     prompt: Annotated[str, typer.Argument(help='What to write, for example "a story about a fox".')],
     mode: Annotated[str, typer.Option(help="diffusion or ar")] = "diffusion",
     kind: Annotated[str, typer.Option(help="text or code")] = "text",
+    n: Annotated[int, typer.Option("--n", "-n", help="How many texts.")] = 1,
     max_tokens: MaxTokens = 192,
+    min_tokens: Annotated[int, typer.Option(help="Shortest text.")] = 0,
+    stop: Annotated[
+        list[str] | None, typer.Option(help="End where this would come; may be repeated.")
+    ] = None,
     block: Annotated[int, typer.Option(help="Tokens that are denoised together, 1 to 32.")] = 4,
-    steps: Steps = 4,
+    steps: Steps = None,
     order: Annotated[str, typer.Option(help="confidence, margin, entropy, leftmost or random")] = "leftmost",
     temperature: Annotated[float, typer.Option(help="Below 1 surer words, above 1 rarer ones.")] = 0.7,
     top_p: Annotated[float, typer.Option(help="Draw from the likeliest tokens of this share.")] = 0.95,
+    top_k: Annotated[int, typer.Option(help="Draw from so many of the likeliest tokens; 0 is off.")] = 0,
+    repetition_penalty: Annotated[float, typer.Option(help="Above 1, repeat less; 1 is off.")] = 1.0,
     seed: Seed = 0,
     model: Model = None,
     as_json: AsJson = False,
@@ -43,17 +54,25 @@ def run(
         read_stdin_for(prompt).removesuffix("\n"),
         mode,
         kind,
+        n=n,
         max_tokens=max_tokens,
+        min_tokens=min_tokens,
+        stop=stop or (),
         block=block,
         steps=steps,
         order=order,
         temperature=temperature,
         top_p=top_p,
+        top_k=top_k,
+        repetition_penalty=repetition_penalty,
         seed=seed,
     )
+    made: list[Any] = []
     if as_json:
-        return put_json([*frames][-1].to_json())  # type: ignore[union-attr]
-    show_text(watch(frames, lambda frame: unmasking(frame, engine)))
+        deque(collected(frames, made), maxlen=0)
+        return put_json([one.to_json() for one in made] if n > 1 else made[0].to_json())
+    watch(collected(frames, made), lambda frame: unmasking(frame, engine))
+    show_texts(made)
 
 
 @app.command()
@@ -73,7 +92,7 @@ def infill(
 
     before = read_stdin_for(prefix)
     result = ArrowEngine.load(model).infill(before, suffix, length, mode, kind, prompt, seed=seed)
-    put_json(result.to_json()) if as_json else show_text(result)
+    put_json(result.to_json()) if as_json else show_texts([result])
 
 
 @app.command()
@@ -100,21 +119,29 @@ def run_imported(model: Path, prompt: str, options: Mapping[str, Any], *, as_jso
     if on_terminal():
         print()
         return note(result.facts())
-    show_text(result)
+    show_texts([result])
 
 
-def show_text(result: Any) -> None:
-    """The text to standard output, what it cost to standard error."""
-    put(result.text)
-    cost = f"{len(result.tokens)} tokens, {result.nfe} evaluations, {sum(result.seconds):.2f} s"
-    note(f"{cost}, {result.uncertainty['nll']:.2f} nats a token")
+def collected(frames: Iterable[Any], made: list[Any]) -> Iterator[Any]:
+    """The frames, whose results are put into a list."""
+    for frame in frames:
+        if not hasattr(frame, "confidence"):
+            made.append(frame)
+        yield frame
+
+
+def show_texts(results: list[Any]) -> None:
+    """Texts to standard output, an empty line between them; what they cost to standard error."""
+    put("\n\n".join(one.text for one in results))
+    for result in results:
+        note(result.facts())
 
 
 def unmasking(frame: Any, engine: Any) -> Any:
     """A moment of writing, coloured by confidence; nothing of the result, which is printed."""
     from rich.text import Text
 
-    if not hasattr(frame, "confidence"):
+    if not hasattr(frame, "confidence") or frame.number:
         return None
     text, masked = Text(), SHADE if can_show(SHADE) else "."
     for piece, sure in zip(engine.tokenizer.pieces(frame.tokens), frame.confidence, strict=True):

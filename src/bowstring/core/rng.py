@@ -1,6 +1,8 @@
 """Counter-based randomness: every number is a pure function of (seed, sample, step, stream, place).
 
-So results depend neither on the batch a sample is in, nor on threads, nor on where a loop was stopped.
+So no random number depends on the batch a sample is in, on threads, or on where a loop was stopped. What a
+network of floats makes of them may differ in its last bits where the number of threads does; few-bit networks
+do not.
 """
 
 from __future__ import annotations
