@@ -180,8 +180,9 @@ def file_hash(path: Path) -> str:
 
 
 def shown_path(path: Path) -> str:
-    """Folder and name, which say which model it is of and not where it lies."""
-    return "/".join(path.parts[-2:])
+    """Which model it is of, and not where that lies: from the model's own folder on."""
+    model = next((p for p in path.parents if (p / "metadata.json").exists()), path.parent)
+    return str(path.relative_to(model.parent))
 
 
 def record(topic: str, measure: Callable[[Setting], Measurement], setting: Setting) -> dict[str, Any]:
