@@ -19,9 +19,9 @@ def small():
 
 def sources(seen):
     def source(name):
-        def loss(network, turn):
-            seen.append((name, turn))
-            rng = torch.Generator().manual_seed(turn)
+        def loss(network, occurrence):
+            seen.append((name, occurrence))
+            rng = torch.Generator().manual_seed(occurrence)
             tokens = torch.randint(8, 64, (2, 6), generator=rng)
             hidden = network.plain(tokens, torch.ones_like(tokens))
             return network.heads["text"](hidden).float().square().mean()
@@ -31,16 +31,16 @@ def sources(seen):
     return {"a": source("a"), "b": source("b")}
 
 
-def test_each_source_counts_its_own_turns_and_stopping_changes_nothing(tmp_path):
-    turns = TaskSchedule(((1.0, ("a", "b", "a")),), steps=8, warm_up=2)
+def test_each_task_counts_its_own_occurrences_and_stopping_changes_nothing(tmp_path):
+    schedule = TaskSchedule(((1.0, ("a", "b", "a")),), steps=8, warm_up=2)
     seen, whole = [], small()
-    losses = [loss for _, _, loss in fit_tasks(turns, whole, sources(seen), Run(tmp_path / "whole"))]
+    losses = [loss for _, _, loss in fit_tasks(schedule, whole, sources(seen), Run(tmp_path / "whole"))]
     assert seen == [(n, i) for n, i in zip("abaabaab", (0, 0, 1, 2, 1, 3, 4, 2), strict=True)]
     part, again = small(), small()
-    stream = fit_tasks(turns, part, sources([]), Run(tmp_path / "part", every_seconds=0.0))
+    stream = fit_tasks(schedule, part, sources([]), Run(tmp_path / "part", every_seconds=0.0))
     first = [next(stream)[2] for _ in range(5)]  # the fifth is not yet saved
     stream.close()
-    rest = [loss for _, _, loss in fit_tasks(turns, again, sources([]), Run(tmp_path / "part"))]
+    rest = [loss for _, _, loss in fit_tasks(schedule, again, sources([]), Run(tmp_path / "part"))]
     assert first[:4] + rest == losses
     for name, value in whole.state_dict().items():
         assert (value == again.state_dict()[name]).all()

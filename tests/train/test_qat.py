@@ -1,4 +1,4 @@
-"""Rounding in training is the rounding of the kernels, and finishing brings the student nearer."""
+"""Fake quantisation is the rounding of the kernels, and training with it brings the student nearer."""
 
 import numpy as np
 import pytest
@@ -76,14 +76,14 @@ def test_a_divergence_is_zero_only_between_equals():
     torch.testing.assert_close(weighted_kl(a, b, one), expected)
 
 
-def test_importance_is_measured_at_every_matrix_in_use(teacher, corpus):
+def test_activation_second_moments_are_measured_at_every_matrix_in_use(teacher, corpus):
     found = activation_second_moments(teacher, first_rows(corpus))
     names = {name for name, *_ in linears(teacher.trunk) if ".cross." not in name}
     assert set(found) == names and all(value.min() >= 0 for value in found.values())
     assert {m.bits for m in matrices(quantise_at_once(teacher, 4, first_rows(corpus))).values()} == {4}
 
 
-def test_finishing_brings_the_student_nearer_and_can_be_resumed(teacher, corpus, tmp_path):
+def test_qat_brings_the_student_nearer_and_can_be_resumed(teacher, corpus, tmp_path):
     plan = QATRecipe(2, 30, rate=2e-3, recipe=RECIPE)
     losses = [loss for _, loss, _ in fit_qat(teacher, corpus, plan, Run(tmp_path))]
     assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])

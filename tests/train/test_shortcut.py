@@ -1,4 +1,4 @@
-"""Jumps: what they aim at is the teacher's own path, and they leave the many-step network alone."""
+"""Shortcuts: what they aim at is the teacher's own path, and they leave the many-step network alone."""
 
 import copy
 import math
@@ -31,7 +31,7 @@ def growth(x, t):
     return x * t[:, None, None]  # dx/dt = t x, so x(t) = x(0) exp(t^2 / 2)
 
 
-def test_a_walk_is_the_mean_velocity_of_the_path_to_second_order():
+def test_a_rollout_is_the_mean_velocity_of_the_path_to_second_order():
     x = torch.randn(3, 2, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     t, size = torch.tensor([1.0, 1.0, 0.5], dtype=torch.float64), torch.tensor([1.0, 0.5, 0.25]).double()
     end = x * torch.exp(((t - size).square() - t.square()) / 2)[:, None, None]
@@ -41,7 +41,7 @@ def test_a_walk_is_the_mean_velocity_of_the_path_to_second_order():
     assert min(orders) > 1.8 and errors[-1] < 1e-3
 
 
-def test_jumps_tile_the_time():
+def test_shortcuts_tile_the_time():
     t, size = draw_shortcuts(4000, torch.Generator().manual_seed(1))
     steps = t / size
     assert torch.equal(steps, steps.round()) and (steps >= 1).all() and (t <= 1).all()
@@ -58,7 +58,7 @@ def network():
     return network
 
 
-def test_only_networks_that_learned_it_jump(network, codec):
+def test_only_networks_that_learned_it_take_shortcuts(network, codec):
     known = [caption_tokens(codec, "a fox")]
     assert network.shortcut_step_size(4) == 0.0
     before = network.forwards
@@ -72,7 +72,7 @@ def test_only_networks_that_learned_it_jump(network, codec):
     )
 
 
-def test_guidance_is_inside_a_jump(network, codec):
+def test_guidance_is_inside_a_shortcut(network, codec):
     torch.nn.init.normal_(network.trunk.modulation.step_size.weight)
     known, x, t = [caption_tokens(codec, "a fox")], torch.randn(1, 64, 64), torch.ones(1)
     velocity = lambda w: x - image_denoiser(network, known, w, 0.25)(x, t)
@@ -132,7 +132,7 @@ def test_a_jump_of_text_is_two_evaluations_of_the_teacher(network, rows, monkeyp
     assert made == pytest.approx(apart, rel=1e-3)
 
 
-def test_text_jumps_where_blocks_get_fewer_steps_than_tokens(network):
+def test_text_takes_shortcuts_where_blocks_get_fewer_steps_than_tokens(network):
     torch.nn.init.normal_(network.trunk.modulation.step_size.weight)
     sizes = {
         how: BlockDiffusion.sampled(network, 64, Sampling(block=how[0], steps=how[1])).step_size
@@ -141,7 +141,7 @@ def test_text_jumps_where_blocks_get_fewer_steps_than_tokens(network):
     assert sizes == {(4, 4): 0.0, (4, 2): 0.5, (16, 4): 0.25, (16, 8): 0.0, (4, 8): 0.0}
 
 
-def test_learning_to_jump_nears_the_teacher_and_leaves_many_steps_alone(network, codec):
+def test_learning_shortcuts_nears_the_teacher_and_leaves_many_steps_alone(network, codec):
     teacher = copy.deepcopy(network).eval().requires_grad_(requires_grad=False)
     known = [caption_tokens(codec, caption) for caption in ("a fox", "two red cars")]
     x_0 = 0.5 * torch.randn(2, 64, 64, generator=torch.Generator().manual_seed(2))
