@@ -6,7 +6,7 @@ import torch
 
 from bowstring.decode.decoder import PackedMatrix
 from bowstring.text.decoder import decoder_of
-from bowstring.text.native import write, writes
+from bowstring.text.native import Window, write, writes
 from bowstring.text.pipeline import TextPipeline, TextResult
 from bowstring.text.sampling import Sampling, sample_text
 from bowstring.text.tokenizer import EOS, KINDS, MASK, PAD, SEP
@@ -36,6 +36,14 @@ def network():
     return made.eval()
 
 
+@pytest.fixture(scope="module")
+def small(network):
+    """The same with packed matrices."""
+    state, made = network.state_dict(), build_network()
+    made.load_state_dict(state)
+    return packed(made.eval(), lambda name, shape: ArrowQuant.quantise(state[name].numpy(), 4))
+
+
 @pytest.mark.parametrize("how", OPTIONS)
 @pytest.mark.parametrize("context", [128, 20])
 def test_texts_are_those_of_the_readable_loop(network, how, context):
@@ -52,18 +60,47 @@ def test_texts_are_those_of_the_readable_loop(network, how, context):
         assert [token.token for token in made] == wanted
 
 
+@pytest.mark.parametrize("how", [one for one in OPTIONS if one.mode == "ar"])
+@pytest.mark.parametrize("sizes", [(0, 4, 8), (3,), (2, 9)])
+@pytest.mark.parametrize("context", [128, 24])
+def test_drafts_change_how_fast_a_text_comes_and_not_what_it_says(small, how, sizes, context):
+    """Token for token, at the same probabilities, whatever is drafted."""
+    from dataclasses import replace
+
+    decoder = decoder_of(small, context)
+
+    class Fixed(Window):
+        SIZES = sizes
+
+        def size(self):
+            self.cycle += 1
+            return sizes[self.cycle % len(sizes)]
+
+    for seed in range(4):
+        plain = [*write(decoder, HEAD, replace(how, seed=seed), context, seed)]
+        fast = [*write(decoder, HEAD, replace(how, seed=seed, mode="auto"), context, seed, Fixed())]
+        assert [(one.place, one.token, one.probability) for one in fast] == [
+            (one.place, one.token, one.probability) for one in plain
+        ]
+
+
+def test_a_window_goes_where_tokens_come_fastest():
+    window, used = Window(), []
+    for _ in range(400):
+        size = window.size()
+        used.append(size)
+        window.took(size, tokens={0: 1, 4: 4, 8: 4}[size], seconds={0: 1.0, 4: 2.5, 8: 4.5}[size])
+    assert used.count(4) > 350 and used.count(0) >= 10
+
+
 def test_other_ways_of_writing_are_left_to_the_readable_loop():
     assert not writes(Sampling(order="confidence"))
     assert not writes(Sampling(block=8, steps=4))
     assert not writes(Sampling(block=8, steps=8, max_tokens=20))
 
 
-def test_a_packed_model_writes_natively_and_alone_as_together(network):
+def test_a_packed_model_writes_natively_and_alone_as_together(small):
     """Frames, stops and results of the loop are those of the pipeline, whatever is written beside."""
-    state = network.state_dict()
-    small = build_network()
-    small.load_state_dict(state)
-    packed(small.eval(), lambda name, shape: ArrowQuant.quantise(state[name].numpy(), 4))
 
     class Letters:
         def encode(self, text):

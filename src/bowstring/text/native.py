@@ -7,6 +7,7 @@ a time; texts that are asked for together are written one after the other, each 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -61,6 +62,31 @@ class Reader:
             self.cache.truncate(0)
         self.next = self._read(self.tokens if full else tokens)
 
+    def room(self) -> int:
+        """Tokens that may still be read before the context slides."""
+        return self.context - len(self.tokens)
+
+    def drafts(self, token: int, size: int) -> np.ndarray:
+        """Reads one token and looks at `size` masked places behind it: logits `(1 + size, v)`, the first row
+        being the causal belief behind the token.
+        """
+        mask = np.ones((1 + size, 1 + size), bool)
+        mask[0, 1:] = False
+        hidden = self.decoder.forward(np.array([token] + [MASK] * size), self.cache, mask)
+        self.tokens.append(token)
+        self.cache.truncate(len(self.tokens))
+        self.nfe += 1
+        return self.decoder.logits(hidden)
+
+    def judge(self, tokens: Sequence[int]) -> np.ndarray:
+        """Causal logits behind each of some tokens, `(l, v)`; `keep` says which of them stay read."""
+        self.nfe += 1
+        return self.decoder.logits(self.decoder.forward(np.array(tokens), self.cache))
+
+    def keep(self, count: int, tokens: Sequence[int]) -> None:
+        self.tokens += tokens[:count]
+        self.cache.truncate(len(self.tokens))
+
     def noisy(self, block: Sequence[int]) -> np.ndarray:
         """Logits `(l, v)` of a block that sees what was read and all of itself; the cache stays."""
         size = len(block)
@@ -74,32 +100,158 @@ def writes(how: Sampling) -> bool:
     """Whether these options are written here: a token an evaluation, in reading order."""
     size = min(how.block, how.max_tokens)
     by_one = how.order == "leftmost" and how.steps >= size and how.max_tokens % size == 0
-    return how.mode == "ar" or by_one
+    return how.mode != "diffusion" or by_one
 
 
 def write(
-    decoder: Decoder, known: Sequence[int], how: Sampling, context: int, number: int
+    decoder: Decoder,
+    known: Sequence[int],
+    how: Sampling,
+    context: int,
+    number: int,
+    window: Window | None = None,
 ) -> Iterator[Written]:
     """Tokens one after the other until the text ends; `number` is the sample's."""
-    reader = Reader(decoder, known, context)
-    size = 1 if how.mode == "ar" else min(how.block, how.max_tokens)
-    seen = [token for token in known if token >= len(SPECIAL_TOKENS)]
-    choosing = Choosing(how.temperature, how.top_k, how.top_p, 1.0, how.seed)
-    for first in range(0, how.max_tokens, size):
-        block = [MASK] * min(size, how.max_tokens - first)
-        for i in range(len(block)):
+    text = Text(decoder, known, how, context, number)
+    if how.mode == "diffusion":
+        return in_blocks(text)
+    return drafted(text, Window() if window is None else window) if how.mode == "auto" else in_order(text)
+
+
+class Text:
+    """A text that is being written: what was read, what stands, and how a place is drawn."""
+
+    def __init__(
+        self, decoder: Decoder, known: Sequence[int], how: Sampling, context: int, number: int
+    ) -> None:
+        self.reader, self.how, self.number, self.count = Reader(decoder, known, context), how, number, 0
+        self.seen = [token for token in known if token >= len(SPECIAL_TOKENS)]
+        self.choosing = Choosing(how.temperature, how.top_k, how.top_p, 1.0, how.seed)
+
+    def draw(self, logits: np.ndarray, place: int, step: int, within: int = 0) -> tuple[int, float, float]:
+        """The token at a place, its probability and the belief's entropy; the step and the place within it
+        decide the randomness.
+        """
+        logits = np.array(logits)
+        steer(logits, self.seen, self.how, place)
+        return drawn(logits, self.choosing, uniform(self.how.seed, self.number, step, within))
+
+    def put(self, found: tuple[int, float, float]) -> Written:
+        """The next token stands."""
+        self.seen.append(found[0])
+        self.count += 1
+        return Written(self.count - 1, *found, self.reader.nfe)
+
+    @property
+    def full(self) -> bool:
+        return self.count >= self.how.max_tokens
+
+
+def in_order(text: Text) -> Iterator[Written]:
+    """One token an evaluation."""
+    while True:
+        one = text.put(text.draw(text.reader.next, text.count, text.count))
+        yield one
+        if one.token == EOS or text.full:
+            return
+        text.reader.append([one.token])
+
+
+def in_blocks(text: Text) -> Iterator[Written]:
+    """Blocks whose places are filled from the left, one an evaluation."""
+    size = min(text.how.block, text.how.max_tokens)
+    while True:
+        block = [MASK] * size
+        for i in range(size):
             # while nothing of a block is there, reading order knows its first token, and for free
-            logits = np.array(reader.next if i == 0 else reader.noisy(block)[i])
-            steer(logits, seen, how, first + i)
-            step = first // size * size + i
-            token, probability, entropy = drawn(logits, choosing, uniform(how.seed, number, step, i))
-            block[i] = token
-            yield Written(first + i, token, probability, entropy, reader.nfe)
-            if token == EOS:
+            logits = text.reader.next if i == 0 else text.reader.noisy(block)[i]
+            one = text.put(text.draw(logits, text.count, text.count, i))
+            block[i] = one.token
+            yield one
+            if one.token == EOS:
                 return
-            seen.append(token)
-        if first + size < how.max_tokens:
-            reader.append(block)
+        if text.full:
+            return
+        text.reader.append(block)
+
+
+class Window:
+    """How many places are drafted at once: what gave the most tokens a second, tried anew now and then.
+
+    It changes how fast a text comes and never what it says.
+    """
+
+    SIZES = (0, 4, 8)
+    EVERY = 40  # cycles from one trial to the next
+
+    def __init__(self) -> None:
+        self.rates, self.cycle = dict.fromkeys(self.SIZES, 0.0), 0
+
+    def size(self) -> int:
+        """For the next cycle."""
+        self.cycle += 1
+        at = self.cycle % self.EVERY
+        return self.SIZES[at] if at < len(self.SIZES) else max(self.rates, key=lambda size: self.rates[size])
+
+    def took(self, size: int, tokens: int, seconds: float) -> None:
+        rate = tokens / max(seconds, 1e-9)
+        known = self.rates.get(size, 0.0)
+        self.rates[size] = 0.8 * known + 0.2 * rate if known else rate
+
+
+def drafted(text: Text, window: Window) -> Iterator[Written]:
+    """What `in_order` writes, token for token, in fewer evaluations: masked places draft what comes next, a
+    causal pass draws every place with the number that it has anyway, and drafts stay as far as they are
+    those draws (common random numbers; the law is that of one token at a time, whatever was drafted).
+    """
+    reader = text.reader
+    pending: Written | None = None  # a token that was drawn and not yet read
+    last: Written | None = None
+    while True:
+        clock, before, size = time.perf_counter(), text.count, window.size()
+        if pending is None:
+            pending = text.put(text.draw(reader.next, text.count, text.count))
+            yield pending
+        if pending.token == EOS or text.full:
+            return
+        if size < 2 or reader.room() < 2 * size + 2:
+            reader.append([pending.token])
+            pending = None
+        else:
+            for one in cycle(text, pending, size):
+                if one is not None:
+                    yield one
+                    if one.token == EOS or text.full:
+                        return
+                last = one
+            pending = last
+        window.took(size, text.count - before, time.perf_counter() - clock)
+
+
+def cycle(text: Text, first: Written, size: int) -> Iterator[Written | None]:
+    """Two evaluations: drafts behind `first`, which is not yet read, and their judgement. It ends with a
+    token that is drawn and not yet read, or with None where every draft stayed.
+    """
+    reader = text.reader
+    rows = reader.drafts(first.token, size)
+    second = text.put(text.draw(rows[0], text.count, text.count))
+    yield second
+    if second.token == EOS or text.full:
+        return
+    guesses = [text.draw(rows[i], text.count + i - 2, text.count + i - 2)[0] for i in range(2, size + 1)]
+    judged = reader.judge([second.token, *guesses])
+    for i, guess in enumerate(guesses):
+        one = text.put(text.draw(judged[i], text.count, text.count))
+        if one.token != guess:
+            reader.keep(i + 1, [second.token, *guesses])
+            yield one
+            return
+        yield one
+        if one.token == EOS or text.full:
+            return
+    reader.keep(size, [second.token, *guesses])
+    reader.next = judged[-1]
+    yield None
 
 
 def steer(logits: np.ndarray, seen: Sequence[int], how: Sampling, place: int) -> None:

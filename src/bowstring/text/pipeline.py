@@ -183,7 +183,7 @@ class TextPipeline:
     ) -> Iterator[TextFrame | TextResult]:
         """Writes rows of (prompt, its tokens, number of its sample), `MOST` at once; results come last."""
         made: list[TextResult] = []
-        block = 1 if sampling.mode == "ar" else min(sampling.block, sampling.max_tokens)
+        block = 1 if sampling.mode != "diffusion" else min(sampling.block, sampling.max_tokens)
         for first in range(0, len(rows), MOST):
             part = rows[first : first + MOST]
             known, numbers = [row[1] for row in part], [row[2] for row in part]
@@ -295,7 +295,7 @@ class TextPipeline:
         kind, about = kind or guess_kind(prefix, suffix), checked_text(prompt, "prompt") or "function"
         head = [KINDS[kind_of(kind)], *self.tokenizer.encode(about), SEP]
         self.fits(len(head) + len(before) + len(after) + (length or max(GAPS)))
-        if sampling.mode == "ar":
+        if sampling.mode != "diffusion":
             known = [*head, *before, SUFFIX, *after, MIDDLE]
             how = replace(sampling, max_tokens=length or LONGEST_GAP)
             states = sample_text(self.network, [known], how, self.context)
