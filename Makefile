@@ -9,7 +9,7 @@ test:
 
 native:           ## build the kernels into the source tree
 	cargo build --release --manifest-path native/Cargo.toml
-	cp native/target/release/libbowstring_native.* src/bowstring/ 2>/dev/null || true
+	cp --remove-destination native/target/release/libbowstring_native.* src/bowstring/ 2>/dev/null || true
 	rm -f src/bowstring/libbowstring_native.d src/bowstring/libbowstring_native.rlib
 
 bench: $(TOPICS:%=bench-%) tables

@@ -48,7 +48,7 @@ from .text.pipeline import (
     whole_sentences,
 )
 from .text.result import TextResult
-from .text.sampling import LONGEST, MAX_TOKENS, Sampling, pad_left
+from .text.sampling import LONGEST, MAX_TOKENS, Sampling, mode_for, pad_left
 from .text.tokenizer import TextTokenizer
 from .text.weights import load_model, save_model
 from .weights.folder import narrowest
@@ -238,7 +238,7 @@ class ArrowEngine:
     def generate(
         self,
         prompt: str | Sequence[str],
-        mode: str = "diffusion",
+        mode: str = "auto",
         kind: str = "text",
         *,
         n: int = 1,
@@ -261,7 +261,10 @@ class ArrowEngine:
         Args:
             prompt: a string, or several; several, and n above 1, make a list: n texts of the first prompt,
                 then of the second. Each is what it would be alone.
-            mode: "diffusion" (blocks unmask) or "ar" (one token at a time); the same weights serve both.
+            mode: "ar" (one token at a time), "diffusion" (blocks unmask), or "auto": the text that "ar"
+                writes, which a packed network drafts with masked places where that is faster. `block`,
+                `steps` and `order` belong to diffusion; where one of them is given, "auto" is "diffusion".
+                The same weights serve all.
             kind: "text" or "code".
             n: texts of every prompt, 1 to 64; the first is what 1 gives.
             max_tokens, min_tokens: bounds of the length in tokens, up to 65,536.
@@ -279,9 +282,12 @@ class ArrowEngine:
             TypeError: an unknown option, or a value of the wrong kind. ValueError: a value out of its range,
             an empty or over-long prompt. Cancelled: it was asked to stop.
         """
+        asked = (block, steps, num_inference_steps, order)
         steps = self._steps("text", steps, num_inference_steps)
         numbers = (seed, top_k, repetition_penalty, min_tokens)
-        sampling = Sampling(mode, max_tokens, block, steps, order, temperature, top_p, *numbers)
+        sampling = Sampling(
+            mode_for(mode, asked), max_tokens, block, steps, order, temperature, top_p, *numbers
+        )
         prompts = checked_texts(prompt, "the prompt")
         frames = self.text_pipeline.stream(prompts, kind, sampling, n, stop, cancel)
         made = [one for one in frames if isinstance(one, TextResult)]
@@ -290,7 +296,7 @@ class ArrowEngine:
     def stream(
         self,
         prompt: str | Sequence[str],
-        mode: str = "diffusion",
+        mode: str = "auto",
         kind: str = "text",
         *,
         n: int = 1,
@@ -311,16 +317,19 @@ class ArrowEngine:
         """As `generate`, but yields a `TextFrame` after each step, and the `TextResult` at the end; of
         several texts, a frame of each that goes on, and all results at the end.
         """
+        asked = (block, steps, num_inference_steps, order)
         steps = self._steps("text", steps, num_inference_steps)
         numbers = (seed, top_k, repetition_penalty, min_tokens)
-        sampling = Sampling(mode, max_tokens, block, steps, order, temperature, top_p, *numbers)
+        sampling = Sampling(
+            mode_for(mode, asked), max_tokens, block, steps, order, temperature, top_p, *numbers
+        )
         prompts = checked_texts(prompt, "the prompt")
         return self.text_pipeline.stream(prompts, kind, sampling, n, stop, cancel)
 
     def stream_text(
         self,
         prompt: str,
-        mode: str = "diffusion",
+        mode: str = "auto",
         kind: str = "text",
         *,
         max_tokens: int = MAX_TOKENS,
@@ -340,9 +349,12 @@ class ArrowEngine:
         """As `generate`, but yields the text in pieces as it is settled: nothing is taken back, no character
         is broken, and all pieces together are the text.
         """
+        asked = (block, steps, num_inference_steps, order)
         steps = self._steps("text", steps, num_inference_steps)
         numbers = (seed, top_k, repetition_penalty, min_tokens)
-        sampling = Sampling(mode, max_tokens, block, steps, order, temperature, top_p, *numbers)
+        sampling = Sampling(
+            mode_for(mode, asked), max_tokens, block, steps, order, temperature, top_p, *numbers
+        )
         prompts = (checked_text(prompt, "the prompt"),)
         frames = self.text_pipeline.stream(prompts, kind, sampling, 1, stop, cancel)
         return deltas(frames, self.tokenizer, stop)
@@ -449,7 +461,13 @@ class ArrowEngine:
                 return replace(made, notes=(*made.notes, *notes))
             case _:
                 written = self.generate(
-                    prompt, kind=modality, max_tokens=max_tokens, steps=num_steps, seed=seed, cancel=cancel
+                    prompt,
+                    "diffusion",
+                    modality,
+                    max_tokens=max_tokens,
+                    steps=num_steps,
+                    seed=seed,
+                    cancel=cancel,
                 )
                 return written.but(notes=notes)
 

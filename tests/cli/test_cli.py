@@ -134,7 +134,7 @@ def test_files_are_written_and_pipes_stay_clean(run, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["run", "a fox", "--mode", "gan"], "mode is 'gan'; expected 'ar' or 'diffusion'"),
+        (["run", "a fox", "--mode", "gan"], "mode is 'gan'; expected 'auto', 'ar' or 'diffusion'"),
         (["run", "a fox", "--model", "nowhere"], "no model 'nowhere' ships"),
         (["run", "a fox", "--model", "./nowhere"], "holds no model"),
         (["run", "a fox", "--temperature", "nan"], "temperature is nan; expected a number"),

@@ -22,7 +22,9 @@ Steps = Annotated[
 @app.command()
 def run(
     prompt: Annotated[str, typer.Argument(help='What to write, for example "a story about a fox".')],
-    mode: Annotated[str, typer.Option(help="diffusion or ar")] = "diffusion",
+    mode: Annotated[
+        str, typer.Option(help="auto, ar or diffusion; auto writes what ar does, fast.")
+    ] = "auto",
     kind: Annotated[str, typer.Option(help="text or code")] = "text",
     n: Annotated[int, typer.Option("--n", "-n", help="How many texts.")] = 1,
     max_tokens: MaxTokens = 192,

@@ -29,6 +29,7 @@ from .tokenizer import EOS, KINDS, MASK, MIDDLE, PAD, SEP, SPECIAL_TOKENS, SUFFI
 NEVER = (MASK, KINDS["text"], KINDS["code"], SEP, SUFFIX, MIDDLE)
 PROCESS = Masked(MASK)
 LONGEST = 65_536  # tokens of a text
+DIFFUSION_DEFAULTS = (4, None, None, "leftmost")  # block, steps by either name, order
 MAX_TOKENS = 192  # unless more are asked for
 
 
@@ -75,6 +76,13 @@ class Sampling:
             ),
             min_tokens=whole(self.min_tokens, "min_tokens", 0, self.max_tokens, advice="max_tokens at most"),
         )
+
+
+def mode_for(mode: str, asked: tuple[int, int | None, int | None, str]) -> str:
+    """The mode that is meant: "auto" with an option of diffusion (block, steps, their other name, order) is
+    diffusion.
+    """
+    return "diffusion" if mode == "auto" and asked != DIFFUSION_DEFAULTS else mode
 
 
 def pad_left(rows: Sequence[Sequence[int]], device: torch.device | None = None) -> tuple[Tensor, Tensor]:
