@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .image.result import ImageResult
     from .joint.result import JointResult
     from .llm.pipeline import LanguageModel
+    from .memory.store import ArrowStorage
     from .nn.network import UnifiedScoreNetwork
     from .speech.pipeline import SpeechFrame
     from .speech.result import SpeechResult
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 _WHERE = {
     "ArrowEngine": "engine",
+    "ArrowStorage": "memory.store",
     "ArrowQuant": "weights.quant.arrowquant",
     "BoltzmannSampler": "energy.mcmc.sampler",
     "Cancelled": "core.cancel",
@@ -61,6 +63,7 @@ _WHERE = {
 __all__ = [
     "ArrowEngine",
     "ArrowQuant",
+    "ArrowStorage",
     "BoltzmannSampler",
     "Cancelled",
     "ContinuousSampler",

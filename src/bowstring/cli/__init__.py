@@ -7,7 +7,17 @@ from collections.abc import Sequence
 
 import typer
 
-from . import fields, image, inspect, joint, models, speech, text, train  # noqa: F401  each adds its commands
+from . import (  # each adds its commands
+    fields,  # noqa: F401
+    image,  # noqa: F401
+    inspect,  # noqa: F401
+    joint,  # noqa: F401
+    memory,  # noqa: F401
+    models,  # noqa: F401
+    speech,  # noqa: F401
+    text,  # noqa: F401
+    train,  # noqa: F401
+)
 from .common import app
 from .terminal import INTERRUPTED, explain, prepare
 

@@ -1,0 +1,236 @@
+"""Commands that remember: remember, recall, memories."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .common import AsJson, app
+from .terminal import note, put_json, put_line, read_stdin_for, table
+
+if TYPE_CHECKING:
+    from ..memory.record import Memory
+    from ..memory.store import ArrowStorage
+
+memories = typer.Typer(no_args_is_help=True, help="Look at what is remembered, and change it.")
+app.add_typer(memories, name="memories")
+
+AT_ONCE = 500  # entries of one transaction
+PREVIEW = 100  # characters of a text in a list
+
+Folder = Annotated[
+    Path | None,
+    typer.Option("--memory", help="The store's folder; default: ~/.local/share/bowstring/memory."),
+]
+Namespace = Annotated[str | None, typer.Option(help="Only this part of the store; default: all of it.")]
+Id = Annotated[str, typer.Argument(help="The id, or its beginning.")]
+Tags = Annotated[list[str] | None, typer.Option("--tag", help="A tag; may be given several times.")]
+
+
+def storage(folder: Path | None) -> ArrowStorage:
+    from ..memory.store import ArrowStorage
+
+    return ArrowStorage(folder or Path.home() / ".local" / "share" / "bowstring" / "memory")
+
+
+@app.command()
+def remember(
+    what: Annotated[
+        list[str], typer.Argument(help="Texts, or files: .txt, .md, .jsonl; - for standard input.")
+    ],
+    folder: Folder = None,
+    namespace: Annotated[str, typer.Option(help="The part of the store.")] = "default",
+    key: Annotated[
+        str | None, typer.Option(help="Names a fact; a newer text of that key supersedes it.")
+    ] = None,
+    source: Annotated[str | None, typer.Option(help="Where it comes from; default: the file.")] = None,
+    tags: Tags = None,
+    as_json: AsJson = False,
+) -> None:
+    """Remember texts and files; what is known already is left as it is, so that it may be called again."""
+    from ..memory.record import Entry
+
+    given = {"namespace": namespace, "key": key, "source": source, "tags": tags}
+    chosen = {name: value for name, value in given.items() if value}
+    entries = [Entry.of(fields | chosen) for one in what for fields in pieces(one)]
+    if key is not None and len(entries) > 1:
+        raise ValueError(f"--key names one fact, and there are {len(entries)}; give one text")
+    with storage(folder) as store:
+        fresh = entries if key is not None else [one for one in entries if store.known(one) is None]
+        ids = []
+        for start in range(0, len(fresh), AT_ONCE):
+            ids += store.add_many(fresh[start : start + AT_ONCE])
+            if len(fresh) > AT_ONCE:
+                note(f"{len(ids)} of {len(fresh)}")
+    known = len(entries) - len(fresh)
+    if as_json:
+        return put_json({"ids": ids, "known": known})
+    for id in ids:
+        put_line(id)
+    if known:
+        note(f"{known} known already")
+
+
+@app.command()
+def recall(
+    query: Annotated[str, typer.Argument(help="What to look for; - for standard input.")],
+    folder: Folder = None,
+    namespace: Namespace = None,
+    tags: Tags = None,
+    top_k: Annotated[int, typer.Option("--top-k", "-n", help="Most memories to show.")] = 5,
+    as_json: AsJson = False,
+) -> None:
+    """Find memories, the best first."""
+    with storage(folder) as store:
+        hits = store.search(read_stdin_for(query), top_k, where_of(namespace, tags))
+    for one in hits.notes:
+        note(f"note: {one}")
+    if as_json:
+        return put_json([hit.to_json() for hit in hits])
+    for hit in hits:
+        put_line(line_of(hit.memory))
+
+
+@memories.command("list")
+def list_(
+    folder: Folder = None,
+    namespace: Namespace = None,
+    tags: Tags = None,
+    source: Annotated[str | None, typer.Option(help="Only what comes from here.")] = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", help="Most memories to show.")] = 50,
+    as_json: AsJson = False,
+) -> None:
+    """List memories, the newest first."""
+    with storage(folder) as store:
+        found = store.list(where_of(namespace, tags, source), limit)
+    if as_json:
+        return put_json([one.to_json() for one in found])
+    for one in found:
+        put_line(line_of(one))
+
+
+@memories.command()
+def show(id: Id, folder: Folder = None, as_json: AsJson = False) -> None:
+    """Show a memory and its history."""
+    with storage(folder) as store:
+        history = [one.to_json() for one in store.history(store.resolve(id))]
+    if as_json:
+        return put_json(history)
+    for one in history:
+        table(
+            f"version {one['version']}",
+            {name: value for name, value in one.items() if value not in (None, [])},
+        )
+
+
+@memories.command()
+def edit(
+    id: Id,
+    text: Annotated[str, typer.Argument(help="The new text; - for standard input.")],
+    folder: Folder = None,
+) -> None:
+    """Change a text; the old version is kept."""
+    with storage(folder) as store:
+        put_line(store.edit(store.resolve(id), text=read_stdin_for(text)))
+
+
+@memories.command()
+def forget(
+    ids: Annotated[list[str] | None, typer.Argument(help="Ids, or their beginnings.")] = None,
+    folder: Folder = None,
+    namespace: Namespace = None,
+    tags: Tags = None,
+    source: Annotated[str | None, typer.Option(help="All that comes from here.")] = None,
+    erase: Annotated[
+        bool, typer.Option("--erase", help="Remove the bytes, too; that cannot be undone.")
+    ] = False,
+) -> None:
+    """Forget memories, by id or all that fit."""
+    with storage(folder) as store:
+        wanted = [store.resolve(id) for id in ids] if ids else None
+        gone = store.forget(wanted, where=where_of(namespace, tags, source), erase=erase)
+    for id in gone:
+        put_line(id)
+    note(f"{len(gone)} {'erased' if erase else 'forgotten; `memories undo` brings them back'}")
+
+
+@memories.command()
+def undo(
+    id: Annotated[str | None, typer.Argument(help="A memory; default: all of the last operation.")] = None,
+    folder: Folder = None,
+) -> None:
+    """Take back the last change."""
+    with storage(folder) as store:
+        for one in store.undo(None if id is None else store.resolve(id)):
+            put_line(one)
+
+
+@memories.command()
+def export(
+    path: Annotated[Path, typer.Argument(help="A file that ends in .jsonl or .parquet.")],
+    folder: Folder = None,
+    namespace: Namespace = None,
+    tags: Tags = None,
+) -> None:
+    """Write memories to a file."""
+    with storage(folder) as store:
+        note(f"{store.export(path, where_of(namespace, tags))} memories written to {path}")
+
+
+@memories.command()
+def load(path: Annotated[Path, typer.Argument(help="What export wrote.")], folder: Folder = None) -> None:
+    """Remember all of an exported file."""
+    with storage(folder) as store:
+        note(f"{len(store.load(path))} memories read from {path}")
+
+
+@memories.command()
+def stats(folder: Folder = None, as_json: AsJson = False) -> None:
+    """Count what is there."""
+    with storage(folder) as store:
+        found = store.stats()
+    put_json(found) if as_json else table("memory", found)
+
+
+@memories.command()
+def verify(folder: Folder = None) -> None:
+    """Check every byte that is remembered; exit code 1 if something is damaged."""
+    with storage(folder) as store:
+        faults = store.verify()
+    for fault in faults:
+        put_line(str(fault))
+    if faults:
+        raise typer.Exit(1)
+    note("all is as it was written")
+
+
+@memories.command()
+def compact(folder: Folder = None) -> None:
+    """Erase what has expired, and give space back."""
+    with storage(folder) as store:
+        table("compact", store.compact())
+
+
+def pieces(what: str) -> list[dict[str, Any]]:
+    """Fields of entries: of a file if there is one of that name and a known ending, else of a text."""
+    from ..memory.chunks import ENDINGS, chunks
+
+    path = Path(what)
+    if path.suffix.lower() in ENDINGS and path.is_file():
+        return [*chunks(path)]
+    return [{"text": read_stdin_for(what)}]
+
+
+def where_of(namespace: str | None, tags: list[str] | None, source: str | None = None) -> dict[str, Any]:
+    given = {"namespace": namespace, "tags": tags, "source": source}
+    return {name: value for name, value in given.items() if value}
+
+
+def line_of(memory: Memory) -> str:
+    """A memory on one line: id, day, text."""
+    words = " ".join((memory.text or f"[{', '.join(memory.holds) or 'vector'}]").split())
+    short = words if len(words) <= PREVIEW else words[:PREVIEW] + "..."
+    return f"{memory.id}  {time.strftime('%Y-%m-%d', time.localtime(memory.time))}  {short}"
