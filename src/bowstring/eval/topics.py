@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from .models import measure_models
 from .physics import measure_physics
 from .quality import measure_quality
 from .results import Measurement, Setting, record
@@ -18,6 +19,7 @@ TOPICS: dict[str, Callable[[Setting], Measurement]] = {
     "physics": measure_physics,
     "quality": measure_quality,
     "speed": measure_speed,
+    "models": measure_models,
 }
 
 
