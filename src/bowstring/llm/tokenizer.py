@@ -13,7 +13,10 @@ from typing import Any
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
 
+from ..core.files import write as write_file
+
 LARGEST = 64 << 20
+SPECIAL = "special_tokens.json"  # beside a tokenizer.json of ours
 DIGITS_ONE, DIGITS_THREE = r"\p{N}", r"\p{N}{1,3}"
 GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 TAIL = r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -59,17 +62,35 @@ class ModelTokenizer:
 
     @classmethod
     def load(cls, path: Path) -> ModelTokenizer:
-        """From a tokenizer.json; its special tokens are unhooked and kept by name.
+        """From a tokenizer.json; its special tokens are unhooked and kept by name. Where `save` has put them
+        beside it, the file is read by the library alone, which is faster.
 
         Raises:
             ValueError: it is too large or no tokenizer.
         """
+        if (beside := path.with_name(SPECIAL)).exists():
+            return cls.saved(path, beside)
         if path.stat().st_size > LARGEST:
             raise ValueError(f"{path} has {path.stat().st_size} bytes; expected at most {LARGEST}")
         try:
             return cls.from_json(json.loads(path.read_bytes()))
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ValueError(f"{path} is no tokenizer: {error}") from None
+
+    @classmethod
+    def saved(cls, path: Path, beside: Path) -> ModelTokenizer:
+        """What `save` has written.
+
+        Raises:
+            ValueError: one of the files is none of these.
+        """
+        if max(path.stat().st_size, beside.stat().st_size) > LARGEST:
+            raise ValueError(f"{path} or {beside} has more than {LARGEST} bytes")
+        try:
+            said = json.loads(beside.read_bytes())
+            return cls(Tokenizer.from_file(str(path)), {str(name): int(i) for name, i in said.items()})
+        except Exception as error:  # the library raises plain Exception
+            raise ValueError(f"{path} with {beside.name} is no tokenizer: {error}") from None
 
     @classmethod
     def from_json(cls, said: dict[str, Any]) -> ModelTokenizer:
@@ -129,12 +150,9 @@ class ModelTokenizer:
         return cls(tokenizer, special)
 
     def save(self, path: Path) -> None:
-        """Writes a tokenizer.json that `load` reads."""
-        said = json.loads(self._tokenizer.to_str())
-        flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
-        added = [{"id": i, "content": name, "special": True, **flags} for name, i in self.special.items()]
-        said["added_tokens"] = sorted([*said["added_tokens"], *added], key=lambda one: one["id"])
-        path.write_text(json.dumps(said, ensure_ascii=False), "utf-8")
+        """Writes a tokenizer.json without special tokens, and these beside it."""
+        write_file(path.with_name(SPECIAL), json.dumps(self.special, ensure_ascii=False).encode())
+        write_file(path, self._tokenizer.to_str().encode())
 
     @property
     def vocab(self) -> int:
