@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -54,3 +55,27 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and 
 Seed = Annotated[
     int, typer.Option(help="Same seed, same output: 0 to 2**64 - 1; -1 is the last one, and so on.")
 ]
+SchemaFile = Annotated[
+    Path | None, typer.Option("--schema", help="A file with a JSON schema that the text must fit.")
+]
+Regex = Annotated[str | None, typer.Option("--regex", help="A pattern that the whole text must match.")]
+Choices = Annotated[
+    list[str] | None, typer.Option("--choices", help="A text that may be the answer; repeat it for others.")
+]
+
+
+def form_options(schema: Path | None, regex: str | None, choices: list[str] | None) -> dict[str, Any]:
+    """Those of --schema, --regex and --choices that are given.
+
+    Raises:
+        ValueError: the file holds no JSON.
+    """
+    found = {} if schema is None else {"schema": read_schema(schema)}
+    return found | {k: v for k, v in {"regex": regex, "choices": choices}.items() if v}
+
+
+def read_schema(path: Path) -> Any:
+    try:
+        return json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} holds no JSON schema: {error}") from None

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .common import Model, Seed, app
+from .common import Choices, Model, Regex, SchemaFile, Seed, app, form_options
 from .terminal import note, on_terminal, put, put_json, put_line, table
 
 
@@ -123,6 +123,9 @@ def chat(
         int | None, typer.Option("--steps", help="Evaluations per block, of a diffusion model.")
     ] = None,
     seed: Seed = 0,
+    schema: SchemaFile = None,
+    regex: Regex = None,
+    choices: Choices = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print each answer as a JSON object.")] = False,
 ) -> None:
     """Talk with an imported model. Ctrl-C stops an answer, /clear forgets the conversation, /quit ends it."""
@@ -141,6 +144,7 @@ def chat(
         "steps": steps,
         "seed": seed,
     }
+    options |= form_options(schema, regex, choices)
     start = [{"role": "system", "content": system}] if system else []
     if message is not None:
         answer(engine, [*start, {"role": "user", "content": message}], options, as_json=as_json)

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .common import AsJson, Model, Seed, app
+from .common import AsJson, Choices, Model, Regex, SchemaFile, Seed, app, form_options
 from .terminal import SHADE, can_show, note, on_terminal, put, put_json, read_stdin_for, watch
 
 MaxTokens = Annotated[int, typer.Option("--max-tokens", "--max-new-tokens", help="Longest text.")]
@@ -40,15 +40,22 @@ def run(
     top_k: Annotated[int, typer.Option(help="Draw from so many of the likeliest tokens; 0 is off.")] = 0,
     repetition_penalty: Annotated[float, typer.Option(help="Above 1, repeat less; 1 is off.")] = 1.0,
     seed: Seed = 0,
+    schema: SchemaFile = None,
+    regex: Regex = None,
+    choices: Choices = None,
     model: Model = None,
     as_json: AsJson = False,
 ) -> None:
     """Write a text; on a terminal it unmasks live, coloured by confidence."""
     from ..llm.folder import is_imported
 
+    wanted = form_options(schema, regex, choices)
     if model is not None and is_imported(model):
         options = {"max_tokens": max_tokens, "temperature": temperature, "top_p": top_p, "seed": seed}
+        options |= wanted
         return run_imported(model, read_stdin_for(prompt), options, as_json=as_json)
+    if wanted:
+        raise ValueError(f"--{next(iter(wanted))} needs an imported model; see bowstring models")
     from ..engine import ArrowEngine
 
     engine = ArrowEngine.load(model)

@@ -9,18 +9,23 @@ from __future__ import annotations
 import codecs
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..core.options import choice, either, real, seed, text, texts, whole
-from ..decode.generate import Drawn, Sampling, in_blocks, one_by_one, prefill
+from ..decode.decoder import KVCache
+from ..decode.generate import Block, Drawn, Sampling, in_blocks, one_by_one, prefill
+from ..grammar import constrained
+from ..grammar.form import form, key, requested
+from ..grammar.tokens import TokenAutomaton, Trie
 from ..text.result import TextResult
 from ..text.stops import checked_stops, first_stop, held_back
 from ..weights.shipped import model_folder
 from .chat import chat_tokens
+from .checking import checked_text
 from .folder import Model, load
 
 INFILL = (
@@ -28,6 +33,7 @@ INFILL = (
     ("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>"),
 )
 MAX_TOKENS = 256
+FORMS = 8  # that stay compiled
 
 
 class LanguageModel:
@@ -42,6 +48,8 @@ class LanguageModel:
         self.name = name
         self._cache, self._read = self.decoder.cache(), list[int]()
         self._lock = threading.RLock()
+        self._trie: Trie | None = None
+        self._forms: dict[str, TokenAutomaton] = {}
 
     @classmethod
     def load(cls, name: Path | str) -> LanguageModel:
@@ -82,6 +90,9 @@ class LanguageModel:
         top_p: float = 0.95,
         repetition_penalty: float = 1.0,
         seed: int = 0,
+        schema: Mapping[str, Any] | None = None,
+        regex: str | None = None,
+        choices: Sequence[str] | None = None,
         num_inference_steps: int | None = None,
     ) -> Iterator[str | TextResult]:
         """As `generate`, but yields pieces of the text, which are never taken back, and the result at the
@@ -89,16 +100,18 @@ class LanguageModel:
 
         Args:
             mode: the model's own when None. steps: evaluations a block; None keeps tokens from the model's
-                threshold of confidence on.
+                threshold of confidence on. schema, regex, choices: what the text must be: JSON of a schema,
+                a text that a whole pattern describes, or one of a list; it always is.
 
         Raises:
-            TypeError, ValueError: an option of a wrong kind or out of its range, or a prompt that leaves no
-        room.
+            TypeError, ValueError: an option of a wrong kind or out of its range, a prompt that leaves no
+        room, or a form that cannot be met in it.
         """
         tokens = self.tokenizer.encode(text(prompt, "the prompt", blank=False))
         steps = either(steps, None, "steps", num_inference_steps, "num_inference_steps")
         how = sampling(temperature, top_k, top_p, repetition_penalty, seed)
-        return self._stream(tokens, {"prompt": prompt}, mode, how, max_tokens, stop, steps)
+        wanted = requested(schema, regex, choices)
+        return self._stream(tokens, {"prompt": prompt}, mode, how, max_tokens, stop, steps, wanted)
 
     def chat(self, messages: str | Sequence[Mapping[str, Any]], **options: Any) -> TextResult:
         """Answers a chat: messages of "system", "user" and "assistant", or what a user says.
@@ -121,6 +134,9 @@ class LanguageModel:
         top_p: float = 0.95,
         repetition_penalty: float = 1.0,
         seed: int = 0,
+        schema: Mapping[str, Any] | None = None,
+        regex: str | None = None,
+        choices: Sequence[str] | None = None,
     ) -> Iterator[str | TextResult]:
         """As `chat`, but yields pieces of the answer, then the result.
 
@@ -132,7 +148,8 @@ class LanguageModel:
         listed = [{"role": "user", "content": messages}] if isinstance(messages, str) else list(messages)
         tokens = chat_tokens(self.tokenizer, self.template, listed)
         how = sampling(temperature, top_k, top_p, repetition_penalty, seed)
-        return self._stream(tokens, {"messages": listed}, mode, how, max_tokens, stop, steps)
+        wanted = requested(schema, regex, choices)
+        return self._stream(tokens, {"messages": listed}, mode, how, max_tokens, stop, steps, wanted)
 
     def infill(self, prefix: str, suffix: str, **options: Any) -> TextResult:
         """The text between two sides, which stay as they are, by a model with tokens for it.
@@ -194,6 +211,7 @@ class LanguageModel:
         max_tokens: int,
         stop: str | Sequence[str],
         steps: int | None,
+        wanted: tuple[str, Any] | None = None,
     ) -> Iterator[str | TextResult]:
         mode = self.mode if mode is None else choice(mode, "mode", ("ar", "diffusion"))
         max_tokens = whole(max_tokens, "max_tokens", 1, 1 << 20)
@@ -217,21 +235,39 @@ class LanguageModel:
         }
         settings |= {"top_p": how.top_p, "repetition_penalty": how.repetition_penalty, "seed": how.seed}
         settings |= {"model": self.name} | ({} if steps is None else {"steps": steps})
-        return self._watch(tokens, settings, mode, how, max_tokens, stops, steps)
+        if wanted is None:
+            drawn = self._drawn(tokens, mode, how, steps)
+        else:
+            if stops:
+                raise ValueError(f"stop would cut a text off that must fit a {wanted[0]}; leave one out")
+            settings |= {wanted[0]: wanted[1]}
+            room = min(max_tokens, self.decoder.config.context - len(tokens))
+            drawn = self._formed(tokens, mode, how, steps, self._form(*wanted), room)
+        return self._watch(settings, drawn, max_tokens, stops, wanted)
+
+    def _form(self, kind: str, said: Any) -> TokenAutomaton:
+        """A form over this model's tokens; the last few stay compiled."""
+        name = key(kind, said)
+        if name not in self._forms:
+            automaton = form(kind, said).automaton
+            if self._trie is None:
+                to_bytes = self.tokenizer.to_bytes
+                self._trie = Trie([to_bytes(i) for i in range(self.decoder.config.vocab)])
+            if len(self._forms) >= FORMS:
+                del self._forms[next(iter(self._forms))]
+            self._forms[name] = TokenAutomaton(automaton, self._trie)
+        return self._forms[name]
 
     def _watch(
         self,
-        prompt: list[int],
         settings: dict[str, Any],
-        mode: str,
-        how: Sampling,
+        drawn: Iterator[Drawn],
         max_tokens: int,
         stops: Sequence[bytes],
-        steps: int | None,
+        wanted: tuple[str, Any] | None,
     ) -> Iterator[str | TextResult]:
         growing = Growing(self, stops)
         with self._lock:
-            drawn = self._drawn(prompt, mode, how, steps)
             clock = time.perf_counter()
             for one in drawn:
                 growing.seconds.append(time.perf_counter() - clock)
@@ -243,22 +279,56 @@ class LanguageModel:
                 clock = time.perf_counter()
         if rest := growing.finish():
             yield rest
+        if wanted is not None:
+            checked_text(growing.said, *wanted)
         yield growing.result(settings)
+
+    def _formed(
+        self,
+        prompt: list[int],
+        mode: str,
+        how: Sampling,
+        steps: int | None,
+        wanted: TokenAutomaton,
+        room: int,
+    ) -> Iterator[Drawn]:
+        """Tokens that meet a form.
+
+        Raises:
+            GrammarError: they do not fit into the room; ValueError: blocks, of a model without an end.
+        """
+        wanted.require(room)
+        if mode == "ar":
+            return self._remembered(
+                prompt, lambda cache: constrained.one_by_one(self.decoder, prompt, cache, how, wanted, room)
+            )
+        if not self.decoder.config.stops:
+            raise ValueError(f"{self.name} has no stop token, so its blocks cannot end; use mode 'ar'")
+        return self._from_blocks(
+            prompt, lambda cache: constrained.in_blocks(self.decoder, prompt, cache, how, wanted, room, steps)
+        )
 
     def _drawn(self, prompt: list[int], mode: str, how: Sampling, steps: int | None) -> Iterator[Drawn]:
         """Tokens one after the other, whatever way they are made."""
-        cache = self._cache
         if mode == "ar":
-            cache.truncate(shared(self._read, prompt, cache.length))
-            self._read = list(prompt)
-            for one in one_by_one(self.decoder, prompt, cache, how):
-                yield one
-                self._read.append(one.token)
-            return
-        cache.truncate(0)
+            return self._remembered(prompt, lambda cache: one_by_one(self.decoder, prompt, cache, how))
+        return self._from_blocks(prompt, lambda cache: in_blocks(self.decoder, prompt, cache, how, steps))
+
+    def _remembered(self, prompt: list[int], draw: Callable[[KVCache], Iterator[Drawn]]) -> Iterator[Drawn]:
+        """Tokens one by one, from a cache that keeps what the last prompt shared with this one."""
+        cache = self._cache
+        cache.truncate(shared(self._read, prompt, cache.length))
+        self._read = list(prompt)
+        for one in draw(cache):
+            yield one
+            self._read.append(one.token)
+
+    def _from_blocks(self, prompt: list[int], draw: Callable[[KVCache], Iterator[Block]]) -> Iterator[Drawn]:
+        """Tokens of finished blocks."""
+        self._cache.truncate(0)
         self._read = []
         head = len(prompt) % self.decoder.config.blocks.size  # type: ignore[union-attr]  # asked before
-        for block in in_blocks(self.decoder, prompt, cache, how, steps):
+        for block in draw(self._cache):
             if block.done:
                 for token, p in zip(block.tokens[head:], block.confidence[head:], strict=True):
                     yield Drawn(token, p, block.forwards)
