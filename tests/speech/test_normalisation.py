@@ -287,3 +287,28 @@ def test_ordinals_and_years():
         "two thousand five",
         "twenty eleven",
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens"),
+    [
+        (
+            "Python 3.12.4rc1 and 1.2.0b2",
+            "Python three point twelve point four R.C. one and one point two point zero B. two",
+        ),
+        ("Item 1 — 50% off", "Item one — fifty percent off"),
+        ("Room 7 – 20 people", "Room seven — twenty people"),
+        ("pages 10 – 20, 2010—2012", "pages ten to twenty , twenty ten to twenty twelve"),
+        (
+            "3 µF, 22 pF, 5 mH, 2 µL",
+            "three microfarads , twenty two picofarads , five millihenrys , two microliters",
+        ),
+    ],
+)
+def test_stages_labels_and_rare_units(text, tokens):
+    assert " ".join(normalise(text).tokens) == tokens
+
+
+def test_formulas_are_said_element_by_element():
+    assert "SO" not in normalise("H₂SO₄").tokens and "four" in normalise("H₂SO₄").tokens
+    assert normalise("NaHCO₃").tokens[-1] == "three" and "NaHC" not in normalise("NaHCO₃").tokens

@@ -43,6 +43,10 @@ def replacing(path: Path | str) -> Iterator[Path]:
         sync(partial)
         partial.replace(path)
         sync(path.parent)
+    except OSError as error:
+        if error.filename is None:  # a full disk names nothing
+            error.filename = str(path)
+        raise
     finally:
         partial.unlink(missing_ok=True)
 

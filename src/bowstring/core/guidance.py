@@ -105,15 +105,16 @@ def corrected(step: Step, kernel: Step) -> Step:
     """After each step a kernel that leaves the law at time s as it is (MCMC) moves the sample.
 
     The carry is {"step": the step's own, "kernel": the kernel's own}; each finds the energy anew, because
-    the other has moved the sample. For the same reason a rule of several steps (`dpmpp_2m`) extrapolates
-    from a path that was left: prefer `heun` or `ddim`.
+    the other has moved the sample. For the same reason a rule that extrapolates its path (`dpmpp_2m`) begins
+    anew after each step, and is of first order.
     """
+    forgets = getattr(step, "extrapolates", False)
 
     def both(state: State, t: Tensor, s: Tensor, rng: Rng) -> State:
         carry = state.carry or {"step": None, "kernel": None}
         made = step(replace(state.moved(state.x), carry=carry["step"]), t, s, rng.fork(8))
         moved = kernel(replace(made.moved(made.x), carry=carry["kernel"]), s, s, rng.fork(9))
-        own = {"step": made.carry, "kernel": moved.carry}
+        own = {"step": None if forgets else made.carry, "kernel": moved.carry}
         return replace(moved, carry=own, delta=change(state.x, moved.x))
 
     return both

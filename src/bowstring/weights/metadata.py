@@ -268,7 +268,10 @@ def read_metadata(folder: Path) -> Metadata:
         raise FileNotFoundError(
             f"{folder} holds no model: metadata.json is missing. Give a folder that `bowstring train` wrote"
         )
-    data = json.loads(path.read_text("utf-8"))
+    try:
+        data = json.loads(path.read_text("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is no JSON: {error}") from None
     old = isinstance(data, dict) and data.get("version") == 1
     try:
         return Version1.model_validate(data).now() if old else Metadata.model_validate(data)

@@ -100,7 +100,9 @@ def dpmpp_2m(denoise: Denoise, process: Gaussian) -> Step:
 
     Source: Lu et al. 2022, arXiv 2211.01095, algorithm 2.
     """
-    return single(denoise, dpmpp_2m_update(process))
+    step = single(denoise, dpmpp_2m_update(process))
+    step.extrapolates = True  # type: ignore[attr-defined]  # who moves the sample between steps must know
+    return step
 
 
 def flow_update(process: Gaussian, step_size: float) -> Update:

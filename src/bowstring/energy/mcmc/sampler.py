@@ -234,6 +234,10 @@ def check_start(energy: Energy, x: Tensor) -> None:
     Raises:
         ValueError: there is no chain, or its energy is not one finite number.
     """
+    if not isinstance(x, Tensor):
+        raise TypeError(
+            f"x is a {type(x).__name__}; expected a tensor: torch.from_numpy makes one of an array"
+        )
     if x.ndim == 0 or not len(x) or not x.is_floating_point():
         raise ValueError(f"x is {options.shown(x)} of {x.dtype}; expected real numbers (chains, ...)")
     found = energy(x)

@@ -46,6 +46,7 @@ HOST = rf"(?:{LABEL}\.){{1,8}}(?:{DOMAINS.replace(' ', '|')})(?![A-Za-z0-9])"
 PATH = r"(?:[/?#][^\s<>\"\u201c\u201d|]{0,500})?"
 TRAILING = ".,;:!?)'\"]}*"
 PIECE = re.compile(r"[A-Za-z]+|\d+|[^\sA-Za-z0-9]")
+STAGE = r"(?:rc|alpha|beta|dev|post|a|b)\d{1,4}"  # of a version that is not out yet
 PATIENCE = 2000  # pieces of one address
 
 
@@ -106,7 +107,18 @@ def _version(match: re.Match[str]) -> str | None:
         return None
     parts = [number(part) for part in text.split(".")]
     said = ("version " if named else "") + " point ".join(parts)
-    return f"{said} {tail.strip('-')}" if tail else said
+    return f"{said} {stage(tail)}" if tail else said
+
+
+def stage(tail: str) -> str:
+    """How far a version is.
+
+    >>> stage("rc1"), stage("-beta"), stage("b2")
+    ('R.C. one', 'beta', 'B. two')
+    """
+    name, count = re.fullmatch(r"-?([a-z]+)(\d*)", tail).groups()  # type: ignore[union-attr]  # as the rule has it
+    said = "".join(f"{c.upper()}." for c in name) if name in ("rc", "a", "b") else name
+    return f"{said} {number(count)}" if count else said
 
 
 def _after_version(match: re.Match[str]) -> str | None:
@@ -175,10 +187,10 @@ RULES: tuple[Rule, ...] = (
     rule("d", r"0\d{1,4}(?:[ -]\d{2,4}){1,4}(?![\w.])", _phone),
     rule("d", r"(\d{3})-(\d{4})(?![\w-])", _short_phone),
     rule("d", r"\d{1,7}(?:-\d{1,7}){3,8}(?![\w-])", lambda m: ", ".join(map(digits, m[0].split("-")))),
-    rule("l", r"([vV])\.?(\d{1,4}(?:\.\d{1,6}){0,4})(-[a-z]{2,8})?(?![\w])", _version),
+    rule("l", rf"([vV])\.?(\d{{1,4}}(?:\.\d{{1,6}}){{0,4}})(-[a-z]{{2,8}}|{STAGE})?(?![\w])", _version),
     rule(
         "d",
-        r"()(\d{1,4}(?:\.\d{1,6}){2,5})(-[a-z]{2,8})?(?![\w])",
+        rf"()(\d{{1,4}}(?:\.\d{{1,6}}){{2,5}})(-[a-z]{{2,8}}|{STAGE})?(?![\w])",
         lambda m: None if _grouped(m[2]) else _version(m),
     ),
     rule("d", r"(\d{1,2})\.(\d{2})(?![\d.]*\d)", _after_version),

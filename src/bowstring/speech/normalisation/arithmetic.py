@@ -54,11 +54,17 @@ def _power(match: re.Match[str]) -> str:
     return power(match[1]) + unit
 
 
+LABELS = "item step room number no. page part day level gate platform exercise question unit".split()
+LABELLED = re.compile(rf"(?:[#№] ?|\b(?:{'|'.join(map(re.escape, LABELS))}) )\d+$", re.IGNORECASE)
+
+
 def _dash(match: re.Match[str]) -> str | None:
     """A dash between numbers: to, or minus where something is reckoned."""
     left, right = before(match), after(match)
     if match[0].strip() == "-" and re.search(OPERAND_BEFORE, left[-3:]) and _is_reckoned(left, right):
         return "minus"
+    if (match[0].strip() == "—" and match[0].endswith(" ")) or (match[0] == " – " and LABELLED.search(left)):
+        return None
     return "to" if MEASURED.search(left[-NUMBER_LENGTH:]) and re.match(r"[$€£¥₹]?\.?\d", right) else None
 
 

@@ -72,6 +72,8 @@ UNSEEN = dict.fromkeys(map(ord, "\u00ad\u200b\u200c\u200d\u2060\ufeff\u200e\u200
 UNSEEN |= dict.fromkeys([*range(0x202A, 0x202F), *range(0x2066, 0x206A)])
 SUPERSCRIPTS = "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿⁱ"
 PLAIN = "0123456789+-ni"
+FORMULA = re.compile("(?<![A-Za-z])[A-Z][A-Za-z₀-₉]{0,40}[₀-₉][A-Za-z₀-₉]{0,40}")
+ELEMENT = re.compile("[A-Z][a-z]?[₀-₉]*|[a-z₀-₉]+")
 RAISED = re.compile(f"[{SUPERSCRIPTS}]+")
 VULGAR = re.compile(r"(\d?)([¼½¾⅐-⅞↉])")
 ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,30});")
@@ -87,6 +89,7 @@ def folded(text: str) -> str:
     text = ENTITY.sub(lambda match: html.unescape(match[0]), text).replace("\r\n", "\n").translate(UNSEEN)
     if text.isascii():
         return text
+    text = FORMULA.sub(lambda match: " ".join(ELEMENT.findall(match[0])), text)
     text = RAISED.sub(_raised, text)
     text = VULGAR.sub(
         lambda m: (

@@ -8,12 +8,14 @@ from .numbers import DASH, DECIMAL, NUMBER, cardinal, fraction, is_one, mixed, n
 from .rules import Rule, after, before, follows_word, rule
 
 PREFIXES = {"k": "kilo", "M": "mega", "G": "giga", "T": "tera", "m": "milli", "c": "centi", "µ": "micro"}
-PREFIXES |= {"μ": "micro", "n": "nano", "h": "hecto", "K": "kilo", "P": "peta", "d": "deci"}
+PREFIXES |= {"μ": "micro", "n": "nano", "h": "hecto", "K": "kilo", "P": "peta", "d": "deci", "p": "pico"}
 BASES = {  # the unit, and the prefixes that it takes in daily life
     "m": ("meter", "kcmµμnd"),
     "g": ("gram", "kmµμ"),
     "l": ("liter", "mcdhµμ"),
-    "L": ("liter", "mcd"),
+    "L": ("liter", "mcdµμ"),
+    "F": ("farad", "mµμnp"),
+    "H": ("henry", "mµμn"),
     "W": ("watt", "kMGm"),
     "Hz": ("hertz", "kMGT"),
     "V": ("volt", "kmM"),
