@@ -79,6 +79,15 @@ def test_blocks_fit_at_any_number_of_steps(model, steps, prompt):
             assert jsonschema.Draft202012Validator(schema).is_valid(json.loads(made.text)), made.text
 
 
+def test_a_full_context_ends_a_text_and_does_not_break_it(model):
+    """Blocks of 3 leave one of the context's 256 tokens unused; a prompt leaves a few of them."""
+    schema = {"type": "array", "items": {"type": "string", "maxLength": 9}, "minItems": 2}
+    for one, length in ((model, 247), (in_blocks(model, 3), 243), (in_blocks(model, 3), 244)):
+        for seed in range(4):
+            made = one.generate("a" * length, schema=schema, max_tokens=99, seed=seed, **HOT)
+            assert jsonschema.Draft202012Validator(schema).is_valid(json.loads(made.text)), made.text
+
+
 def test_patterns_choices_and_chats(model):
     for seed in range(8):
         options = {"seed": seed, "max_tokens": 40, **HOT}

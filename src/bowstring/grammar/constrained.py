@@ -14,7 +14,7 @@ import numpy as np
 
 from ..decode.decoder import Decoder, KVCache
 from ..decode.generate import Block, Drawn, Sampling, choose, evaluate, prefill, read_blocks, reveal, uniform
-from .tokens import TokenAutomaton
+from .tokens import KEPT, TokenAutomaton
 
 
 def penalised(logits: np.ndarray, before: Sequence[int], penalty: float) -> np.ndarray:
@@ -85,6 +85,10 @@ class Way:
     starts: np.ndarray
     targets: np.ndarray
 
+    def group(self, i: int) -> np.ndarray:
+        """The tokens to the i-th target."""
+        return self.tokens[self.starts[i] : self.starts[i + 1] if i + 1 < len(self.starts) else None]
+
 
 class BlockForm:
     """A form for blocks: its states, and one more behind the end, where stop tokens go on for ever."""
@@ -93,6 +97,7 @@ class BlockForm:
         self.form, self.stops = form, np.array(sorted(set(stops)), np.int64)
         self.over = form.automaton.dead  # nothing leads from the dead state, so that its number is free
         self._ways: dict[int, Way] = {}
+        self._size = 0
 
     def distance(self, state: int) -> int:
         return 0 if state == self.over else int(self.form.distance[state])
@@ -109,6 +114,10 @@ class BlockForm:
             order = np.argsort(targets, kind="stable")
             tokens, behind = tokens[order], targets[order]
             found, starts = np.unique(behind, return_index=True)
+            if self._size > KEPT:
+                self._ways.clear()
+                self._size = 0
+            self._size += len(tokens)
             self._ways[state] = Way(tokens, behind, starts, found)
         return self._ways[state]
 
@@ -133,16 +142,18 @@ def log_sum(values: np.ndarray) -> float:
     return -np.inf if top == -np.inf else float(top + np.log(np.exp(values - top).sum()))
 
 
-def sums(way: Way, logp: np.ndarray) -> np.ndarray:
-    """Log-weight of all tokens to each target, `(targets,)`."""
+FAINT = 1e-250  # sums below are taken again with their own scale
+
+
+def sums(way: Way, logp: np.ndarray, shares: np.ndarray) -> np.ndarray:
+    """Log-weight of all tokens to each target, `(targets,)`; `shares` are exp(logp)."""
     if not len(way.tokens):
         return np.empty(0)
-    picked = logp[way.tokens]
-    top = np.maximum.reduceat(picked, way.starts)
-    safe = np.where(top == -np.inf, 0, top)
-    counts = np.diff([*way.starts, len(picked)])
-    with np.errstate(divide="ignore"):
-        return safe + np.log(np.add.reduceat(np.exp(picked - np.repeat(safe, counts)), way.starts))
+    total = np.add.reduceat(shares[way.tokens], way.starts)
+    found = np.log(np.maximum(total, FAINT))
+    for i in np.flatnonzero(total < FAINT).tolist():
+        found[i] = log_sum(logp[way.group(i)])
+    return found
 
 
 def fill(
@@ -159,33 +170,43 @@ def fill(
         stand: tokens that stand already, None where one is to be drawn. room: tokens that the text may still
             have from the first place on; behind it only stop tokens stand. draws: numbers in [0, 1).
     """
-    places = len(stand)
-    reach: list[dict[int, np.ndarray]] = []  # by place: state -> log-weight to each of its way's targets
-    states = {state}
-    for i in range(places):
-        weights = {}
-        for s in states:
-            way = form.way(s)
-            ends_here = i >= room
-            row = logp[i]
-            if stand[i] is not None:
-                hits = way.tokens == stand[i]
-                weight = np.full(len(way.targets), -np.inf)
-                weight[np.searchsorted(way.targets, way.behind[hits])] = 0.0
-            else:
-                weight = sums(way, row)
-            if ends_here:
-                weight = np.where(way.targets == form.over, weight, -np.inf)
-            weights[s] = weight
-        reach.append(weights)
-        states = {int(t) for s, w in weights.items() for t in form.way(s).targets[w > -np.inf]}
-        states = {s for s in states if form.distance(s) <= max(room - i - 1, 0)}
-    beta: list[dict[int, float]] = [{} for _ in range(places)] + [dict.fromkeys(states, 0.0)]
-    for i in range(places - 1, -1, -1):
+    reach, states = reached(form, state, logp, stand, room)
+    beta: list[dict[int, float]] = [{} for _ in stand] + [dict.fromkeys(states, 0.0)]
+    for i in range(len(stand) - 1, -1, -1):
         for s, weight in reach[i].items():
-            later = np.array([beta[i + 1].get(int(t), -np.inf) for t in form.way(s).targets])
+            later = np.array([beta[i + 1].get(t, -np.inf) for t in form.way(s).targets.tolist()])
             beta[i][s] = log_sum(weight + later)
     return drawn_forwards(form, state, logp, stand, reach, beta, draws)
+
+
+def reached(
+    form: BlockForm, state: int, logp: np.ndarray, stand: Sequence[int | None], room: int
+) -> tuple[list[dict[int, np.ndarray]], set[int]]:
+    """The states that each place may begin in, with the log-weight to each target; those behind the block."""
+    found, states = [], {state}
+    for i, fixed in enumerate(stand):
+        row = logp[i]
+        shares = np.exp(row)
+        steps = {s: step(form, s, row, shares, fixed, over=i >= room) for s in states}
+        found.append(steps)
+        states = {t for s, w in steps.items() for t in form.way(s).targets[w > -np.inf].tolist()}
+        states = {s for s in states if form.distance(s) <= max(room - i - 1, 0)}
+    return found, states
+
+
+def step(
+    form: BlockForm, state: int, logp: np.ndarray, shares: np.ndarray, fixed: int | None, *, over: bool
+) -> np.ndarray:
+    """Log-weight from a state to each of its targets, by any token or by one that stands; over: only to the
+    end.
+    """
+    way = form.way(state)
+    if fixed is None:
+        weight = sums(way, logp, shares)
+    else:
+        hits = way.behind[way.tokens == fixed]
+        weight = np.where(np.isin(way.targets, hits), 0.0, -np.inf)
+    return np.where(way.targets == form.over, weight, -np.inf) if over else weight
 
 
 def drawn_forwards(
@@ -205,8 +226,7 @@ def drawn_forwards(
         later = np.array([beta[i + 1].get(int(t), -np.inf) for t in way.targets])
         weight = reach[i][state] + later
         target = pick(weight, u)
-        low, high = way.starts[target], [*way.starts, len(way.tokens)][target + 1]
-        group = way.tokens[low:high]
+        group = way.group(target)
         if stand[i] is None:
             share = np.exp(weight - weight.max())
             rest = (u * share.sum() - share[:target].sum()) / share[

@@ -16,7 +16,7 @@ import numpy as np
 from .automaton import FAR, Automaton
 from .expression import GrammarError
 
-KEPT = 8_000_000  # edges that are remembered
+KEPT = 2_000_000  # edges that are remembered, 32 MB
 
 
 class Trie:

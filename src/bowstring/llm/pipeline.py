@@ -241,9 +241,14 @@ class LanguageModel:
             if stops:
                 raise ValueError(f"stop would cut a text off that must fit a {wanted[0]}; leave one out")
             settings |= {wanted[0]: wanted[1]}
-            room = min(max_tokens, self.decoder.config.context - len(tokens))
+            room = min(max_tokens, self._usable(mode) - len(tokens))
             drawn = self._formed(tokens, mode, how, steps, self._form(*wanted), room)
         return self._watch(settings, drawn, max_tokens, stops, wanted)
+
+    def _usable(self, mode: str) -> int:
+        """Tokens that the context can hold: whole blocks, where they are written."""
+        context, blocks = self.decoder.config.context, self.decoder.config.blocks
+        return context if mode == "ar" or blocks is None else context // blocks.size * blocks.size
 
     def _form(self, kind: str, said: Any) -> TokenAutomaton:
         """A form over this model's tokens; the last few stay compiled."""
