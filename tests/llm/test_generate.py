@@ -230,3 +230,28 @@ def test_writing_needs_no_torch(model, tmp_path):
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
         == "False\n"
     )
+
+
+def test_memories_stand_before_a_question_within_their_budget(model, tmp_path):
+    """The passage that shares words is there with its id; without a fitting one nothing changes."""
+    from bowstring.llm.recall import Recall
+    from bowstring.memory.store import ArrowStorage
+
+    with ArrowStorage(tmp_path / "store") as store:
+        known = store.add("Ada the fox lives by the lake")
+        store.add("bread is made of flour")
+        asked = [
+            {"role": "system", "content": "Be brief."},
+            {"role": "user", "content": "where does Ada live"},
+        ]
+        told, taken = Recall(store)(asked, model.tokenizer)
+        assert [one["id"] for one in taken] == [known]
+        assert told[0]["content"].startswith("Be brief.") and "by the lake" in told[0]["content"]
+        assert told[1:] == asked[1:]
+        assert Recall(store, tokens=3)(asked, model.tokenizer) == (asked, [])
+        nothing = [{"role": "user", "content": "zebra"}]
+        assert Recall(store)(nothing, model.tokenizer) == (nothing, [])
+        result = model.chat(asked, max_tokens=4, recall=Recall(store))
+        assert result.settings["memories"] == taken and result.settings["messages"] == asked
+        plain = model.chat("zebra", max_tokens=4, seed=3)
+        assert model.chat("zebra", max_tokens=4, seed=3, recall=Recall(store)) == plain

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from .common import Choices, Model, Regex, SchemaFile, Seed, app, form_options
+from .memory import Folder, Namespace, storage, where_of
 from .terminal import note, on_terminal, put, put_json, put_line, table
 
 
@@ -123,6 +124,11 @@ def chat(
         int | None, typer.Option("--steps", help="Evaluations per block, of a diffusion model.")
     ] = None,
     seed: Seed = 0,
+    remembered: Annotated[
+        bool, typer.Option("--remembered", help="Put what `remember` knows of a question before it.")
+    ] = False,
+    memory: Folder = None,
+    namespace: Namespace = None,
     schema: SchemaFile = None,
     regex: Regex = None,
     choices: Choices = None,
@@ -145,6 +151,10 @@ def chat(
         "seed": seed,
     }
     options |= form_options(schema, regex, choices)
+    if remembered or memory or namespace:
+        from ..llm.recall import Recall
+
+        options["recall"] = Recall(storage(memory), where=where_of(namespace, None))
     start = [{"role": "system", "content": system}] if system else []
     if message is not None:
         answer(engine, [*start, {"role": "user", "content": message}], options, as_json=as_json)

@@ -27,6 +27,7 @@ from ..weights.shipped import model_folder
 from .chat import chat_tokens
 from .checking import checked_text
 from .folder import Model, load
+from .recall import Recall
 
 INFILL = (
     ("<fim_prefix>", "<fim_suffix>", "<fim_middle>"),
@@ -137,8 +138,12 @@ class LanguageModel:
         schema: Mapping[str, Any] | None = None,
         regex: str | None = None,
         choices: Sequence[str] | None = None,
+        recall: Recall | None = None,
     ) -> Iterator[str | TextResult]:
         """As `chat`, but yields pieces of the answer, then the result.
+
+        Args:
+            recall: memories that may help are put before the question; `settings["memories"]` names them.
 
         Raises:
             ValueError: the model has no chat template; see `stream`.
@@ -146,10 +151,12 @@ class LanguageModel:
         if self.template is None:
             raise ValueError(f"{self.name} has no chat template; it goes on from texts: use generate")
         listed = [{"role": "user", "content": messages}] if isinstance(messages, str) else list(messages)
-        tokens = chat_tokens(self.tokenizer, self.template, listed)
+        told, memories = (listed, []) if recall is None else recall(listed, self.tokenizer)
+        tokens = chat_tokens(self.tokenizer, self.template, told)
         how = sampling(temperature, top_k, top_p, repetition_penalty, seed)
         wanted = requested(schema, regex, choices)
-        return self._stream(tokens, {"messages": listed}, mode, how, max_tokens, stop, steps, wanted)
+        said = {"messages": listed} | ({"memories": memories} if memories else {})
+        return self._stream(tokens, said, mode, how, max_tokens, stop, steps, wanted)
 
     def infill(self, prefix: str, suffix: str, **options: Any) -> TextResult:
         """The text between two sides, which stay as they are, by a model with tokens for it.
