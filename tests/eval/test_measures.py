@@ -1,5 +1,8 @@
 """The rulers of the benchmark, on cases whose length is known."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -40,3 +43,13 @@ def test_entropy_and_distinct_pairs_by_hand():
 
 def test_code_that_does_not_parse_is_told():
     assert parses("def f(a):\n    return a\n") and not parses("def f(a:\n    return")
+
+
+def test_memory_is_a_process_s_own_and_not_its_parents():
+    """Counted over an exec, the peak of a child of a large process would be the parent's."""
+    held = np.ones(80_000_000 // 8)
+    command = [sys.executable, "-c", "from bowstring.eval.report import resident_mb; print(resident_mb())"]
+    alone = float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    more = np.ones(600_000_000 // 8)
+    again = float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    assert held.sum() + more.sum() > 0 and abs(again - alone) < 60

@@ -5,6 +5,7 @@ Contenders take turns within every round; medians are compared. Ratios are of ti
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import os
@@ -205,7 +206,9 @@ def large_numbers(rounds: int) -> dict[str, Any]:
         torch.set_num_threads(threads)
         return trunk(x, position, t)[0]
 
-    contenders = {"ours": network.trunk, "fp32": rival, "int8": dynamic_int8(rival)}
+    small = copy.deepcopy(rival)
+    small.layers = dynamic_int8(small.layers)  # type: ignore[assignment]
+    contenders = {"ours": network.trunk, "fp32": rival, "int8": small}
     runs = {
         name: partial(forward, trunk, 1 if name == "ours" else cores) for name, trunk in contenders.items()
     }
