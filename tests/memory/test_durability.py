@@ -1,5 +1,7 @@
 """What a store promises when processes die, disks fill and bits flip."""
 
+import errno
+import os
 import random
 import shutil
 import subprocess
@@ -181,6 +183,27 @@ def test_rows_that_a_power_loss_tore_are_passed_over_and_written_again(tmp_path)
         assert len(contents(store)) == 5 and store.verify() == []
     after = Segment.open(path, 0, 0, crash.WIDTH).arrays["seqs"]
     assert set(seqs[:4]) < set(after[:5]) and not after[5:].any() and len(np.unique(after[:5])) == 5
+
+
+@pytest.mark.parametrize("failing", range(8))
+def test_what_the_database_has_is_added_though_the_segments_fail(tmp_path, monkeypatch, failing):
+    base(tmp_path / "s")
+    calls, write = [], os.pwrite
+
+    def fails(*arguments):
+        calls.append(1)
+        if len(calls) > failing:
+            raise OSError(errno.EIO, "the disk fails")
+        return write(*arguments)
+
+    with ArrowStorage(tmp_path / "s") as store:
+        monkeypatch.setattr(os, "pwrite", fails)
+        id = store.add("new", vector=vector(99))
+        assert store.search(vector(99), 1)[0].memory.id == id and len(contents(store)) == 5
+        assert store.stats()["waiting"] == (failing < 7)
+        monkeypatch.undo()
+        store.add("newer", vector=vector(98))
+        assert store.stats()["waiting"] == 0 and len(contents(store)) == 6 and store.verify() == []
 
 
 def test_a_second_writer_waits_and_then_says_so(tmp_path, monkeypatch):

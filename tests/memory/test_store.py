@@ -221,6 +221,26 @@ def test_vector_search_is_exact_under_every_filter_across_segments(store):
             assert found == brute_force(rows, query, 10, lambda i, a=allowed: a(i) and i % 50 != 3)
 
 
+def test_words_find_what_has_not_expired_behind_what_has(store):
+    store.add_many([{"text": f"fox {i}", "expires": 5} for i in range(100)])
+    kept = store.add("a fox among many other words that make it a worse hit")
+    assert [hit.memory.id for hit in store.search("fox", 3)] == [kept]
+
+
+def test_links_are_those_of_all_pairs_where_directions_are_random(tmp_path):
+    """Every row has a partner at a cosine near 0.97, in the same batch or in an earlier one."""
+    rows, noise = vectors(400, width=64), vectors(400, 1, width=64)
+    partners = rows + 0.25 * noise
+    with ArrowStorage(tmp_path / "s", Embedder("e", "1", 64, lambda _: None, near=0.95)) as store:
+        first = store.add_many([{"vector": row} for row in [*rows, *partners[:200]]])
+        last = store.add_many([{"vector": row} for row in partners[200:]])
+        ids, every = [*first, *last], np.concatenate([rows, partners]).astype(float)
+        units = every / np.linalg.norm(every, axis=1, keepdims=True)
+        wanted = {(ids[i], ids[j]) for i, j in np.argwhere(np.triu(units @ units.T >= 0.95, 1))}
+        found = {(a, b) for a in ids for b, _ in store.get(a).near}
+        assert len(wanted) > 380 and found == wanted | {(b, a) for a, b in wanted}
+
+
 def test_a_filter_that_leaves_few_gives_few(store):
     store.add_many([{"text": str(i), "vector": row} for i, row in enumerate(vectors(30))])
     one = store.add("x", vector=vectors(1, 5)[0], tags=["t"])

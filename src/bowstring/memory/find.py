@@ -18,6 +18,8 @@ from .where import condition
 
 RANK = 60  # of reciprocal rank fusion: 1 / (60 + rank); Cormack et al. 2009
 MOST_WORDS = 64  # of a query
+SPARE = 16  # hits beyond the wanted ones that are looked up first
+ALL = (-1,)  # no limit
 UNEXPIRED = "(expires IS NULL OR expires > ?)"
 COLUMNS = f"{changes.SEALED}, seal, vector"
 
@@ -30,12 +32,20 @@ def by_words(
     if not words:
         return {}
     term, values = condition(where)
-    rows = db.execute(
-        "SELECT seq, -bm25(words) FROM words JOIN versions ON versions.seq = words.rowid "
-        f"WHERE words MATCH ? AND live AND {UNEXPIRED} AND {term} ORDER BY bm25(words), seq DESC LIMIT ?",
-        (" OR ".join(f'"{word}"' for word in words), time.time(), *values, wanted),
-    )
-    return dict(rows.fetchall())
+    match = " OR ".join(f'"{word}"' for word in words)
+    found: dict[int, float] = {}
+    for many in ALL if term != "1" else (wanted + SPARE, *ALL):  # the first may have expired
+        rows = db.execute(
+            "SELECT seq, -score FROM (SELECT rowid AS hit, bm25(words) AS score FROM words "
+            "WHERE words MATCH ? ORDER BY bm25(words), rowid DESC LIMIT ?) "
+            f"JOIN versions ON seq = hit WHERE live AND {UNEXPIRED} AND {term} "
+            "ORDER BY score, seq DESC LIMIT ?",
+            (match, many, time.time(), *values, wanted),
+        )
+        found = dict(rows.fetchall())
+        if len(found) == wanted:
+            break
+    return found
 
 
 def by_vector(

@@ -98,7 +98,7 @@ class Index:
         wide[: self.width] = unit(query[None])[0]
         found = [
             hit
-            for seqs, vectors in self._everywhere()
+            for seqs, vectors in self.everywhere()
             for hit in nearest_rows(seqs, vectors, wide, wanted, chosen, candidates)
         ]
         return sorted(found, key=lambda hit: (-hit[1], -hit[0]))[:wanted]
@@ -121,7 +121,8 @@ class Index:
             "waiting": 0 if self.tail is None else len(self.tail),
         }
 
-    def _everywhere(self) -> list[tuple[np.ndarray, Vectors]]:
+    def everywhere(self) -> list[tuple[np.ndarray, Vectors]]:
+        """All rows, as (seqs, vectors) of each file and of memory; seq 0 is no row."""
         found = [(one.seqs, one.vectors) for one in self.shards if one.vectors is not None]
         return found + ([] if self.tail is None else [(self.tail.seqs, self.tail.vectors)])
 

@@ -38,11 +38,13 @@ CREATE INDEX live_content ON versions (namespace, content) WHERE live;
 CREATE INDEX live_source ON versions (source) WHERE live;
 CREATE INDEX live_time ON versions (time) WHERE live;
 CREATE INDEX by_op ON versions (op);
+CREATE INDEX by_other ON versions (by) WHERE by IS NOT NULL;
 CREATE INDEX by_touch ON versions (touched);
 CREATE TABLE parts (
     seq INTEGER NOT NULL, name TEXT NOT NULL, form TEXT NOT NULL, data BLOB NOT NULL, PRIMARY KEY (seq, name)
 );
 CREATE TABLE tags (tag TEXT NOT NULL, seq INTEGER NOT NULL, PRIMARY KEY (tag, seq)) WITHOUT ROWID;
+CREATE INDEX tags_back ON tags (seq);
 CREATE TABLE links (
     record TEXT NOT NULL, other TEXT NOT NULL, similarity REAL NOT NULL, seal BLOB NOT NULL,
     PRIMARY KEY (record, other)
