@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +19,7 @@ from .core.options import texts as checked_texts
 from .core.options import whole as whole_number
 from .face.draw import avatar_output, render_avatar
 from .face.weights import load_face
+from .grammar.form import requested
 from .image.autoencoder import OUTSIDE, ImageAutoencoder
 from .image.pipeline import ImageFrame, ImageInputs, ImageOptions, ImagePipeline, checked_style
 from .image.result import ImageResult
@@ -254,6 +255,9 @@ class ArrowEngine:
         repetition_penalty: float = 1.0,
         seed: int = 0,
         num_inference_steps: int | None = None,
+        schema: Mapping[str, Any] | None = None,
+        regex: str | None = None,
+        choices: Sequence[str] | None = None,
         cancel: Cancel | None = None,
     ) -> TextResult | list[TextResult]:
         """Writes what the prompt asks for; the result is a string.
@@ -276,11 +280,13 @@ class ArrowEngine:
             repetition_penalty: above 0, up to 10; above 1, what stands already is less likely. 1 is off.
             seed: 0 to 2**64 - 1; the same seed gives the same text.
             num_inference_steps: another name of steps.
+            schema, regex, choices: JSON of a schema, a text that a whole pattern describes, or one of a
+                list; the text always is, of packed models in mode "ar".
             cancel: a `threading.Event` or a function; set or true, it stops within a step.
 
         Raises:
             TypeError: an unknown option, or a value of the wrong kind. ValueError: a value out of its range,
-            an empty or over-long prompt. Cancelled: it was asked to stop.
+            a form that cannot be met, an empty or over-long prompt. Cancelled: it was asked to stop.
         """
         asked = (block, steps, num_inference_steps, order)
         steps = self._steps("text", steps, num_inference_steps)
@@ -289,7 +295,8 @@ class ArrowEngine:
             mode_for(mode, asked), max_tokens, block, steps, order, temperature, top_p, *numbers
         )
         prompts = checked_texts(prompt, "the prompt")
-        frames = self.text_pipeline.stream(prompts, kind, sampling, n, stop, cancel)
+        wanted = requested(schema, regex, choices)
+        frames = self.text_pipeline.stream(prompts, kind, sampling, n, stop, cancel, wanted)
         made = [one for one in frames if isinstance(one, TextResult)]
         return made[0] if n == 1 and isinstance(prompt, str) else made
 
@@ -312,6 +319,9 @@ class ArrowEngine:
         repetition_penalty: float = 1.0,
         seed: int = 0,
         num_inference_steps: int | None = None,
+        schema: Mapping[str, Any] | None = None,
+        regex: str | None = None,
+        choices: Sequence[str] | None = None,
         cancel: Cancel | None = None,
     ) -> Iterator[TextFrame | TextResult]:
         """As `generate`, but yields a `TextFrame` after each step, and the `TextResult` at the end; of
@@ -324,7 +334,8 @@ class ArrowEngine:
             mode_for(mode, asked), max_tokens, block, steps, order, temperature, top_p, *numbers
         )
         prompts = checked_texts(prompt, "the prompt")
-        return self.text_pipeline.stream(prompts, kind, sampling, n, stop, cancel)
+        wanted = requested(schema, regex, choices)
+        return self.text_pipeline.stream(prompts, kind, sampling, n, stop, cancel, wanted)
 
     def stream_text(
         self,
@@ -344,6 +355,9 @@ class ArrowEngine:
         repetition_penalty: float = 1.0,
         seed: int = 0,
         num_inference_steps: int | None = None,
+        schema: Mapping[str, Any] | None = None,
+        regex: str | None = None,
+        choices: Sequence[str] | None = None,
         cancel: Cancel | None = None,
     ) -> Iterator[str]:
         """As `generate`, but yields the text in pieces as it is settled: nothing is taken back, no character
@@ -356,7 +370,8 @@ class ArrowEngine:
             mode_for(mode, asked), max_tokens, block, steps, order, temperature, top_p, *numbers
         )
         prompts = (checked_text(prompt, "the prompt"),)
-        frames = self.text_pipeline.stream(prompts, kind, sampling, 1, stop, cancel)
+        wanted = requested(schema, regex, choices)
+        frames = self.text_pipeline.stream(prompts, kind, sampling, 1, stop, cancel, wanted)
         return deltas(frames, self.tokenizer, stop)
 
     def infill(

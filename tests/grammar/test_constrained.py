@@ -31,7 +31,6 @@ def texts(pattern, room, tokens=TOKENS):
 
 @dataclass
 class Config:
-    stops: tuple[int, ...] = (STOP,)
     width: int = 1
 
 
@@ -91,7 +90,7 @@ def test_one_by_one_the_law_is_the_models_conditioned_at_each_step(pattern, room
     seen = {}
     for seed in range(400):
         how = Sampling(temperature=1.0, top_k=0, top_p=1.0, seed=seed)
-        drawn = list(one_by_one(model, [1], Cache(), how, form, room))
+        drawn = list(one_by_one(model, [1], Cache(), how, form, room, [STOP]))
         text = tuple(one.token for one in drawn if one.token != STOP)
         p = float(np.prod([one.probability for one in drawn]))
         assert p == pytest.approx(law[text], rel=1e-4), text
@@ -104,7 +103,7 @@ def test_no_draw_leaves_the_form_however_hot_or_short_of_room():
     model, form = Table(), form_of("(a|b){2,}c")
     for seed, room in itertools.product(range(40), (2, 3, 7)):
         how = Sampling(temperature=50.0, top_k=3, top_p=0.9, repetition_penalty=1.5, seed=seed)
-        tokens = [one.token for one in one_by_one(model, [1], Cache(), how, form, room)]
+        tokens = [one.token for one in one_by_one(model, [1], Cache(), how, form, room, [STOP])]
         text = b"".join(TOKENS[token] for token in tokens).decode()
         assert re.fullmatch("(a|b){2,}c", text) and sum(t != STOP for t in tokens) <= room
 
@@ -112,7 +111,7 @@ def test_no_draw_leaves_the_form_however_hot_or_short_of_room():
 def test_what_does_not_fit_is_refused_before_any_evaluation():
     model = Table()
     with pytest.raises(GrammarError, match="at least 6 tokens; there is room for 5"):
-        list(one_by_one(model, [1], Cache(), PLAIN, form_of("(c){6}"), 5))
+        list(one_by_one(model, [1], Cache(), PLAIN, form_of("(c){6}"), 5, [STOP]))
     assert model.forwards == 0
     with pytest.raises(GrammarError, match="this model's tokens"):
         form_of("d")
@@ -122,7 +121,7 @@ def test_forced_text_costs_no_evaluation_and_has_one_spelling():
     """Several ways to spell it are tokens; the longest is taken, and what is not drawn is not asked."""
     tokens = [b"", b"a", b"b", b"n", b"na", b"am", b"m", b"e", b"me", b":"]
     model, form = Table(tokens), form_of("name:name:[ab]", tokens)
-    drawn = list(one_by_one(model, [1], Cache(), PLAIN, form, 20))
+    drawn = list(one_by_one(model, [1], Cache(), PLAIN, form, 20, [STOP]))
     spelled = [tokens[one.token] for one in drawn[:-2]]
     assert spelled == [b"na", b"me", b":", b"na", b"me", b":"]
     assert [one.forwards for one in drawn] == [0] * 6 + [1, 1]

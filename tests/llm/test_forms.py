@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 from bowstring.cli import app
 from bowstring.decode.config import Blocks
 from bowstring.decode.decoder import Decoder
+from bowstring.grammar.checking import fits
 from bowstring.grammar.expression import GrammarError
-from bowstring.llm.checking import fits
 from bowstring.llm.importing import GGUFSource, import_model
 from bowstring.llm.pipeline import LanguageModel
 

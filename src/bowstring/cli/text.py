@@ -54,8 +54,6 @@ def run(
         options = {"max_tokens": max_tokens, "temperature": temperature, "top_p": top_p, "seed": seed}
         options |= wanted
         return run_imported(model, read_stdin_for(prompt), options, as_json=as_json)
-    if wanted:
-        raise ValueError(f"--{next(iter(wanted))} needs an imported model; see bowstring models")
     from ..engine import ArrowEngine
 
     engine = ArrowEngine.load(model)
@@ -75,6 +73,7 @@ def run(
         top_k=top_k,
         repetition_penalty=repetition_penalty,
         seed=seed,
+        **wanted,
     )
     made: list[Any] = []
     if as_json:

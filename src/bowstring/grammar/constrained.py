@@ -34,6 +34,7 @@ def one_by_one(
     how: Sampling,
     form: TokenAutomaton,
     room: int,
+    stops: Sequence[int],
     sample: int = 0,
 ) -> Iterator[Drawn]:
     """At most `room` tokens behind a prompt that meet a form, then a stop token where the model has one.
@@ -45,16 +46,16 @@ def one_by_one(
         GrammarError: the room is too small.
     """
     form.require(room)
-    stops = np.array(decoder.config.stops, np.int64)
-    forwards, before, state = decoder.forwards, list(prompt), form.start
+    ends, before, state = np.array(stops, np.int64), list(prompt), form.start
+    forwards = decoder.forwards
     unread = list(prompt[cache.length :])
     plain = replace(how, repetition_penalty=1.0)
     for step in range(room + 1):
         edges = form.within(state, room - step)
         may_end = bool(form.accepting[state])
         if not len(edges.tokens):
-            if len(stops):
-                yield Drawn(int(stops[0]), 1.0, decoder.forwards - forwards)
+            if len(ends):
+                yield Drawn(int(ends[0]), 1.0, decoder.forwards - forwards)
             return
         if len(edges.tokens) == 1 and not may_end:
             token, probability, state = int(edges.tokens[0]), 1.0, int(edges.targets[0])
@@ -62,7 +63,7 @@ def one_by_one(
             logits = decoder.logits(prefill(decoder, unread, cache))[0]
             unread = []
             logits = penalised(logits, before, how.repetition_penalty)
-            tokens = np.concatenate([edges.tokens, stops]) if may_end else edges.tokens
+            tokens = np.concatenate([edges.tokens, ends]) if may_end else edges.tokens
             place, probability = choose(logits[tokens], (), plain, uniform(how.seed, sample, step))
             token = int(tokens[place])
             if place >= len(edges.tokens):

@@ -13,6 +13,7 @@ from .expression import GrammarError, Node, literal, union
 from .schema import SchemaError, expression
 
 MOST_CHOICES = 10_000
+Wanted = tuple[str, Any]  # kind and what was given
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,13 +19,13 @@ from ..core.options import choice, either, real, seed, text, texts, whole
 from ..decode.decoder import KVCache
 from ..decode.generate import Block, Drawn, Sampling, in_blocks, one_by_one, prefill
 from ..grammar import constrained
+from ..grammar.checking import checked_text
 from ..grammar.form import form, key, requested
 from ..grammar.tokens import TokenAutomaton, Trie
 from ..text.result import TextResult
 from ..text.stops import checked_stops, first_stop, held_back
 from ..weights.shipped import model_folder
 from .chat import chat_tokens
-from .checking import checked_text
 from .folder import Model, load
 from .recall import Recall
 
@@ -312,7 +312,10 @@ class LanguageModel:
         wanted.require(room)
         if mode == "ar":
             return self._remembered(
-                prompt, lambda cache: constrained.one_by_one(self.decoder, prompt, cache, how, wanted, room)
+                prompt,
+                lambda cache: constrained.one_by_one(
+                    self.decoder, prompt, cache, how, wanted, room, self.decoder.config.stops
+                ),
             )
         if not self.decoder.config.stops:
             raise ValueError(f"{self.name} has no stop token, so its blocks cannot end; use mode 'ar'")

@@ -7,6 +7,7 @@ a time; texts that are asked for together are written one after the other, each 
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ import numpy as np
 from ..decode.decoder import Decoder
 from ..decode.generate import PREFILL, choose, prefill, uniform
 from ..decode.generate import Sampling as Choosing
+from ..grammar.constrained import one_by_one
+from ..grammar.tokens import TokenAutomaton
 from .sampling import NEVER, Sampling
 from .tokenizer import EOS, MASK, PAD, SPECIAL_TOKENS
 
@@ -116,6 +119,17 @@ def write(
     if how.mode == "diffusion":
         return in_blocks(text)
     return drafted(text, Window() if window is None else window) if how.mode == "auto" else in_order(text)
+
+
+def formed(
+    decoder: Decoder, known: Sequence[int], how: Sampling, form: TokenAutomaton, room: int, number: int
+) -> Iterator[Written]:
+    """One token after the other, all of which together meet a form; entropies are not taken."""
+    choosing = Choosing(how.temperature, how.top_k, how.top_p, how.repetition_penalty, how.seed)
+    drawn = one_by_one(decoder, known, decoder.cache(), choosing, form, room, [EOS], number)
+    for place, one in enumerate(drawn):
+        if place < how.max_tokens:
+            yield Written(place, one.token, one.probability, math.nan, one.forwards)
 
 
 class Text:

@@ -22,11 +22,14 @@ from ..core.options import choice
 from ..core.options import text as checked_text
 from ..core.options import whole as whole_number
 from ..decode.decoder import Decoder
+from ..grammar.checking import checked_text as checked_form
+from ..grammar.form import Wanted, form
+from ..grammar.tokens import TokenAutomaton, Trie
 from ..nn.network import UnifiedScoreNetwork
 from ..weights.quant.packed import matrices
 from .decoder import decoder_of
 from .kind import guess_kind
-from .native import Written, write, writes
+from .native import Written, formed, write, writes
 from .result import History, TextResult
 from .sampling import Sampling, ended, fill_gap, log_likelihood, sample_text
 from .stops import Deltas, before_byte, checked_stops, first_stop, settled_tokens
@@ -66,6 +69,9 @@ class TextOptions(TypedDict, total=False):
     repetition_penalty: float
     seed: int
     num_inference_steps: int | None
+    schema: Mapping[str, Any] | None
+    regex: str | None
+    choices: Sequence[str] | None
     cancel: Cancel | None
 
 
@@ -166,12 +172,69 @@ class TextPipeline:
         n: int = 1,
         stop: str | Sequence[str] = (),
         cancel: Cancel | None = None,
+        wanted: Wanted | None = None,
     ) -> Iterator[TextFrame | TextResult]:
         """Frames of every text after each step, then n results of every prompt. See `ArrowEngine.stream`."""
         n, stops = whole_number(n, "n", 1, MOST), checked_stops(stop)
         rows = [(prompt, self.prompt(prompt, kind), number) for prompt in prompts for number in range(n)]
         settings = {"kind": kind, **asdict(sampling)} | ({"stop": [*stops]} if stops else {})
+        if wanted is not None:
+            return self._formed(rows, sampling, settings | {wanted[0]: wanted[1]}, stops, cancel, wanted)
         return self._written(rows, sampling, settings, [stop.encode() for stop in stops], cancel)
+
+    def _formed(
+        self,
+        rows: Sequence[tuple[str, list[int], int]],
+        sampling: Sampling,
+        settings: dict[str, Any],
+        stops: Sequence[str],
+        cancel: Cancel | None,
+        wanted: Wanted,
+    ) -> Iterator[TextFrame | TextResult]:
+        """Texts that meet a form, one after the other.
+
+        Raises:
+            ValueError: the form cannot be met in the room, or not together with the other options.
+        """
+        if stops or sampling.min_tokens or sampling.mode == "diffusion":
+            raise ValueError(f"{wanted[0]} goes with mode 'ar' alone, without stop and min_tokens")
+        decoder = self.decoder
+        if decoder is None:
+            raise ValueError(f"{wanted[0]} needs a packed model on the CPU's kernels")
+        automaton = TokenAutomaton(form(*wanted).automaton, self._trie)
+        rooms = [min(sampling.max_tokens, self.context - len(known)) for _, known, _ in rows]
+        automaton.require(min(rooms))
+        return self._meeting(decoder, rows, rooms, automaton, sampling, settings, cancel, wanted)
+
+    def _meeting(
+        self,
+        decoder: Decoder,
+        rows: Sequence[tuple[str, list[int], int]],
+        rooms: Sequence[int],
+        automaton: TokenAutomaton,
+        sampling: Sampling,
+        settings: dict[str, Any],
+        cancel: Cancel | None,
+        wanted: Wanted,
+    ) -> Iterator[TextFrame | TextResult]:
+        made = []
+        for row, (prompt, known, number) in enumerate(rows):
+            tokens = formed(decoder, known, sampling, automaton, rooms[row], number)
+            for item in self._shown(tokens, sampling, 1, (), cancel, row):
+                if isinstance(item, TextFrame):
+                    yield item
+                    continue
+                checked_form(item.text, *wanted)
+                several = {"number": number} if any(row[2] for row in rows) else {}
+                known_now = {"nll": item.uncertainty["nll"]}
+                made.append(
+                    item.but(settings={"prompt": prompt, **settings, **several}, uncertainty=known_now)
+                )
+        yield from made
+
+    @cached_property
+    def _trie(self) -> Trie:
+        return Trie([self.tokenizer.to_bytes([token]) for token in range(self.tokenizer.vocab)])
 
     def _written(
         self,
@@ -221,20 +284,36 @@ class TextPipeline:
         """Frames and the result of each row, one row after the other."""
         made = []
         for row, (_, known, number) in enumerate(rows, first):
-            watch = Watch(np.full((1, sampling.max_tokens), MASK), block)
-            yield TextFrame(watch.canvas[0], watch.sure[0], 0, 0.0, row)
             tokens = write(decoder, known, sampling, self.context, number)
-            clock, nfe, tail = time.perf_counter(), 0, b""
-            for one in stoppable(tokens, cancel):
-                watch.put(one, time.perf_counter() - clock)
-                nfe, tail = one.nfe, (tail + self.tokenizer.to_bytes([one.token]))[-TAIL:]
-                share = (one.place + 1) / sampling.max_tokens
-                yield TextFrame(watch.canvas[0], watch.sure[0], nfe, share, row)
-                if first_stop(tail, stops) >= 0:
-                    break
-                clock = time.perf_counter()
-            made.append(watch.result(0, self.tokenizer, stops).but(nfe=nfe))
+            for item in self._shown(tokens, sampling, block, stops, cancel, row):
+                if isinstance(item, TextFrame):
+                    yield item
+                else:
+                    made.append(item)
         yield from made
+
+    def _shown(
+        self,
+        tokens: Iterator[Written],
+        sampling: Sampling,
+        block: int,
+        stops: Sequence[bytes],
+        cancel: Cancel | None,
+        row: int,
+    ) -> Iterator[TextFrame | TextResult]:
+        """Frames of one text that is written in order, and its result."""
+        watch = Watch(np.full((1, sampling.max_tokens), MASK), block)
+        yield TextFrame(watch.canvas[0], watch.sure[0], 0, 0.0, row)
+        clock, nfe, tail = time.perf_counter(), 0, b""
+        for one in stoppable(tokens, cancel):
+            watch.put(one, time.perf_counter() - clock)
+            nfe, tail = one.nfe, (tail + self.tokenizer.to_bytes([one.token]))[-TAIL:]
+            share = (one.place + 1) / sampling.max_tokens
+            yield TextFrame(watch.canvas[0], watch.sure[0], nfe, share, row)
+            if first_stop(tail, stops) >= 0:
+                break
+            clock = time.perf_counter()
+        yield watch.result(0, self.tokenizer, stops).but(nfe=nfe)
 
     def _halts(self, stops: Sequence[bytes], block: int) -> Halt:
         """Stops a text that has come to its end, or to a stop string."""
