@@ -8,7 +8,7 @@ use std::ops::Range;
 
 const ROWS: usize = 2; // four do not fit the registers: ten times slower
 const COLUMNS: usize = 4;
-const UNIT: usize = 262_144; // multiplications that are worth a thread
+const UNIT: usize = 524_288; // multiplications that are worth a thread
 
 /// `x (m, k)`, `w (n, k)`, `bias (n)` or none, `out (m, n)`.
 pub fn linear(x: &[f32], w: &[f32], bias: Option<&[f32]>, k: usize, out: &mut [f32]) {

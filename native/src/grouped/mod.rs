@@ -191,7 +191,7 @@ pub fn matmul(w: &Grouped, x: &Rows, then: Then, out: &mut [f32]) {
     let out = Shared::new(out);
     let isa = isa();
     let work = w.outputs * w.inputs * x.rows;
-    pool::split(w.blocks(), 4, work / 131_072, |blocks: Range<usize>| match isa {
+    pool::split(w.blocks(), 4, work / 262_144, |blocks: Range<usize>| match isa {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: `isa` was detected on this machine.
         Isa::Avx512Vnni => unsafe { avx512::matmul(w, x, &then, &out, blocks) },

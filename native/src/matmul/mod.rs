@@ -19,6 +19,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 pub const MOST_INPUTS: usize = 129 * 64;
 
+/// Multiplications that are worth a thread: below, waiting for another core costs more than it brings.
+const UNIT: usize = 524_288;
+
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u32)]
 pub enum Isa {
@@ -165,7 +168,7 @@ pub fn matmul(w: &Packed, x: &Activations, epilogue: &Epilogue, out: &mut [f32])
     pool::split(
         w.blocks(),
         4,
-        work / 32_768,
+        work / UNIT,
         |blocks: Range<usize>| match isa {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: `isa` was detected on this machine.
