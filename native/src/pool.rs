@@ -3,7 +3,7 @@
 use std::cell::UnsafeCell;
 use std::ops::Range;
 use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Condvar, Mutex};
+use std::sync::{Condvar, Mutex, OnceLock};
 
 /// A slice that several tasks write in different places.
 pub struct Shared<T> {
@@ -77,13 +77,15 @@ struct Pool {
 unsafe impl Sync for Pool {}
 
 static WANTED: AtomicUsize = AtomicUsize::new(0);
+static CORES: OnceLock<usize> = OnceLock::new();
 static POOL: AtomicPtr<Pool> = AtomicPtr::new(std::ptr::null_mut());
 const SPINS: usize = 5_000; // the wait between two products of one forward
 
 /// Threads that a call may use, its own included.
 pub fn threads() -> usize {
     match WANTED.load(Ordering::Relaxed) {
-        0 => std::thread::available_parallelism().map_or(1, |n| n.get()),
+        // the system answers by reading files of its own, which takes longer than a small product
+        0 => *CORES.get_or_init(|| std::thread::available_parallelism().map_or(1, |n| n.get())),
         n => n,
     }
 }
