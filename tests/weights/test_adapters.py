@@ -51,7 +51,7 @@ def test_an_adapter_comes_back_to_the_bit(which, ending, network, tmp_path, requ
     card = saved(tmp_path / "a", adapter, ending=ending)
     again, its_card = loaded(tmp_path / "a", network)
     assert its_card == card and type(again) is type(adapter) and again.rank == adapter.rank
-    parts = ("a", "b") if which == "lora" else ("down", "up", "told")
+    parts = ("a", "b") if which == "lora" else ("down", "up", "project")
     for part in parts:
         ours, theirs = getattr(adapter, part), getattr(again, part)
         assert ours.keys() == theirs.keys() and all(torch.equal(ours[key], theirs[key]) for key in ours)

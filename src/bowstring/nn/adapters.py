@@ -1,7 +1,7 @@
 """Adapters: small sets of parameters that bend a trunk through its conditioning and leave its weights alone.
 
 A `LoRA` changes linear maps by matrices of low rank, a `ControlNet` adds residual branches behind layers,
-told by a control signal. Both begin by changing nothing. Several at once are the sum of their conditionings.
+led by a control signal. Both begin by changing nothing. Several at once are the sum of their conditionings.
 Shapes: b sequences, l tokens, d width, k inputs and o outputs of a map, r rank, c numbers of a control.
 """
 
@@ -80,9 +80,9 @@ class LoRA:
 
 @dataclass(frozen=True, eq=False)
 class ControlNet:
-    """Residual branches x += up silu(down norm(x) + told control) behind layers, by their numbers.
+    """Residual branches x += up silu(down norm(x) + project control) behind layers, by their numbers.
 
-    down, up, told: `(r, d)`, `(d, r)` and `(r, c)`, for the same layers.
+    down, up, project: `(r, d)`, `(d, r)` and `(r, c)`, for the same layers.
 
     Raises:
         ValueError: matrices that do not fit each other.
@@ -93,20 +93,22 @@ class ControlNet:
 
     down: Mapping[int, Tensor]
     up: Mapping[int, Tensor]
-    told: Mapping[int, Tensor]
+    project: Mapping[int, Tensor]
 
     def __post_init__(self) -> None:
-        if not self.down or not self.down.keys() == self.up.keys() == self.told.keys():
+        if not self.down or not self.down.keys() == self.up.keys() == self.project.keys():
             raise ValueError(
                 f"the parts of a ControlNet name layers {sorted(self.down)}, {sorted(self.up)} and "
-                f"{sorted(self.told)}; expected the same layers, at least one"
+                f"{sorted(self.project)}; expected the same layers, at least one"
             )
-        shapes = {(len(self.down[i]), *self.told[i].shape[1:]) for i in self.down}
-        unlike = [i for i in self.down if self.told[i].ndim != 2 or len(self.told[i]) != len(self.down[i])]
+        shapes = {(len(self.down[i]), *self.project[i].shape[1:]) for i in self.down}
+        unlike = [
+            i for i in self.down if self.project[i].ndim != 2 or len(self.project[i]) != len(self.down[i])
+        ]
         if len(shapes) > 1 or unlike:
             raise ValueError(
                 "the branches of a ControlNet have ranks and controls of "
-                f"{sorted(tuple(self.told[i].shape) for i in self.down)}; expected one (rank, c) for all"
+                f"{sorted(tuple(self.project[i].shape) for i in self.down)}; expected one (rank, c) for all"
             )
         self.conditioning()
 
@@ -127,11 +129,11 @@ class ControlNet:
     @property
     def control(self) -> int:
         """Numbers of a control."""
-        return next(iter(self.told.values())).shape[1]
+        return next(iter(self.project.values())).shape[1]
 
     def parameters(self) -> list[Tensor]:
         """What is learned."""
-        return [*self.down.values(), *self.up.values(), *self.told.values()]
+        return [*self.down.values(), *self.up.values(), *self.project.values()]
 
     def conditioning(self, control: Tensor | None = None, weight: float = 1.0) -> Conditioning:
         """The branches times `weight`.
@@ -150,7 +152,7 @@ class ControlNet:
                     Branch(
                         self.down[i],
                         self.up[i],
-                        None if control is None else F.linear(control, self.told[i]),
+                        None if control is None else F.linear(control, self.project[i]),
                         weight,
                     ),
                 )

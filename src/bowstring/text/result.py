@@ -95,8 +95,10 @@ class TextResult(str):
 
     def facts(self) -> str:
         """What it cost and how sure it was, in a line."""
-        cost = f"{len(self.tokens)} tokens, {self.nfe} evaluations, {sum(self.seconds):.2f} s"
-        return cost + (f", {self.uncertainty['nll']:.2f} nats a token" if "nll" in self.uncertainty else "")
+        tokens = f"{len(self.tokens)} token" + "s" * (len(self.tokens) != 1)
+        cost = f"{tokens}, {self.nfe} evaluations, {sum(self.seconds):.2f} s"
+        nats = max(self.uncertainty.get("nll", 0.0), 0.0)  # a forced token has none, not minus none
+        return cost + (f", {nats:.2f} nats a token" if "nll" in self.uncertainty else "")
 
     def __repr__(self) -> str:
         shown = self if len(self) <= SHOWN else self[: SHOWN - 1] + "…"

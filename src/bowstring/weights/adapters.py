@@ -29,9 +29,9 @@ from .tensors import as_torch, from_torch
 MODEL, CONFIG = "adapter_model", "adapter_config.json"
 PREFIX = "base_model.model.trunk."
 HALVES = {"a": "lora_A", "b": "lora_B"}
-BRANCHES = ("down", "up", "told")
+BRANCHES = ("down", "up", "project")
 LORA_NAME = re.compile(re.escape(PREFIX) + r"(layers\.\d+\.\w+\.\w+)\.(lora_A|lora_B)\.weight")
-CONTROL_NAME = re.compile(re.escape(PREFIX) + r"layers\.(\d+)\.control_(down|up|told)\.weight")
+CONTROL_NAME = re.compile(re.escape(PREFIX) + r"layers\.(\d+)\.control_(down|up|project)\.weight")
 # settings of PEFT with which a file means something else than its tensors say here
 MEANINGFUL = ("use_dora", "use_rslora", "fan_in_fan_out", "modules_to_save", "rank_pattern", "alpha_pattern")
 LARGEST_CONFIG = 1 << 20
@@ -93,8 +93,8 @@ def save_adapter(
         if isinstance(adapter, LoRA)
         else {"method": "controlnet", "control": adapter.control}
     )
-    told = {"kind": kind, "base": base, "domain": domain, "gain": gain, "rank": adapter.rank}
-    card = _card(own | told, folder)
+    described = {"kind": kind, "base": base, "domain": domain, "gain": gain, "rank": adapter.rank}
+    card = _card(own | described, folder)
     tensors = {name: one.detach().cpu().contiguous() for name, one in named(adapter)}
     folder.mkdir(parents=True, exist_ok=True)
     path, note = folder / f"{MODEL}.{ending}", {"card": card.model_dump_json()}

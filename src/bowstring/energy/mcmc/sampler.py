@@ -241,6 +241,10 @@ def check_start(energy: Energy, x: Tensor) -> None:
     if x.ndim == 0 or not len(x) or not x.is_floating_point():
         raise ValueError(f"x is {options.shown(x)} of {x.dtype}; expected real numbers (chains, ...)")
     found = energy(x)
+    if not isinstance(found, Tensor):
+        raise TypeError(
+            f"energy gives {options.shown(found)}; expected a tensor of one number per chain, ({len(x)},)"
+        )
     if found.shape != (len(x),):
         raise ValueError(f"energy gives {tuple(found.shape)}; expected one number per chain, ({len(x)},)")
     if not bool(torch.isfinite(found).all()):
