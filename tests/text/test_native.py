@@ -90,7 +90,7 @@ def test_a_window_goes_where_tokens_come_fastest():
         size = window.size()
         used.append(size)
         window.took(size, tokens={0: 1, 4: 4, 8: 4}[size], seconds={0: 1.0, 4: 2.5, 8: 4.5}[size])
-    assert used.count(4) > 350 and used.count(0) >= 10
+    assert used.count(4) > 390 and used[:3] == [0, 4, 8]
 
 
 def test_other_ways_of_writing_are_left_to_the_readable_loop():

@@ -150,6 +150,12 @@ class Text:
         steer(logits, self.seen, self.how, place)
         return drawn(logits, self.choosing, uniform(self.how.seed, self.number, step, within))
 
+    def guess(self, logits: np.ndarray, place: int) -> int:
+        """The token that `draw` would give, alone."""
+        logits = np.array(logits)
+        steer(logits, self.seen, self.how, place)
+        return choose(logits, (), self.choosing, uniform(self.how.seed, self.number, place))[0]
+
     def put(self, found: tuple[int, float, float]) -> Written:
         """The next token stands."""
         self.seen.append(found[0])
@@ -196,16 +202,19 @@ class Window:
     """
 
     SIZES = (0, 4, 8)
-    EVERY = 40  # cycles from one trial to the next
+    EVERY = 300  # cycles from one trial to the next
+    GAIN = 1.05  # by how much drafting must be faster than not drafting
 
     def __init__(self) -> None:
         self.rates, self.cycle = dict.fromkeys(self.SIZES, 0.0), 0
 
     def size(self) -> int:
         """For the next cycle."""
-        self.cycle += 1
-        at = self.cycle % self.EVERY
-        return self.SIZES[at] if at < len(self.SIZES) else max(self.rates, key=lambda size: self.rates[size])
+        at, self.cycle = self.cycle % self.EVERY, self.cycle + 1
+        if at < len(self.SIZES):
+            return self.SIZES[at]
+        best = max(self.rates, key=lambda size: self.rates[size])
+        return best if self.rates[best] > self.GAIN * self.rates[0] else 0
 
     def took(self, size: int, tokens: int, seconds: float) -> None:
         rate = tokens / max(seconds, 1e-9)
@@ -252,7 +261,7 @@ def cycle(text: Text, first: Written, size: int) -> Iterator[Written | None]:
     yield second
     if second.token == EOS or text.full:
         return
-    guesses = [text.draw(rows[i], text.count + i - 2, text.count + i - 2)[0] for i in range(2, size + 1)]
+    guesses = [text.guess(rows[i], text.count + i - 2) for i in range(2, size + 1)]
     judged = reader.judge([second.token, *guesses])
     for i, guess in enumerate(guesses):
         one = text.put(text.draw(judged[i], text.count, text.count))

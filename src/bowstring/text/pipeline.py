@@ -29,7 +29,7 @@ from ..nn.network import UnifiedScoreNetwork
 from ..weights.quant.packed import matrices
 from .decoder import decoder_of
 from .kind import guess_kind
-from .native import Written, formed, write, writes
+from .native import Window, Written, formed, write, writes
 from .result import History, TextResult
 from .sampling import Sampling, ended, fill_gap, log_likelihood, sample_text
 from .stops import Deltas, before_byte, checked_stops, first_stop, settled_tokens
@@ -163,6 +163,7 @@ class TextPipeline:
     def __init__(self, network: UnifiedScoreNetwork, tokenizer: TextTokenizer, context: int) -> None:
         """`context` is how many tokens the network reads at most."""
         self.network, self.tokenizer, self.context = network, tokenizer, context
+        self.window = Window()
 
     def stream(
         self,
@@ -284,7 +285,7 @@ class TextPipeline:
         """Frames and the result of each row, one row after the other."""
         made = []
         for row, (_, known, number) in enumerate(rows, first):
-            tokens = write(decoder, known, sampling, self.context, number)
+            tokens = write(decoder, known, sampling, self.context, number, self.window)
             for item in self._shown(tokens, sampling, block, stops, cancel, row):
                 if isinstance(item, TextFrame):
                     yield item
