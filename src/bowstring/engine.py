@@ -52,7 +52,7 @@ from .text.result import TextResult
 from .text.sampling import LONGEST, MAX_TOKENS, Sampling, mode_for, pad_left
 from .text.tokenizer import TextTokenizer
 from .text.weights import load_model, save_model
-from .weights.folder import narrowest
+from .weights.folder import narrowest, schedules
 from .weights.layout import FACE, METADATA, POSTFILTER, SPEECH, carry_over, find
 from .weights.metadata import Metadata, read_metadata
 from .weights.placement import chosen_device, chosen_dtype, placed
@@ -105,6 +105,7 @@ class ArrowEngine:
     ) -> None:
         """`folder` is where the codecs of other modalities lie; text needs none."""
         self.network, self.tokenizer, self.metadata, self.folder = network, tokenizer, metadata, folder
+        self.schedules = schedules(metadata)
         self._parts: dict[str, Any] = {}
 
     @classmethod
@@ -782,13 +783,16 @@ class ArrowEngine:
     @property
     def text_pipeline(self) -> TextPipeline:
         """The part that writes."""
-        build = lambda: TextPipeline(self.network, self.tokenizer, self.metadata.context)  # noqa: E731
-        return self._part("text", build)
+        context, schedule = self.metadata.context, self.schedules["text"]
+        return self._part("text", lambda: TextPipeline(self.network, self.tokenizer, context, schedule))
 
     @property
     def image_pipeline(self) -> ImagePipeline:
         """The part that paints; its autoencoder is read when it is first needed."""
-        return self._part("image", lambda: ImagePipeline(self.network, self.tokenizer, self._autoencoder()))
+        return self._part("image", self._image)
+
+    def _image(self) -> ImagePipeline:
+        return ImagePipeline(self.network, self.tokenizer, self._autoencoder(), self.schedules["image"])
 
     def _autoencoder(self) -> ImageAutoencoder:
         return load_autoencoder(self._place()).to(self.network.device)
@@ -801,7 +805,8 @@ class ArrowEngine:
     def _speech(self) -> SpeechPipeline:
         codec, table, voice = load_speech(find(self._place(), SPEECH))
         vocoder = Vocoder.load(find(self._place(), POSTFILTER))
-        return SpeechPipeline(self.network, G2P(G2P_FOLDER), ResidualCoder(codec, table), voice, vocoder)
+        coder = ResidualCoder(codec, table)
+        return SpeechPipeline(self.network, G2P(G2P_FOLDER), coder, voice, vocoder, self.schedules["audio"])
 
     @property
     def joint_pipeline(self) -> JointPipeline:
@@ -811,7 +816,7 @@ class ArrowEngine:
     def _joint(self) -> JointPipeline:
         image = self.image_pipeline if "image" in self.network.heads else None
         face = ResidualCoder(*load_face(find(self._place(), FACE)))
-        return JointPipeline(self.speech_pipeline, image, face)
+        return JointPipeline(self.speech_pipeline, image, face, self.schedules)
 
     def _place(self) -> Path:
         """The folder that codecs lie in."""

@@ -41,6 +41,10 @@ class Schedule:
                 f"{grid[0]:.4g} to {grid[-1]:.4g}"
             )
 
+    def fallen(self, t: Tensor) -> Tensor:
+        """1 - keep(t): the time of the linear schedule that hides as much."""
+        return 1 - self.keep(t)
+
     def hazard(self, t: Tensor) -> Tensor:
         """-keep'(t) / (1 - keep(t)): how fast tokens are revealed, per masked token, when time runs back."""
         with torch.enable_grad():
@@ -106,6 +110,16 @@ def uniform(n: int) -> Tensor:
 def nonuniform(n: int, warp: Callable[[Tensor], Tensor]) -> Tensor:
     """n steps whose times are `warp` of equal ones, for example `lambda u: u**2` to spend more near clean."""
     return warp(uniform(n))
+
+
+def falling(n: int, schedule: Schedule) -> Tensor:
+    """n steps along a straight path whose noise falls as in a schedule: times are 1 - keep(u) at equal u; the
+    linear schedule gives equal steps.
+
+    >>> falling(2, cosine)
+    tensor([1.0000, 0.5000, 0.0000])
+    """
+    return uniform(n) if schedule is linear else schedule.fallen(uniform(n))
 
 
 def karras(n: int, schedule: Schedule, low: float = 0.002, high: float = 80.0, rho: float = 7.0) -> Tensor:

@@ -18,6 +18,7 @@ from torch import Tensor
 from ..core.cancel import Cancel, stoppable
 from ..core.loop import State
 from ..core.options import choice, real, settle, text, whole
+from ..core.process import Schedule, linear
 from ..core.threads import one_thread
 from ..nn.network import UnifiedScoreNetwork
 from ..text.tokenizer import TextTokenizer
@@ -116,9 +117,15 @@ class ImagePipeline:
     """Paints with a network that has an image head."""
 
     def __init__(
-        self, network: UnifiedScoreNetwork, tokenizer: TextTokenizer, autoencoder: ImageAutoencoder
+        self,
+        network: UnifiedScoreNetwork,
+        tokenizer: TextTokenizer,
+        autoencoder: ImageAutoencoder,
+        schedule: Schedule = linear,
     ) -> None:
+        """Noise falls by the schedule."""
         self.network, self.tokenizer, self.autoencoder = network, tokenizer, autoencoder
+        self.schedule = schedule
 
     def stream(
         self,
@@ -146,7 +153,16 @@ class ImagePipeline:
         strength = 1.0 if large is None or fresh is not None else what.strength
         tokens = caption_tokens(self.tokenizer, what.prompt, what.style)
         away = caption_tokens(self.tokenizer, what.negative_prompt) if what.negative_prompt else None
-        states = sample_images(self.network, [tokens] * n, sampling, begin, strength, where, negative=away)
+        states = sample_images(
+            self.network,
+            [tokens] * n,
+            sampling,
+            begin,
+            strength,
+            where,
+            negative=away,
+            schedule=self.schedule,
+        )
         settings = {"prompt": what.prompt, "style": what.style, **asdict(sampling)}
         settings |= {"negative_prompt": what.negative_prompt} if what.negative_prompt else {}
         settings |= {} if large is None else {"strength": strength, "inpainting": fresh is not None}

@@ -18,7 +18,7 @@ from ..core.guidance import pinned
 from ..core.loop import Denoise, State, iterate
 from ..core.options import choice, real, settle, whole
 from ..core.options import seed as checked_seed
-from ..core.process import Gaussian, linear, nonuniform, rectified
+from ..core.process import Gaussian, Schedule, falling, linear, rectified
 from ..core.rng import Rng
 from ..core.samplers.continuous import ddim, dpmpp_2m, flow_update, heun, single
 from ..nn.config import CHANNELS, PLACES
@@ -166,6 +166,7 @@ def sample_images(
     where: Tensor | None = None,
     first: int = 0,
     negative: Sequence[int] | None = None,
+    schedule: Schedule = linear,
 ) -> Iterator[State]:
     """States from noise to pictures' tokens, the starting one first; sample number `first` + i depends on
     (seed, number) alone.
@@ -174,18 +175,20 @@ def sample_images(
         start: clean tokens `(b, 64, 64)` to begin from, noised to time `strength`.
         where: `(b, 64)`, True where `start` is kept (inpainting).
         negative: tokens of what guidance leads away from.
+        schedule: by which the noise falls; shortcuts were learned for the linear one.
     """
     rng = Rng.of(how.seed, len(known), first, network.device)
     x = PROCESS.prior(rng.fork(1), TOKENS, CHANNELS["image"])
     if start is not None:
         start = start.to(x.device)
         x = (1 - strength) * start + strength * x
-    whole = start is None and how.shift == 1 and how.sampler == "auto"
+    whole = start is None and how.shift == 1 and how.sampler == "auto" and schedule is linear
     step_size = image_step_size(network, how.steps, how.cfg_scale, negative) if whole else 0.0
     denoise = image_denoiser(network, known, how.cfg_scale, step_size, negative)
     if where is not None and start is not None:
         denoise = pinned(denoise, start, where[..., None].to(x.device))
-    times = nonuniform(how.steps, lambda u: strength * how.shift * u / (1 + (how.shift - 1) * u))
+    u = falling(how.steps, schedule)
+    times = strength * how.shift * u / (1 + (how.shift - 1) * u)
     begin = State.begin(x, float(times[0]))
     yield begin
     automatic = single(denoise, flow_update(PROCESS, step_size))

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ..core.cancel import Cancel, stoppable
 from ..core.loop import State
+from ..core.process import Schedule
 from ..face.animate import shut
 from ..face.codec import on_clock
 from ..face.shapes import SHAPES, viseme_of
@@ -66,10 +67,17 @@ class JointPipeline:
     """Speaks with a face, and paints meanwhile."""
 
     def __init__(
-        self, speech: SpeechPipeline, image: ImagePipeline | None, face: ResidualCoder[np.ndarray] | None
+        self,
+        speech: SpeechPipeline,
+        image: ImagePipeline | None,
+        face: ResidualCoder[np.ndarray] | None,
+        schedules: Mapping[str, Schedule] | None = None,
     ) -> None:
-        """Without `image` there are no pictures, without `face` no faces."""
+        """Without `image` there are no pictures, without `face` no faces; every stream's noise falls by its
+        own schedule.
+        """
         self.speech, self.image, self.face = speech, image, face
+        self.schedules = {} if schedules is None else dict(schedules)
 
     @torch.no_grad()
     def stream(
@@ -118,7 +126,7 @@ class JointPipeline:
     ) -> Generator[ImageFrame, None, State]:
         """The last state of an utterance and of what is made with it; yields its picture."""
         how = (sampling.steps, sampling.cfg_scale, sampling.seed, number)
-        states = stoppable(sample_joint(self.speech.network, inputs, *how), cancel)
+        states = stoppable(sample_joint(self.speech.network, inputs, *how, self.schedules), cancel)
         with made.timed("trunk"):
             state = next(states)  # captions are read
         while True:

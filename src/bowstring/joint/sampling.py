@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
@@ -17,7 +18,7 @@ from ..core.conditioning import NOTHING
 from ..core.loop import Denoise, State, iterate
 from ..core.options import flag, real, settle, whole
 from ..core.options import seed as checked_seed
-from ..core.process import uniform
+from ..core.process import Schedule, linear, uniform
 from ..core.rng import Rng
 from ..core.samplers.continuous import flow_update, joint
 from ..image.sampling import (
@@ -160,9 +161,17 @@ def step_sizes(
 
 @torch.no_grad()
 def sample_joint(
-    network: UnifiedScoreNetwork, what: JointInputs, steps: int, cfg_scale: float, seed: int, number: int = 0
+    network: UnifiedScoreNetwork,
+    what: JointInputs,
+    steps: int,
+    cfg_scale: float,
+    seed: int,
+    number: int = 0,
+    schedules: Mapping[str, Schedule] = MappingProxyType({}),
 ) -> Iterator[State]:
-    """States from noise to clean, the noise first; a stream's noise is what it would have alone."""
+    """States from noise to clean, the noise first; a stream's noise is what it would have alone, and falls by
+    its own schedule, where it is not the linear one.
+    """
     length = what.utterance.tokens
     shapes = {"audio": (length, AUDIO_CHANNELS)}
     shapes |= {"avatar": (length, CHANNELS["avatar"])} if what.face else {}
@@ -171,8 +180,11 @@ def sample_joint(
     forks = {"audio": rng.fork(2), "avatar": rng.fork(3), "image": Rng.of(seed, 1, 0, network.device).fork(1)}
     noise = {name: PROCESS.prior(forks[name], *shape) for name, shape in shapes.items()}
     begin = State.begin(noise | {"audio": TEMPERATURE * noise["audio"]})
+    own = {name: schedules.get(name, linear) for name in shapes}
     sizes = step_sizes(network, what, steps, cfg_scale)
+    sizes = {name: size if own[name] is linear else 0.0 for name, size in sizes.items()}
     updates = {name: flow_update(PROCESS, size) for name, size in sizes.items()}
-    step = joint(joint_denoiser(network, what, cfg_scale, sizes), updates)
+    clocks = {name: one.fallen for name, one in own.items() if one is not linear}
+    step = joint(joint_denoiser(network, what, cfg_scale, sizes), updates, clocks)
     yield begin
     yield from iterate(step, begin, uniform(steps), rng)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ..core.cancel import Cancel, stoppable
 from ..core.loop import last
+from ..core.process import Schedule, linear
 from ..nn.network import UnifiedScoreNetwork
 from .alignment import SECONDS, Span
 from .analysis import analyse
@@ -65,10 +66,11 @@ class SpeechPipeline:
         coder: ResidualCoder[Frames],
         voice: np.ndarray,
         vocoder: Vocoder,
+        schedule: Schedule = linear,
     ) -> None:
-        """`voice` is the one that speaks when none is given."""
+        """`voice` is the one that speaks when none is given; noise falls by the schedule."""
         self.network, self.g2p, self.coder = network, g2p, coder
-        self.voice, self.vocoder = voice, vocoder
+        self.voice, self.vocoder, self.schedule = voice, vocoder, schedule
 
     def frames(self, tokens: Tensor, utterance: Utterance, voice: Tensor) -> Frames:
         """What the tokens `(l, 96)` of an utterance sound like; voice is `(1, 103)`."""
@@ -112,7 +114,9 @@ class SpeechPipeline:
         begin = nfe = 0
         for number, part in enumerate(parts):
             clock = time.perf_counter()
-            state = last(stoppable(sample_speech(self.network, part, own, sampling, number), cancel))
+            state = last(
+                stoppable(sample_speech(self.network, part, own, sampling, number, self.schedule), cancel)
+            )
             for target, spans in zip((words, phonemes), part.spans(begin * SECONDS), strict=True):
                 target += spans
             made = self.frames(state.x[0], part, own)  # type: ignore[index]

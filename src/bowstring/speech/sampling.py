@@ -16,7 +16,7 @@ from ..core.conditioning import Conditioning
 from ..core.loop import Denoise, State, iterate
 from ..core.options import real, settle, whole
 from ..core.options import seed as checked_seed
-from ..core.process import Gaussian, linear, rectified, uniform
+from ..core.process import Gaussian, Schedule, falling, linear, rectified
 from ..core.rng import Rng
 from ..core.samplers.continuous import flow_update, single
 from ..core.threads import one_thread
@@ -143,14 +143,21 @@ def speech_denoiser(
 
 @torch.no_grad()
 def sample_speech(
-    network: UnifiedScoreNetwork, utterance: Utterance, voice: Tensor, how: SpeechSampling, number: int = 0
+    network: UnifiedScoreNetwork,
+    utterance: Utterance,
+    voice: Tensor,
+    how: SpeechSampling,
+    number: int = 0,
+    schedule: Schedule = linear,
 ) -> Iterator[State]:
-    """States from noise to an utterance's tokens, the noise first; `number` tells parts of a text apart."""
+    """States from noise to an utterance's tokens, the noise first; `number` tells parts of a text apart.
+    Noise falls by the schedule; shortcuts were learned for the linear one.
+    """
     rng = Rng.of(how.seed, 1, number, network.device)
-    step_size = network.shortcut_step_size(how.steps)
+    step_size = network.shortcut_step_size(how.steps) if schedule is linear else 0.0
     denoise = speech_denoiser(network, utterance, voice, step_size)
     noise = PROCESS.prior(rng.fork(2), utterance.tokens, AUDIO_CHANNELS)
     begin = State.begin(how.temperature * noise)
     yield begin
     step = single(denoise, flow_update(PROCESS, step_size))
-    yield from iterate(step, begin, uniform(how.steps), rng)
+    yield from iterate(step, begin, falling(how.steps, schedule), rng)

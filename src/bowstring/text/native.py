@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..core.process import Schedule, linear
 from ..decode.decoder import Decoder
 from ..decode.generate import PREFILL, choose, prefill, uniform
 from ..decode.generate import Sampling as Choosing
@@ -99,10 +100,12 @@ class Reader:
         return self.decoder.logits(hidden)
 
 
-def writes(how: Sampling) -> bool:
+def writes(how: Sampling, schedule: Schedule = linear) -> bool:
     """Whether these options are written here: a token an evaluation, in reading order."""
     size = min(how.block, how.max_tokens)
-    by_one = how.order == "leftmost" and how.steps >= size and how.max_tokens % size == 0
+    by_one = (
+        how.order == "leftmost" and how.steps >= size and how.max_tokens % size == 0 and schedule is linear
+    )
     return how.mode != "diffusion" or by_one
 
 

@@ -21,6 +21,7 @@ from ..core.loop import Halt, State
 from ..core.options import choice
 from ..core.options import text as checked_text
 from ..core.options import whole as whole_number
+from ..core.process import Schedule, linear
 from ..decode.decoder import Decoder
 from ..grammar.checking import checked_text as checked_form
 from ..grammar.form import Wanted, form
@@ -160,10 +161,16 @@ class Watch:
 class TextPipeline:
     """Writes with a network that has a text head."""
 
-    def __init__(self, network: UnifiedScoreNetwork, tokenizer: TextTokenizer, context: int) -> None:
-        """`context` is how many tokens the network reads at most."""
+    def __init__(
+        self,
+        network: UnifiedScoreNetwork,
+        tokenizer: TextTokenizer,
+        context: int,
+        schedule: Schedule = linear,
+    ) -> None:
+        """`context` is how many tokens the network reads at most; masks fall by the schedule."""
         self.network, self.tokenizer, self.context = network, tokenizer, context
-        self.window = Window()
+        self.window, self.schedule = Window(), schedule
 
     def stream(
         self,
@@ -251,11 +258,19 @@ class TextPipeline:
         for first in range(0, len(rows), MOST):
             part = rows[first : first + MOST]
             known, numbers = [row[1] for row in part], [row[2] for row in part]
-            if self.decoder is not None and writes(sampling):
+            if self.decoder is not None and writes(sampling, self.schedule):
                 items = self._natively(self.decoder, part, sampling, block, stops, cancel, first)
             else:
                 halt = self._halts(stops, block)
-                states = sample_text(self.network, known, sampling, self.context, numbers=numbers, halt=halt)
+                states = sample_text(
+                    self.network,
+                    known,
+                    sampling,
+                    self.context,
+                    numbers=numbers,
+                    halt=halt,
+                    schedule=self.schedule,
+                )
                 items = self._watched(stoppable(states, cancel), block, stops, first)
             for item in items:
                 if isinstance(item, TextFrame):

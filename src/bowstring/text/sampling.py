@@ -19,7 +19,7 @@ from ..core.conditioning import NOTHING, Cache, Conditioning
 from ..core.loop import Halt, State, iterate
 from ..core.options import choice, real, settle, whole
 from ..core.options import seed as checked_seed
-from ..core.process import Masked, uniform
+from ..core.process import Masked, Schedule, linear, uniform
 from ..core.rng import Rng
 from ..core.samplers.continuous import Update
 from ..core.samplers.masked import ORDERS, Order, blocks, chosen, invert_cdf, reveal_count, truncate
@@ -356,12 +356,14 @@ def sample_text(
     conditioning: Conditioning = NOTHING,
     numbers: Sequence[int] | None = None,
     halt: Halt = ended,
+    schedule: Schedule = linear,
 ) -> Iterator[State]:
     """States of a canvas of `how.max_tokens` behind each row of known tokens, the fully masked one first.
 
     Args:
         numbers: of each row's sample, which with the seed decides its randomness; by default 0, 1, 2, ...
         halt: when a sample is done.
+        schedule: by which the masks of a block fall.
     """
     causal = how.mode != "diffusion"
     size = 1 if causal else min(how.block, how.max_tokens)
@@ -375,10 +377,10 @@ def sample_text(
     known_carry = model.begin(*pad_left(known, network.device))
     if how.repetition_penalty != 1 or how.min_tokens:
         steered = Steered(model, how.repetition_penalty, how.min_tokens)
-        step = blocks(steered, text_update(how), edges, steps)
+        step = blocks(steered, text_update(how), edges, steps, schedule)
         known_carry = steered.begin(known_carry, network.config.vocab)
     else:
-        step = blocks(model, text_update(how), edges, steps)
+        step = blocks(model, text_update(how), edges, steps, schedule)
     own = torch.tensor([*(range(len(known)) if numbers is None else numbers)], device=network.device)
     rng = Rng.of(how.seed, int(own.max()) + 1, device=network.device).rows(own)
     start = State.begin(PROCESS.prior(rng, how.max_tokens), carry={"model": known_carry, "update": None})

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..loop import Denoise, State, Step
 from ..options import real, whole
-from ..process import Masked, like
+from ..process import Masked, Schedule, like, linear
 from ..rng import Rng
 from .continuous import Update, single
 
@@ -166,8 +166,15 @@ class BlockModel(Protocol):
         """The cache after these tokens have become final."""
 
 
-def blocks(model: BlockModel, update: Update, edges: Sequence[tuple[int, int]], steps: int) -> Step:
-    """Writes block after block; inside a block `update` runs from its own time 1 to 0 in `steps` steps.
+def blocks(
+    model: BlockModel,
+    update: Update,
+    edges: Sequence[tuple[int, int]],
+    steps: int,
+    schedule: Schedule = linear,
+) -> Step:
+    """Writes block after block; inside a block `update` runs from its own time 1 to 0 in `steps` steps,
+    as the schedule falls.
 
     Which block and which of its steps is counted, not read off the common time, so the loop needs
     `len(edges) * steps` steps of any times. Samples go through the blocks together. Block size 1 over a
@@ -175,7 +182,8 @@ def blocks(model: BlockModel, update: Update, edges: Sequence[tuple[int, int]], 
     this block}.
     """
     steps = whole(steps, "steps", 1)
-    own = torch.linspace(1, 0, steps + 1, dtype=torch.float64).tolist()
+    equal = torch.linspace(1, 0, steps + 1, dtype=torch.float64)
+    own = (equal if schedule is linear else schedule.fallen(equal)).tolist()
 
     def step(state: State, t: Tensor, s: Tensor, rng: Rng) -> State:
         i, k = divmod(int(state.steps[0]), steps)
