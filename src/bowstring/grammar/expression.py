@@ -209,6 +209,7 @@ def normal(ranges: Ranges) -> list[tuple[int, int]]:
 Spell = Callable[[Ranges], Node]
 
 
+@functools.lru_cache(maxsize=256)
 def whole_numbers(low: int, high: int) -> Node:
     """Decimal numbers from `low` to `high`, both at least 0."""
     found = []
