@@ -258,13 +258,9 @@ def _on_paper(picture: Image.Image, shade: int) -> Image.Image:
 
 def _numbers(value: Any, name: str) -> np.ndarray:
     """Arrays of numpy and torch, and lists, as an array of numbers."""
-    if hasattr(value, "detach") and hasattr(
-        value, "cpu"
-    ):  # a tensor, wherever it lies; numpy has no brain floats
-        value = value.detach().cpu()
-        value = (value.float() if "bfloat16" in str(value.dtype) else value).numpy()
+    value = on_host(value)
     try:
-        array = np.asarray(on_host(value))
+        array = np.asarray(value)
     except ValueError:
         raise ValueError(
             f"{name} is a list whose rows differ in length; expected (h, w) or (h, w, 3)"

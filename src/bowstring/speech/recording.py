@@ -125,13 +125,9 @@ def _loaded(value: Any, name: str) -> tuple[np.ndarray, int]:
 
 def _mono(value: Any, name: str) -> np.ndarray:
     """An array, a tensor or a list as samples of one channel around zero."""
-    if hasattr(value, "detach") and hasattr(
-        value, "cpu"
-    ):  # a tensor, wherever it lies; numpy has no brain floats
-        value = value.detach().cpu()
-        value = (value.float() if "bfloat16" in str(value.dtype) else value).numpy()
+    value = on_host(value)
     try:
-        array = np.asarray(on_host(value))
+        array = np.asarray(value)
     except ValueError:
         raise ValueError(f"{name} is a list whose rows differ in length; expected samples") from None
     if array.dtype.kind not in "uif" or array.ndim == 0:

@@ -175,11 +175,7 @@ RULES: tuple[Rule, ...] = (
     rule("l", rf"[A-Za-z]:\\(?:{SEGMENT}\\?){{0,20}}", _address),
     rule("s", rf"(?:~|\.{{1,2}})?(?:/{SEGMENT}){{2,20}}/?", _address),
     rule("s", rf"(?:~|\.{{1,2}})/{SEGMENT}", _address),
-    rule(
-        "dl",
-        FILE,
-        _address,
-    ),
+    rule("dl", FILE, _address),
     rule("s", r"([#@])([A-Za-z][A-Za-z0-9_]{1,60})(?!\w)", _handle),
     rule("s", r"\+\d{1,3}[ .-]?(?:\(\d{1,4}\)|\d{1,4})(?:[ .-]?\d{2,4}){1,5}(?![\w])", _phone),
     rule("ds", r"(?:1[ .-])?\(\d{3}\) ?\d{3}[ .-]\d{4}(?![\w])", _phone),
