@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 
 from ..core.process import Schedule, linear
 from ..decode.decoder import Decoder
-from ..decode.generate import PREFILL, choose, prefill, uniform
+from ..decode.generate import PREFILL, choose, uniform
 from ..decode.generate import Sampling as Choosing
 from ..grammar.constrained import one_by_one
 from ..grammar.tokens import TokenAutomaton
@@ -24,6 +25,7 @@ from .sampling import NEVER, Sampling
 from .tokenizer import EOS, MASK, PAD, SPECIAL_TOKENS
 
 BARRED = np.array([*NEVER, PAD])
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -39,65 +41,82 @@ class Written:
     nfe: int
 
 
+@dataclass(frozen=True)
+class Evaluation:
+    """Rows that a text wants read behind the first `behind` that it has read; what stood there is forgotten.
+
+    mask: `(r, r)`, True where a row looks at a row; None is causal. last: of how many last rows logits are
+    wanted.
+    """
+
+    tokens: Sequence[int]
+    behind: int
+    mask: np.ndarray | None = None
+    last: int = 1
+
+
+# A way of writing asks for evaluations, is sent their logits `(last, v)`, and gives tokens in between.
+Writing: TypeAlias = Generator["Evaluation | Written", np.ndarray | None, T]
+
+
 class Reader:
-    """What a text has read: a cache, its tokens, and the belief about what comes next.
+    """What a text has read: its tokens, and the belief about what comes next.
 
     When the context is full, the head (the prompt) and the last half of the rest are read anew.
     """
 
-    def __init__(self, decoder: Decoder, known: Sequence[int], context: int) -> None:
-        self.decoder, self.context, self.head = decoder, context, len(known)
-        self.tokens, self.cache, self.nfe = list(known), decoder.cache(), 0
-        self.next = self._read(self.tokens)
+    def __init__(self, known: Sequence[int], context: int) -> None:
+        self.context, self.head, self.nfe = context, len(known), 0
+        self.tokens: list[int] = list(known)
+        self.next = np.zeros(0, np.float32)
 
-    def _read(self, tokens: Sequence[int]) -> np.ndarray:
-        hidden = prefill(self.decoder, tokens, self.cache)
-        self.nfe += -(-len(tokens) // PREFILL)
-        return self.decoder.logits(hidden)[0]
+    def _logits(
+        self, tokens: Sequence[int], behind: int, mask: np.ndarray | None = None, last: int = 1
+    ) -> Writing[np.ndarray]:
+        self.nfe += 1
+        logits = yield Evaluation(tokens, behind, mask, last)
+        assert logits is not None
+        return logits
 
-    def append(self, tokens: Sequence[int]) -> None:
+    def read(self, count: int) -> Writing[None]:
+        """Reads the last `count` tokens, a few hundred at a time."""
+        for i in range(len(self.tokens) - count, len(self.tokens), PREFILL):
+            self.next = (yield from self._logits(self.tokens[i : i + PREFILL], i))[0]
+
+    def append(self, tokens: Sequence[int]) -> Writing[None]:
         """Reads more tokens."""
         full = len(self.tokens) + 2 * len(tokens) > self.context
         self.tokens += tokens
         if full:
-            self.tokens = (
-                self.tokens[: self.head] + self.tokens[self.head :][-(self.context - self.head) // 2 :]
-            )
-            self.cache.truncate(0)
-        self.next = self._read(self.tokens if full else tokens)
+            rest = self.tokens[self.head :][-(self.context - self.head) // 2 :]
+            self.tokens = self.tokens[: self.head] + rest
+        yield from self.read(len(self.tokens) if full else len(tokens))
 
     def room(self) -> int:
         """Tokens that may still be read before the context slides."""
         return self.context - len(self.tokens)
 
-    def drafts(self, token: int, size: int) -> np.ndarray:
+    def drafts(self, token: int, size: int) -> Writing[np.ndarray]:
         """Reads one token and looks at `size` masked places behind it: logits `(1 + size, v)`, the first row
         being the causal belief behind the token.
         """
         mask = np.ones((1 + size, 1 + size), bool)
         mask[0, 1:] = False
-        hidden = self.decoder.forward(np.array([token] + [MASK] * size), self.cache, mask)
         self.tokens.append(token)
-        self.cache.truncate(len(self.tokens))
-        self.nfe += 1
-        return self.decoder.logits(hidden)
+        rows = [token] + [MASK] * size
+        return (yield from self._logits(rows, len(self.tokens) - 1, mask, len(rows)))
 
-    def judge(self, tokens: Sequence[int]) -> np.ndarray:
+    def judge(self, tokens: Sequence[int]) -> Writing[np.ndarray]:
         """Causal logits behind each of some tokens, `(l, v)`; `keep` says which of them stay read."""
-        self.nfe += 1
-        return self.decoder.logits(self.decoder.forward(np.array(tokens), self.cache))
+        return (yield from self._logits(tokens, len(self.tokens), last=len(tokens)))
 
     def keep(self, count: int, tokens: Sequence[int]) -> None:
         self.tokens += tokens[:count]
-        self.cache.truncate(len(self.tokens))
 
-    def noisy(self, block: Sequence[int]) -> np.ndarray:
-        """Logits `(l, v)` of a block that sees what was read and all of itself; the cache stays."""
+    def noisy(self, block: Sequence[int]) -> Writing[np.ndarray]:
+        """Logits `(l, v)` of a block that sees what was read and all of itself, and is not kept."""
         size = len(block)
-        hidden = self.decoder.forward(np.array(block), self.cache, np.ones((size, size), bool))
-        self.cache.truncate(self.cache.length - size)
-        self.nfe += 1
-        return self.decoder.logits(hidden)
+        return (yield from self._logits(block, len(self.tokens), np.ones((size, size), bool), size))
 
 
 def writes(how: Sampling, schedule: Schedule = linear) -> bool:
@@ -118,10 +137,34 @@ def write(
     window: Window | None = None,
 ) -> Iterator[Written]:
     """Tokens one after the other until the text ends; `number` is the sample's."""
-    text = Text(decoder, known, how, context, number)
+    writing = written(known, how, context, number, window)
+    cache, logits = decoder.cache(), None
+    while True:
+        try:
+            event = writing.send(logits)
+        except StopIteration:
+            return
+        logits = None
+        if isinstance(event, Written):
+            yield event
+        else:
+            cache.truncate(event.behind)
+            hidden = decoder.forward(np.array(event.tokens), cache, event.mask)
+            logits = decoder.logits(hidden[-event.last :])
+
+
+def written(
+    known: Sequence[int], how: Sampling, context: int, number: int, window: Window | None = None
+) -> Writing[None]:
+    """A text as what it wants evaluated and what stands, for whoever has the network."""
+    text = Text(known, how, context, number)
+    yield from text.reader.read(len(known))
     if how.mode == "diffusion":
-        return in_blocks(text)
-    return drafted(text, Window() if window is None else window) if how.mode == "auto" else in_order(text)
+        yield from in_blocks(text)
+    elif how.mode == "auto":
+        yield from drafted(text, Window() if window is None else window)
+    else:
+        yield from in_order(text)
 
 
 def formed(
@@ -138,10 +181,8 @@ def formed(
 class Text:
     """A text that is being written: what was read, what stands, and how a place is drawn."""
 
-    def __init__(
-        self, decoder: Decoder, known: Sequence[int], how: Sampling, context: int, number: int
-    ) -> None:
-        self.reader, self.how, self.number, self.count = Reader(decoder, known, context), how, number, 0
+    def __init__(self, known: Sequence[int], how: Sampling, context: int, number: int) -> None:
+        self.reader, self.how, self.number, self.count = Reader(known, context), how, number, 0
         self.seen = [token for token in known if token >= len(SPECIAL_TOKENS)]
         self.choosing = Choosing(how.temperature, how.top_k, how.top_p, 1.0, how.seed)
 
@@ -170,24 +211,24 @@ class Text:
         return self.count >= self.how.max_tokens
 
 
-def in_order(text: Text) -> Iterator[Written]:
+def in_order(text: Text) -> Writing[None]:
     """One token an evaluation."""
     while True:
         one = text.put(text.draw(text.reader.next, text.count, text.count))
         yield one
         if one.token == EOS or text.full:
             return
-        text.reader.append([one.token])
+        yield from text.reader.append([one.token])
 
 
-def in_blocks(text: Text) -> Iterator[Written]:
+def in_blocks(text: Text) -> Writing[None]:
     """Blocks whose places are filled from the left, one an evaluation."""
     size = min(text.how.block, text.how.max_tokens)
     while True:
         block = [MASK] * size
         for i in range(size):
             # while nothing of a block is there, reading order knows its first token, and for free
-            logits = text.reader.next if i == 0 else text.reader.noisy(block)[i]
+            logits = text.reader.next if i == 0 else (yield from text.reader.noisy(block))[i]
             one = text.put(text.draw(logits, text.count, text.count, i))
             block[i] = one.token
             yield one
@@ -195,7 +236,7 @@ def in_blocks(text: Text) -> Iterator[Written]:
                 return
         if text.full:
             return
-        text.reader.append(block)
+        yield from text.reader.append(block)
 
 
 class Window:
@@ -225,14 +266,13 @@ class Window:
         self.rates[size] = 0.8 * known + 0.2 * rate if known else rate
 
 
-def drafted(text: Text, window: Window) -> Iterator[Written]:
+def drafted(text: Text, window: Window) -> Writing[None]:
     """What `in_order` writes, token for token, in fewer evaluations: masked places draft what comes next, a
     causal pass draws every place with the number that it has anyway, and drafts stay as far as they are
     those draws (common random numbers; the law is that of one token at a time, whatever was drafted).
     """
     reader = text.reader
     pending: Written | None = None  # a token that was drawn and not yet read
-    last: Written | None = None
     while True:
         clock, before, size = time.perf_counter(), text.count, window.size()
         if pending is None:
@@ -241,43 +281,34 @@ def drafted(text: Text, window: Window) -> Iterator[Written]:
         if pending.token == EOS or text.full:
             return
         if size < 2 or reader.room() < 2 * size + 2:
-            reader.append([pending.token])
+            yield from reader.append([pending.token])
             pending = None
         else:
-            for one in cycle(text, pending, size):
-                if one is not None:
-                    yield one
-                    if one.token == EOS or text.full:
-                        return
-                last = one
-            pending = last
+            pending = yield from cycle(text, pending, size)
         window.took(size, text.count - before, time.perf_counter() - clock)
 
 
-def cycle(text: Text, first: Written, size: int) -> Iterator[Written | None]:
-    """Two evaluations: drafts behind `first`, which is not yet read, and their judgement. It ends with a
-    token that is drawn and not yet read, or with None where every draft stayed.
+def cycle(text: Text, first: Written, size: int) -> Writing[Written | None]:
+    """Two evaluations: drafts behind `first`, which is not yet read, and their judgement. It returns a token
+    that is drawn and not yet read, the text's last where it ends, or None where every draft stayed.
     """
     reader = text.reader
-    rows = reader.drafts(first.token, size)
+    rows = yield from reader.drafts(first.token, size)
     second = text.put(text.draw(rows[0], text.count, text.count))
     yield second
     if second.token == EOS or text.full:
-        return
+        return second
     guesses = [text.guess(rows[i], text.count + i - 2) for i in range(2, size + 1)]
-    judged = reader.judge([second.token, *guesses])
+    judged = yield from reader.judge([second.token, *guesses])
     for i, guess in enumerate(guesses):
         one = text.put(text.draw(judged[i], text.count, text.count))
-        if one.token != guess:
-            reader.keep(i + 1, [second.token, *guesses])
-            yield one
-            return
         yield one
-        if one.token == EOS or text.full:
-            return
+        if one.token != guess or one.token == EOS or text.full:
+            reader.keep(i + 1, [second.token, *guesses])
+            return one
     reader.keep(size, [second.token, *guesses])
     reader.next = judged[-1]
-    yield None
+    return None
 
 
 def steer(logits: np.ndarray, seen: Sequence[int], how: Sampling, place: int) -> None:
