@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,8 @@ import torch
 import bowstring
 from bowstring.engine import ArrowEngine
 from bowstring.image.pipeline import ImageOptions
-from bowstring.text.pipeline import TextFrame, TextOptions
+from bowstring.text.pipeline import TextFrame
+from bowstring.text.request import TextOptions, TextRequest
 from bowstring.text.result import TextResult
 from bowstring.text.tokenizer import MASK
 
@@ -243,6 +245,11 @@ def test_signatures_are_written_out_and_agree():
     names = lambda name: set(inspect.signature(getattr(ArrowEngine, name)).parameters)
     assert set(TextOptions.__annotations__) == names("generate") - {"self", "prompt", "mode", "kind", "n"}
     assert set(ImageOptions.__annotations__) == names("image") - {"self", "prompt", "n"}
+    options = {field.name: field.default for field in fields(TextRequest)} | {
+        "prompt": inspect.Parameter.empty
+    }
+    written = inspect.signature(ArrowEngine.generate).parameters.values()
+    assert {one.name: one.default for one in written if one.name != "self"} == options
     for one, other in (("generate", "stream"), ("image", "image_stream"), ("say", "say_stream")):
         assert names(one) == names(other)
     assert names("generate") - names("stream_text") == {"n"}

@@ -8,6 +8,7 @@ from bowstring.decode.decoder import PackedMatrix
 from bowstring.text.decoder import decoder_of
 from bowstring.text.native import Window, write, writes
 from bowstring.text.pipeline import TextPipeline, TextResult
+from bowstring.text.request import TextRequest
 from bowstring.text.sampling import Sampling, sample_text
 from bowstring.text.tokenizer import EOS, KINDS, MASK, PAD, SEP
 from bowstring.weights.quant.arrowquant import ArrowQuant
@@ -114,14 +115,16 @@ def test_a_packed_model_writes_natively_and_alone_as_together(small):
 
     pipeline = TextPipeline(small, Letters(), 128)
     assert isinstance(pipeline.decoder.layers[0].q, PackedMatrix)
-    how = Sampling(max_tokens=20, temperature=1.2)
-    alone = [[*pipeline.stream([prompt], "text", how)][-1] for prompt in ("ab", "cd")]
-    items = [*pipeline.stream(["ab", "cd"], "text", how)]
+    asked = lambda prompt, stop=(): TextRequest(
+        prompt, "diffusion", max_tokens=20, temperature=1.2, stop=stop
+    )
+    alone = [[*pipeline.stream(asked(prompt), 4)][-1] for prompt in ("ab", "cd")]
+    items = [*pipeline.stream(asked(["ab", "cd"]), 4)]
     assert [one for one in items if isinstance(one, TextResult)] == alone
     frames = [one for one in items if not isinstance(one, TextResult) and one.number == 0]
     assert frames[0].share == 0 and all(t == MASK for t in frames[0].tokens)
     assert np.array_equal([t for t in frames[-1].tokens if t not in (PAD, MASK, EOS)], alone[0].tokens)
     assert alone[0].trajectory[-1] == frames[-1].tokens
     stop = alone[0][3:5]
-    cut = [*pipeline.stream(["ab"], "text", how, stop=stop)][-1]
+    cut = [*pipeline.stream(asked("ab", stop), 4)][-1]
     assert cut == alone[0][: alone[0].find(stop)] and cut.finish_reason == "stop"

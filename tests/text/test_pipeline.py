@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from bowstring.core.cancel import Cancelled
 from bowstring.text.pipeline import TextFrame, TextPipeline
+from bowstring.text.request import TextRequest
 from bowstring.text.result import TextResult
 from bowstring.text.sampling import Sampling, Steered, holding, law, penalised, sample_text
 from bowstring.text.stops import Deltas, before_byte, first_stop
@@ -26,7 +27,8 @@ def pipeline(network, codec):
 
 
 def written(pipeline, prompts, n=1, stop=(), cancel=None, **how):
-    frames = pipeline.stream(prompts, "text", Sampling(**how), n, stop, cancel)
+    request = TextRequest(prompts, n=n, stop=stop, cancel=cancel, **{"mode": "diffusion", **how})
+    frames = pipeline.stream(request, 4)
     return [one for one in frames if isinstance(one, TextResult)]
 
 
@@ -191,8 +193,9 @@ def small_end():
 
 def test_work_stops_within_a_step(pipeline):
     stop, seen = threading.Event(), []
+    request = TextRequest("a fox", "diffusion", max_tokens=32, min_tokens=32, cancel=stop)
     with pytest.raises(Cancelled):
-        for frame in pipeline.stream(["a fox"], "text", Sampling(max_tokens=32, min_tokens=32), cancel=stop):
+        for frame in pipeline.stream(request, 4):
             seen.append(frame)
             if len(seen) == 5:
                 stop.set()

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
-from typing import Any, TypedDict
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,12 +31,12 @@ from ..weights.quant.packed import matrices
 from .decoder import decoder_of
 from .kind import guess_kind
 from .native import Window, Written, formed, write, writes
+from .request import MOST, TextRequest
 from .result import History, TextResult
 from .sampling import Sampling, ended, fill_gap, log_likelihood, sample_text
 from .stops import Deltas, before_byte, checked_stops, first_stop, settled_tokens
 from .tokenizer import EOS, KINDS, MASK, MIDDLE, PAD, SEP, SUFFIX, TextTokenizer
 
-MOST = 64  # texts at once
 GAPS = (4, 8, 16, 32)  # lengths tried when that of an infill is not known
 LONGEST_GAP = 64
 TAIL = 4096  # bytes at the end of a text among which a stop is looked for
@@ -53,27 +53,6 @@ def as_story(prompt: str) -> str:
         prompt.lower().startswith(("a ", "an ", "the ")) and "story" not in prompt and "tale" not in prompt
     )
     return ABOUT + prompt if named else prompt
-
-
-class TextOptions(TypedDict, total=False):
-    """Options of `ArrowEngine.generate` beside prompt, mode, kind and n, for type checkers."""
-
-    max_tokens: int
-    min_tokens: int
-    stop: str | Sequence[str]
-    block: int
-    steps: int
-    order: str
-    temperature: float
-    top_p: float
-    top_k: int
-    repetition_penalty: float
-    seed: int
-    num_inference_steps: int | None
-    schema: Mapping[str, Any] | None
-    regex: str | None
-    choices: Sequence[str] | None
-    cancel: Cancel | None
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -172,23 +151,23 @@ class TextPipeline:
         self.network, self.tokenizer, self.context = network, tokenizer, context
         self.window, self.schedule = Window(), schedule
 
-    def stream(
-        self,
-        prompts: Sequence[str],
-        kind: str,
-        sampling: Sampling,
-        n: int = 1,
-        stop: str | Sequence[str] = (),
-        cancel: Cancel | None = None,
-        wanted: Wanted | None = None,
-    ) -> Iterator[TextFrame | TextResult]:
-        """Frames of every text after each step, then n results of every prompt. See `ArrowEngine.stream`."""
-        n, stops = whole_number(n, "n", 1, MOST), checked_stops(stop)
-        rows = [(prompt, self.prompt(prompt, kind), number) for prompt in prompts for number in range(n)]
+    def stream(self, request: TextRequest, steps: int) -> Iterator[TextFrame | TextResult]:
+        """Frames of every text after each step, then n results of every prompt. See `ArrowEngine.stream`.
+
+        Args:
+            steps: evaluations a block, where the request names none.
+        """
+        kind, wanted, stops, sampling = request.kind, request.wanted, request.stop, request.sampling(steps)
+        rows = [
+            (prompt, self.prompt(prompt, kind), number)
+            for prompt in request.prompts
+            for number in range(request.n)
+        ]
         settings = {"kind": kind, **asdict(sampling)} | ({"stop": [*stops]} if stops else {})
         if wanted is not None:
-            return self._formed(rows, sampling, settings | {wanted[0]: wanted[1]}, stops, cancel, wanted)
-        return self._written(rows, sampling, settings, [stop.encode() for stop in stops], cancel)
+            settings |= {wanted[0]: wanted[1]}
+            return self._formed(rows, sampling, settings, stops, request.cancel, wanted)
+        return self._written(rows, sampling, settings, [stop.encode() for stop in stops], request.cancel)
 
     def _formed(
         self,

@@ -1,0 +1,119 @@
+"""The engine paints pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Literal, Unpack, overload
+
+from ..core.cancel import Cancel
+from ..core.options import either
+from ..image.autoencoder import OUTSIDE, ImageAutoencoder
+from ..image.pipeline import ImageFrame, ImageInputs, ImageOptions, ImagePipeline
+from ..image.result import ImageResult
+from ..image.sampling import DEFAULT_GUIDANCE, ImageSampling
+from ..image.weights import load_autoencoder
+from .text import TextEngine
+
+
+class ImageEngine(TextEngine):
+    """A model that paints what a prompt asks for."""
+
+    @overload
+    def image(  # type: ignore[overload-overlap]  # 1 is an int, too
+        self, prompt: str, *, n: Literal[1] = 1, **options: Unpack[ImageOptions]
+    ) -> ImageResult: ...
+    @overload
+    def image(self, prompt: str, *, n: int, **options: Unpack[ImageOptions]) -> list[ImageResult]: ...
+    def image(
+        self,
+        prompt: str,
+        *,
+        n: int = 1,
+        style: str = "",
+        negative_prompt: str = "",
+        start: Any = None,
+        mask: Any = None,
+        strength: float = 0.7,
+        size: int = OUTSIDE,
+        steps: int | None = None,
+        cfg_scale: float = DEFAULT_GUIDANCE,
+        sampler: str = "auto",
+        shift: float = 1.0,
+        seed: int = 0,
+        num_inference_steps: int | None = None,
+        guidance_scale: float | None = None,
+        cancel: Cancel | None = None,
+    ) -> ImageResult | list[ImageResult]:
+        """Paints what the prompt asks for.
+
+        Args:
+            n: how many, 1 to 64; above 1 they come as a list, and the first is what 1 gives.
+            style: noto, flat, fluent or twemoji; none leaves it to the network.
+            negative_prompt: what guidance leads away from; it needs cfg_scale above 1.
+            start: a picture to begin from: a path, PIL image, array or tensor. strength: how much of it is
+                made new, above 0, up to 1.
+            mask: true, 1 or bright where `start` is painted anew; the rest is kept to the bit.
+            size: pixels along a side, 16 to 512; pictures are made at 512 and scaled down.
+            steps: of the flow, 1 to 1000; None: as many as the model's metadata name.
+            cfg_scale: w of classifier-free guidance, 0 to 20, 1 = off.
+            sampler: "auto" (shortcuts where steps are few and the network has learned them, else dpmpp_2m),
+                "ddim", "dpmpp_2m" or "heun". shift: 0.1 to 10; above 1 more steps are spent on noise.
+            seed: 0 to 2**64 - 1; the same seed gives the same picture.
+            num_inference_steps, guidance_scale: other names of steps and cfg_scale.
+            cancel: a `threading.Event` or a function; set or true, it stops within a step.
+
+        Raises:
+            TypeError: an unknown option, or a value of the wrong kind. ValueError: a value out of its range,
+            or a model without pictures. Cancelled: it was asked to stop.
+        """
+        inputs = ImageInputs(prompt, style, negative_prompt, start, mask, strength, size)
+        steps = self._steps("image", steps, num_inference_steps)
+        cfg_scale = either(cfg_scale, DEFAULT_GUIDANCE, "cfg_scale", guidance_scale, "guidance_scale")
+        sampling = ImageSampling(steps, cfg_scale, sampler, shift, seed)
+        made = [one for one in self._painted(inputs, sampling, n, cancel) if isinstance(one, ImageResult)]
+        return made[0] if n == 1 else made
+
+    def image_stream(
+        self,
+        prompt: str,
+        *,
+        n: int = 1,
+        style: str = "",
+        negative_prompt: str = "",
+        start: Any = None,
+        mask: Any = None,
+        strength: float = 0.7,
+        size: int = OUTSIDE,
+        steps: int | None = None,
+        cfg_scale: float = DEFAULT_GUIDANCE,
+        sampler: str = "auto",
+        shift: float = 1.0,
+        seed: int = 0,
+        num_inference_steps: int | None = None,
+        guidance_scale: float | None = None,
+        cancel: Cancel | None = None,
+    ) -> Iterator[ImageFrame | ImageResult]:
+        """As `image`, but yields an `ImageFrame` of the first picture after each step, then the results."""
+        inputs = ImageInputs(prompt, style, negative_prompt, start, mask, strength, size)
+        steps = self._steps("image", steps, num_inference_steps)
+        cfg_scale = either(cfg_scale, DEFAULT_GUIDANCE, "cfg_scale", guidance_scale, "guidance_scale")
+        return self._painted(inputs, ImageSampling(steps, cfg_scale, sampler, shift, seed), n, cancel)
+
+    def _painted(
+        self, inputs: ImageInputs, sampling: ImageSampling, n: int, cancel: Cancel | None
+    ) -> Iterator[ImageFrame | ImageResult]:
+        self._has("image")
+        for prompt in filter(None, (inputs.prompt, inputs.negative_prompt)):
+            self.text_pipeline.prompt(prompt, "text")
+        return self.image_pipeline.stream(inputs, sampling, n, cancel)
+
+    @property
+    def image_pipeline(self) -> ImagePipeline:
+        """The part that paints; its autoencoder is read when it is first needed."""
+        return self._part("image", self._image)
+
+    def _image(self) -> ImagePipeline:
+        return ImagePipeline(self.network, self.tokenizer, self._autoencoder(), self.schedules["image"])
+
+    def _autoencoder(self) -> ImageAutoencoder:
+        return load_autoencoder(self._place()).to(self.network.device)

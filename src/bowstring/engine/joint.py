@@ -1,0 +1,195 @@
+"""The engine answers with text, speech, a face and a picture on one clock."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..core.cancel import Cancel
+from ..core.options import either, flag, settle
+from ..core.options import text as checked_text
+from ..core.options import whole as whole_number
+from ..face.draw import avatar_output, render_avatar
+from ..face.weights import load_face
+from ..image.pipeline import ImageFrame, checked_style
+from ..image.sampling import DEFAULT_GUIDANCE, caption_tokens
+from ..joint.pipeline import JointPipeline
+from ..joint.result import JointResult
+from ..joint.sampling import JointSampling
+from ..speech.baseline import ResidualCoder
+from ..speech.pipeline import SpeechFrame, voice_in
+from ..text.pipeline import ABOUT, TextFrame, as_story, whole_sentences
+from ..text.result import TextResult
+from ..text.sampling import LONGEST
+from ..weights.layout import FACE, find
+from .image import ImageEngine
+from .speech import SpeechEngine
+
+SHORT_TEXT = 48  # tokens that `converse` writes
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What `converse` answers with, beside speech and a face."""
+
+    picture: bool
+    style: str
+    voice: Any
+    max_tokens: int
+
+    def __post_init__(self) -> None:
+        settle(
+            self,
+            picture=flag(self.picture, "picture"),
+            style=checked_style(self.style),
+            max_tokens=whole_number(self.max_tokens, "max_tokens", 1, LONGEST),
+        )
+
+
+class JointEngine(ImageEngine, SpeechEngine):
+    """A model that does all of them together."""
+
+    def converse(
+        self,
+        prompt: str,
+        text: str | None = None,
+        *,
+        picture: bool = True,
+        style: str = "",
+        voice: Any = None,
+        max_tokens: int = SHORT_TEXT,
+        steps: int | None = None,
+        speed: float = 1.0,
+        cfg_scale: float = DEFAULT_GUIDANCE,
+        seed: int = 0,
+        closing: bool = True,
+        num_inference_steps: int | None = None,
+        guidance_scale: float | None = None,
+        cancel: Cancel | None = None,
+    ) -> JointResult:
+        """Answers with text, speech, a face and a picture, on one clock.
+
+        The text comes first, a story if a thing is named; speech, face and picture are then made together,
+        one evaluation a step for all.
+
+        Args:
+            text: what to say; by default the model writes it, of at most `max_tokens` tokens.
+            picture: whether to paint what the prompt asks for, in `style`, guided by `cfg_scale`.
+            closing: whether the lips meet in every p, b and m, exactly.
+            voice, steps, speed, seed, cancel: see `say`. cfg_scale, guidance_scale: see `image`.
+
+        Raises:
+            TypeError: an unknown option, or a value of the wrong kind. ValueError: nothing to say, a value
+            out of its range, or a model without speech or face. Cancelled: it was asked to stop.
+        """
+        steps = self._steps("audio", steps, num_inference_steps)
+        cfg_scale = either(cfg_scale, DEFAULT_GUIDANCE, "cfg_scale", guidance_scale, "guidance_scale")
+        sampling = JointSampling(steps, speed, cfg_scale, seed, closing)
+        shown = Shown(picture, style, voice, max_tokens)
+        *_, result = self._answered(prompt, text, shown, sampling, cancel)
+        assert isinstance(result, JointResult)
+        return result
+
+    def converse_stream(
+        self,
+        prompt: str,
+        text: str | None = None,
+        *,
+        picture: bool = True,
+        style: str = "",
+        voice: Any = None,
+        max_tokens: int = SHORT_TEXT,
+        steps: int | None = None,
+        speed: float = 1.0,
+        cfg_scale: float = DEFAULT_GUIDANCE,
+        seed: int = 0,
+        closing: bool = True,
+        num_inference_steps: int | None = None,
+        guidance_scale: float | None = None,
+        cancel: Cancel | None = None,
+    ) -> Iterator[TextFrame | TextResult | ImageFrame | SpeechFrame | JointResult]:
+        """As `converse`, but yields every step of the writing and of the picture, and the sound in parts."""
+        steps = self._steps("audio", steps, num_inference_steps)
+        cfg_scale = either(cfg_scale, DEFAULT_GUIDANCE, "cfg_scale", guidance_scale, "guidance_scale")
+        sampling = JointSampling(steps, speed, cfg_scale, seed, closing)
+        return self._answered(prompt, text, Shown(picture, style, voice, max_tokens), sampling, cancel)
+
+    def _answered(
+        self, prompt: str, text: str | None, shown: Shown, sampling: JointSampling, cancel: Cancel | None
+    ) -> Iterator[TextFrame | TextResult | ImageFrame | SpeechFrame | JointResult]:
+        """Checks what was asked for, then gives the stream."""
+        for modality in ("audio", "avatar", *(["image"] if shown.picture else [])):
+            self._has(modality)
+        self.text_pipeline.prompt(prompt, "text")
+        if text is not None:
+            checked_text(text, "the text")
+        return self._answering(prompt, text, shown, sampling, voice_in(shown.voice), cancel)
+
+    def _answering(
+        self,
+        prompt: str,
+        text: str | None,
+        shown: Shown,
+        sampling: JointSampling,
+        voice: tuple[np.ndarray | None, tuple[str, ...]],
+        cancel: Cancel | None,
+    ) -> Iterator[TextFrame | TextResult | ImageFrame | SpeechFrame | JointResult]:
+        matched, notes = voice
+        if text is None:
+            for frame in self.stream(
+                as_story(prompt), max_tokens=shown.max_tokens, seed=sampling.seed, cancel=cancel
+            ):
+                yield frame
+                if isinstance(frame, TextResult):
+                    text = whole_sentences(frame.text)
+        assert text is not None
+        subject, asked = prompt.removeprefix(ABOUT), {"prompt": prompt, "style": shown.style}
+        caption = caption_tokens(self.tokenizer, subject, shown.style) if shown.picture else None
+        yield from self.joint_pipeline.stream(text, caption, matched, sampling, asked, notes, cancel)
+
+    def render_avatar(
+        self,
+        text: str,
+        path: Path | str,
+        side: int = 256,
+        *,
+        voice: Any = None,
+        steps: int | None = None,
+        speed: float = 1.0,
+        seed: int = 0,
+        closing: bool = True,
+        cancel: Cancel | None = None,
+    ) -> Path:
+        """Says a text with a face, and draws the face into a file: .mp4 with the sound, .gif, or .png as a
+        strip. side: pixels, 16 to 2048; the other options are those of `converse`.
+
+        Raises:
+            ImportError: a film without the package av. ValueError: another ending, or no avatar head.
+        """
+        path, side = avatar_output(path, side)
+        made = self.converse(
+            text,
+            text,
+            picture=False,
+            voice=voice,
+            steps=steps,
+            speed=speed,
+            seed=seed,
+            closing=closing,
+            cancel=cancel,
+        )
+        return render_avatar(made.face, path, side, made.audio)
+
+    @property
+    def joint_pipeline(self) -> JointPipeline:
+        """The part that speaks with a face and paints meanwhile."""
+        return self._part("joint", self._joint)
+
+    def _joint(self) -> JointPipeline:
+        image = self.image_pipeline if "image" in self.network.heads else None
+        face = ResidualCoder(*load_face(find(self._place(), FACE)))
+        return JointPipeline(self.speech_pipeline, image, face, self.schedules)

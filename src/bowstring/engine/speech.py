@@ -1,0 +1,91 @@
+"""The engine speaks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from ..core.cancel import Cancel
+from ..core.options import text as checked_text
+from ..speech.baseline import ResidualCoder
+from ..speech.g2p import G2P
+from ..speech.pipeline import SpeechFrame, SpeechPipeline, voice_in
+from ..speech.result import SpeechResult
+from ..speech.sampling import TEMPERATURE, SpeechSampling
+from ..speech.vocoder import Vocoder
+from ..speech.weights import load_speech
+from ..weights.layout import POSTFILTER, SPEECH, find
+from ..weights.shipped import G2P_FOLDER
+from .loaded import LoadedModel
+
+
+class SpeechEngine(LoadedModel):
+    """A model that says texts."""
+
+    def say(
+        self,
+        text: str,
+        voice: Any = None,
+        *,
+        steps: int | None = None,
+        speed: float = 1.0,
+        temperature: float = TEMPERATURE,
+        seed: int = 0,
+        num_inference_steps: int | None = None,
+        cancel: Cancel | None = None,
+    ) -> SpeechResult:
+        """Speaks a text.
+
+        Args:
+            voice: a recording whose voice is matched, about 5 s: a path, samples at 24 kHz, or (rate,
+                samples); None is the model's own.
+            steps: of the flow, 1 to 1000; None: as many as the model's metadata name.
+            speed: 0.5 to 2, 2 is twice as fast.
+            temperature: 0 to 1, share of the noise that speech starts from; less is steadier and duller.
+            seed: 0 to 2**64 - 1; the same seed gives the same sound. cancel: see `image`.
+            num_inference_steps: another name of steps.
+
+        Raises:
+            TypeError: an unknown option, or a value of the wrong kind. ValueError: nothing to say, a
+            recording without speech, a value out of its range, or a model without speech. Cancelled: it was
+            asked to stop.
+        """
+        steps = self._steps("audio", steps, num_inference_steps)
+        *_, result = self._spoken(text, voice, SpeechSampling(steps, speed, seed, temperature), cancel)
+        assert isinstance(result, SpeechResult)
+        return result
+
+    def say_stream(
+        self,
+        text: str,
+        voice: Any = None,
+        *,
+        steps: int | None = None,
+        speed: float = 1.0,
+        temperature: float = TEMPERATURE,
+        seed: int = 0,
+        num_inference_steps: int | None = None,
+        cancel: Cancel | None = None,
+    ) -> Iterator[SpeechFrame | SpeechResult]:
+        """As `say`, but yields sound as soon as it can be heard, then the whole, which is all of it."""
+        steps = self._steps("audio", steps, num_inference_steps)
+        return self._spoken(text, voice, SpeechSampling(steps, speed, seed, temperature), cancel)
+
+    def _spoken(
+        self, text: str, voice: Any, sampling: SpeechSampling, cancel: Cancel | None
+    ) -> Iterator[SpeechFrame | SpeechResult]:
+        self._has("audio")
+        matched, notes = voice_in(voice)
+        text = checked_text(text, "the text")
+        return self.speech_pipeline.stream(text, matched, sampling, notes, cancel)
+
+    @property
+    def speech_pipeline(self) -> SpeechPipeline:
+        """The part that speaks; its codec and dictionary are read when they are first needed."""
+        return self._part("audio", self._speech)
+
+    def _speech(self) -> SpeechPipeline:
+        codec, table, voice = load_speech(find(self._place(), SPEECH))
+        vocoder = Vocoder.load(find(self._place(), POSTFILTER))
+        coder = ResidualCoder(codec, table)
+        return SpeechPipeline(self.network, G2P(G2P_FOLDER), coder, voice, vocoder, self.schedules["audio"])

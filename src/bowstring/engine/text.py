@@ -1,0 +1,230 @@
+"""The engine writes and encodes texts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal, Unpack, overload
+
+import numpy as np
+import torch
+
+from ..core.cancel import Cancel
+from ..core.options import either
+from ..core.options import text as checked_text
+from ..core.options import texts as checked_texts
+from ..text.pipeline import MOST, TextFrame, TextPipeline, deltas
+from ..text.request import TextOptions, TextRequest
+from ..text.result import TextResult
+from ..text.sampling import MAX_TOKENS, Sampling, pad_left
+from .loaded import LoadedModel
+
+
+class TextEngine(LoadedModel):
+    """A model that writes."""
+
+    def encode(self, sentences: str | Sequence[str]) -> np.ndarray:
+        """Unit vectors that stand for texts, `(d,)` for a string and `(n, d)` for several: mean hidden
+        states. Of a text longer than the context all windows count, each token as much as another.
+
+        Raises:
+            TypeError: not text. ValueError: an empty text.
+        """
+        texts = checked_texts(sentences, "sentences")
+        if not texts:
+            raise ValueError("there are no texts to encode; give a string or a list of strings")
+        size, device = self.metadata.context, self.network.device
+        rows = [self.text_pipeline.tokens(one, "text to encode") for one in texts]
+        windows = [(i, row[k : k + size]) for i, row in enumerate(rows) for k in range(0, len(row), size)]
+        total = torch.zeros(len(rows), self.network.config.width, device=device)
+        for first in range(0, len(windows), MOST):
+            owners, part = zip(*windows[first : first + MOST], strict=True)
+            total.index_add_(0, torch.tensor(owners, device=device), self._hidden_sums(part))
+        unit = torch.nn.functional.normalize(total, dim=-1).cpu().numpy()
+        return unit[0] if isinstance(sentences, str) else unit
+
+    @torch.no_grad()
+    def _hidden_sums(self, rows: Sequence[Sequence[int]]) -> torch.Tensor:
+        """Sums of the hidden states of rows of tokens, `(b, d)`."""
+        tokens, valid = pad_left(rows, self.network.device)
+        hidden, _ = self.network.prefill(tokens, (valid.cumsum(1) - 1).clamp(min=0).float(), valid)
+        return (hidden.float() * valid[..., None]).sum(1)
+
+    @overload
+    def generate(  # type: ignore[overload-overlap]  # 1 is an int, too
+        self,
+        prompt: str,
+        mode: str = ...,
+        kind: str = ...,
+        *,
+        n: Literal[1] = 1,
+        **options: Unpack[TextOptions],
+    ) -> TextResult: ...
+    @overload
+    def generate(
+        self,
+        prompt: str | Sequence[str],
+        mode: str = ...,
+        kind: str = ...,
+        *,
+        n: int = 1,
+        **options: Unpack[TextOptions],
+    ) -> list[TextResult]: ...
+    def generate(
+        self,
+        prompt: str | Sequence[str],
+        mode: str = "auto",
+        kind: str = "text",
+        *,
+        n: int = 1,
+        max_tokens: int = MAX_TOKENS,
+        min_tokens: int = 0,
+        stop: str | Sequence[str] = (),
+        block: int = 4,
+        steps: int | None = None,
+        order: str = "leftmost",
+        temperature: float = 0.7,
+        top_p: float = 0.95,
+        top_k: int = 0,
+        repetition_penalty: float = 1.0,
+        seed: int = 0,
+        num_inference_steps: int | None = None,
+        schema: Mapping[str, Any] | None = None,
+        regex: str | None = None,
+        choices: Sequence[str] | None = None,
+        cancel: Cancel | None = None,
+    ) -> TextResult | list[TextResult]:
+        """Writes what the prompt asks for; the result is a string.
+
+        Args:
+            prompt: a string, or several; several, and n above 1, make a list: n texts of the first prompt,
+                then of the second. Each is what it would be alone.
+            mode: "ar" (one token at a time), "diffusion" (blocks unmask), or "auto": the text that "ar"
+                writes, which a packed network drafts with masked places where that is faster. `block`,
+                `steps` and `order` belong to diffusion; where one of them is given, "auto" is "diffusion".
+                The same weights serve all.
+            kind: "text" or "code".
+            n: texts of every prompt, 1 to 64; the first is what 1 gives.
+            max_tokens, min_tokens: bounds of the length in tokens, up to 65,536.
+            stop: strings that end the text, which does not hold them.
+            block: tokens that are denoised together, 1 to 32. steps: evaluations per block, 1 to 1024;
+                None: as many as the model's metadata name.
+            order: which places are filled first: confidence, margin, entropy, leftmost or random.
+            temperature: 0 (the likeliest token) to 100. top_p: above 0, up to 1. top_k: 0 is off.
+            repetition_penalty: above 0, up to 10; above 1, what stands already is less likely. 1 is off.
+            seed: 0 to 2**64 - 1; the same seed gives the same text.
+            num_inference_steps: another name of steps.
+            schema, regex, choices: JSON of a schema, a text that a whole pattern describes, or one of a
+                list; the text always is, of packed models in mode "ar".
+            cancel: a `threading.Event` or a function; set or true, it stops within a step.
+
+        Raises:
+            TypeError: an unknown option, or a value of the wrong kind. ValueError: a value out of its range,
+            a form that cannot be met, an empty or over-long prompt. Cancelled: it was asked to stop.
+        """
+        frames = self._texts(TextRequest.of(locals()))
+        made = [one for one in frames if isinstance(one, TextResult)]
+        return made[0] if n == 1 and isinstance(prompt, str) else made
+
+    def stream(
+        self,
+        prompt: str | Sequence[str],
+        mode: str = "auto",
+        kind: str = "text",
+        *,
+        n: int = 1,
+        max_tokens: int = MAX_TOKENS,
+        min_tokens: int = 0,
+        stop: str | Sequence[str] = (),
+        block: int = 4,
+        steps: int | None = None,
+        order: str = "leftmost",
+        temperature: float = 0.7,
+        top_p: float = 0.95,
+        top_k: int = 0,
+        repetition_penalty: float = 1.0,
+        seed: int = 0,
+        num_inference_steps: int | None = None,
+        schema: Mapping[str, Any] | None = None,
+        regex: str | None = None,
+        choices: Sequence[str] | None = None,
+        cancel: Cancel | None = None,
+    ) -> Iterator[TextFrame | TextResult]:
+        """As `generate`, but yields a `TextFrame` after each step, and the `TextResult` at the end; of
+        several texts, a frame of each that goes on, and all results at the end.
+        """
+        return self._texts(TextRequest.of(locals()))
+
+    def stream_text(
+        self,
+        prompt: str,
+        mode: str = "auto",
+        kind: str = "text",
+        *,
+        max_tokens: int = MAX_TOKENS,
+        min_tokens: int = 0,
+        stop: str | Sequence[str] = (),
+        block: int = 4,
+        steps: int | None = None,
+        order: str = "leftmost",
+        temperature: float = 0.7,
+        top_p: float = 0.95,
+        top_k: int = 0,
+        repetition_penalty: float = 1.0,
+        seed: int = 0,
+        num_inference_steps: int | None = None,
+        schema: Mapping[str, Any] | None = None,
+        regex: str | None = None,
+        choices: Sequence[str] | None = None,
+        cancel: Cancel | None = None,
+    ) -> Iterator[str]:
+        """As `generate`, but yields the text in pieces as it is settled: nothing is taken back, no character
+        is broken, and all pieces together are the text.
+        """
+        request = TextRequest.of(locals() | {"prompt": checked_text(prompt, "the prompt")})
+        return deltas(self._texts(request), self.tokenizer, request.stop)
+
+    def _texts(self, request: TextRequest) -> Iterator[TextFrame | TextResult]:
+        """What every text that is asked for comes through."""
+        return self.text_pipeline.stream(request, self._steps("text", None, None))
+
+    def infill(
+        self,
+        prefix: str,
+        suffix: str,
+        length: int | None = None,
+        mode: str = "diffusion",
+        kind: str | None = None,
+        prompt: str = "",
+        *,
+        steps: int = 16,
+        order: str = "leftmost",
+        temperature: float = 0.3,
+        top_p: float = 0.95,
+        top_k: int = 0,
+        seed: int = 0,
+        num_inference_steps: int | None = None,
+        cancel: Cancel | None = None,
+    ) -> TextResult:
+        """Writes the middle between `prefix` and `suffix`, which stay as they are to the last character.
+
+        Args:
+            length: tokens of the middle, 1 to 64; None tries several and keeps the likeliest whole.
+            kind: "text" or "code"; None guesses from the prefix.
+            prompt: what the whole is about.
+            steps, order, temperature, top_p, top_k, seed, cancel: see `generate`; the middle is one block.
+
+        Raises:
+            TypeError: an unknown option, or a value of the wrong kind. ValueError: a value out of its range,
+            or sides that leave no room. Cancelled: it was asked to stop.
+        """
+        steps = either(steps, 16, "steps", num_inference_steps, "num_inference_steps")
+        sampling = Sampling(
+            mode, steps=steps, order=order, temperature=temperature, top_p=top_p, seed=seed, top_k=top_k
+        )
+        return self.text_pipeline.infill(prefix, suffix, length, sampling, kind, prompt, cancel)
+
+    @property
+    def text_pipeline(self) -> TextPipeline:
+        """The part that writes."""
+        context, schedule = self.metadata.context, self.schedules["text"]
+        return self._part("text", lambda: TextPipeline(self.network, self.tokenizer, context, schedule))
