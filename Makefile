@@ -1,4 +1,4 @@
-TOPICS = text skeleton physics quality speed
+TOPICS = text skeleton physics quality speed memory
 .PHONY: check test native bench tables $(TOPICS:%=bench-%)
 
 check:            ## what CI runs
@@ -14,7 +14,7 @@ native:           ## build the kernels into the source tree
 
 bench: $(TOPICS:%=bench-%) tables
 
-$(TOPICS:%=bench-%): bench-%:   ## text, skeleton (extra bench), physics (extra physics-bench), quality (extra judges), speed
+$(TOPICS:%=bench-%): bench-%:   ## text, skeleton (extra bench), physics (extra physics-bench), quality (extra judges), speed, memory (extra memory-bench)
 	bowstring bench $* --out bench/results
 
 tables:           ## the README's tables, made from bench/results

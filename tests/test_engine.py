@@ -284,3 +284,11 @@ def test_public_names_are_listed_and_lazy():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert (Path(bowstring.__file__).parent / "py.typed").exists()
+
+
+def test_a_memory_is_opened_with_the_model_or_given_open(folder, tmp_path):
+    with ArrowEngine.load(folder, memory=tmp_path / "store").memory as store:
+        id = store.add("The fox has moved.")
+        assert ArrowEngine.load(folder, memory=store).memory is store
+        assert store.search("fox")[0].memory.id == id
+    assert ArrowEngine.load(folder).memory is None

@@ -13,6 +13,8 @@ from ..core.files import output_folder, write
 from ..core.options import either, listed
 from ..llm.folder import is_imported
 from ..llm.pipeline import LanguageModel
+from ..llm.recall import Recall
+from ..memory.store import ArrowStorage
 from ..nn.network import UnifiedScoreNetwork
 from ..text.tokenizer import TextTokenizer
 from ..text.weights import load_model, save_model
@@ -39,6 +41,7 @@ class LoadedModel:
         """`folder` is where the codecs of other modalities lie; text needs none."""
         self.network, self.tokenizer, self.metadata, self.folder = network, tokenizer, metadata, folder
         self.schedules = schedules(metadata)
+        self.memory: ArrowStorage | None = None
         self._parts: dict[str, Any] = {}
 
     @classmethod
@@ -47,6 +50,7 @@ class LoadedModel:
         folder: Path | str | None = None,
         device: str | torch.device = "auto",
         dtype: str | torch.dtype | None = None,
+        memory: ArrowStorage | Path | str | None = None,
     ) -> Self:
         """The model in `folder`, one that ships or was imported by its name, or the default one.
 
@@ -56,6 +60,7 @@ class LoadedModel:
             device: "auto" is CUDA where there is a device, else the CPU.
             dtype: "float32" or "bfloat16"; None leaves numbers as they are stored, and makes brain
                 floats of packed matrices where their kernels do not run.
+            memory: a store, or its folder, which is made if it does not exist.
 
         Raises:
             FileNotFoundError: no such model. ValueError: no such device or dtype, or a folder whose parts do
@@ -63,11 +68,15 @@ class LoadedModel:
         """
         place, numbers = model_folder(folder), None if dtype is None else chosen_dtype(dtype)
         where = chosen_device(device)
+        store = None if memory is None else ArrowStorage.of(memory)
         if is_imported(place):
-            return cast("Self", LanguageModel.load(place))
+            model = LanguageModel.load(place)
+            model.recall = None if store is None else Recall(store)
+            return cast("Self", model)
         network, tokenizer, metadata = load_model(place)
-        network = placed(network, where, numbers)
-        return cls(network, tokenizer, metadata, place)
+        engine = cls(placed(network, where, numbers), tokenizer, metadata, place)
+        engine.memory = store
+        return engine
 
     @classmethod
     def from_pretrained(
@@ -75,9 +84,10 @@ class LoadedModel:
         name_or_path: Path | str | None = None,
         device: str | torch.device = "auto",
         dtype: str | torch.dtype | None = None,
+        memory: ArrowStorage | Path | str | None = None,
     ) -> Self:
         """As `load`."""
-        return cls.load(name_or_path, device, dtype)
+        return cls.load(name_or_path, device, dtype, memory)
 
     def save(self, folder: Path | str) -> Path:
         """Writes the model into a folder that is complete: `load` makes the same engine of it, to the bit.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from .memory import measure_memory
 from .models import measure_models
 from .physics import measure_physics
 from .quality import measure_quality
@@ -20,6 +21,7 @@ TOPICS: dict[str, Callable[[Setting], Measurement]] = {
     "quality": measure_quality,
     "speed": measure_speed,
     "models": measure_models,
+    "memory": measure_memory,
 }
 
 

@@ -48,6 +48,7 @@ class LanguageModel:
         self.decoder, self.tokenizer, self.template = model.decoder, model.tokenizer, model.template
         self.name = name
         self._cache, self._read = self.decoder.cache(), list[int]()
+        self.recall: Recall | None = None  # memories of every chat that names none
         self._lock = threading.RLock()
         self._trie: Trie | None = None
         self._forms: dict[str, TokenAutomaton] = {}
@@ -151,6 +152,7 @@ class LanguageModel:
         if self.template is None:
             raise ValueError(f"{self.name} has no chat template; it goes on from texts: use generate")
         listed = [{"role": "user", "content": messages}] if isinstance(messages, str) else list(messages)
+        recall = recall or self.recall
         told, memories = (listed, []) if recall is None else recall(listed, self.tokenizer)
         tokens = chat_tokens(self.tokenizer, self.template, told)
         how = sampling(temperature, top_k, top_p, repetition_penalty, seed)

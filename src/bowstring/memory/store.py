@@ -72,6 +72,11 @@ class ArrowStorage:
             self._db.close()
             raise
 
+    @classmethod
+    def of(cls, given: ArrowStorage | Path | str) -> ArrowStorage:
+        """A store that is open already, or the one in a folder."""
+        return given if isinstance(given, ArrowStorage) else cls(given)
+
     def __enter__(self) -> ArrowStorage:
         return self
 
