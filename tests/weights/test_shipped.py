@@ -7,14 +7,16 @@ from typer.testing import CliRunner
 
 from bowstring.cli.common import app
 from bowstring.engine import ArrowEngine
-from bowstring.weights.shipped import DATA, SHIPPED, model_folder
+from bowstring.weights.metadata import read_metadata
+from bowstring.weights.shipped import DATA, SHIPPED, model_folder, names
 
 
 def test_a_plain_name_is_a_shipped_model_whatever_lies_here(tmp_path, monkeypatch):
-    (tmp_path / "text").mkdir()
+    (tmp_path / "text-int4").mkdir()
     monkeypatch.chdir(tmp_path)
-    assert model_folder("text") == model_folder(None) == SHIPPED
-    assert model_folder("./text") == model_folder("text/") == model_folder(Path("text")) == Path("text")
+    assert model_folder("text-int4") == model_folder(None) == SHIPPED
+    here = ["./text-int4", "text-int4/", Path("text-int4")]
+    assert [model_folder(one) for one in here] == [Path("text-int4")] * 3
     assert model_folder(".") == Path(".") and model_folder("/a/text") == Path("/a/text")
 
 
@@ -31,6 +33,13 @@ def test_the_command_tells_them_apart_too(tmp_path, monkeypatch):
 def test_an_old_name_is_refused_with_the_new_one():
     with pytest.raises(FileNotFoundError, match="'senses' is called 'multimodal' now"):
         ArrowEngine.load("senses")
+    with pytest.raises(FileNotFoundError, match="'text' no longer ships; 'text-int4'"):
+        ArrowEngine.load("text")
+
+
+def test_every_model_that_ships_is_packed():
+    """The default is what a newcomer waits for: few bits, or he waits five times as long."""
+    assert {read_metadata(model_folder(name)).bits for name in names() if name != "fields"} == {2, 4}
 
 
 def test_an_unknown_name_gets_those_that_there_are():

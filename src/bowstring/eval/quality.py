@@ -48,7 +48,7 @@ from .reading import reading_accuracy
 from .report import network_report
 from .results import Measured, Measurement, Setting, announce, jackknife
 from .speech import STEP_COUNTS, measure_speech
-from .text import corpora, distinct_2, generated
+from .text import FP16_TEXT, corpora, distinct_2, generated
 
 AXES = 16  # principal axes of the features on which Frechet distances are taken
 JUDGE = Path("bench/judges/judge.safetensors")
@@ -255,7 +255,7 @@ def written(
 def measure_quality(setting: Setting) -> Measurement:
     """`bowstring bench quality`: of the shipped model with all modalities, or of another one."""
     folder, quick, data = model_folder(setting.model or MULTIMODAL), setting.quick, setting.data
-    before = model_folder("text")
+    before = FP16_TEXT
     engine = ArrowEngine.load(folder)
     corpora(data)
     missing: dict[str, str] = {}

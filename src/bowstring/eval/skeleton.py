@@ -38,7 +38,7 @@ from .loading import loading
 from .results import Measured, Measurement, Setting, announce
 from .rivals.kernels import Ggml, dynamic_int8, rivals
 from .rivals.turns import medians_in_turns, ratio_of_turns, seconds_in_turns
-from .text import corpora
+from .text import FP16_TEXT, corpora
 
 MatrixShape = tuple[int, int]
 Table = list[dict[str, Any]]  # k, n, m and seconds of every contender
@@ -230,8 +230,8 @@ def precision_numbers(data: Path, count: int) -> tuple[dict[str, Any], list[Path
     ratios: dict[str, Any] = {}
     base: dict[str, np.ndarray] = {}
     files: list[Path] = []
-    for name in ("text", "text-int4", "text-int2"):
-        folder = model_folder(name)
+    folders = {"text": FP16_TEXT} | {name: model_folder(name) for name in ("text-int4", "text-int2")}
+    for name, folder in folders.items():
         announce(f"bits per byte of {name}")
         network, codec, metadata = load_model(folder)
         own = weights_files(folder)

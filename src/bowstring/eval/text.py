@@ -56,6 +56,7 @@ COMMON = set(
     "story about tale that begins this with from into then them they their what when were have".split()
 )
 GENERATED = 192  # tokens of a story
+FP16_TEXT = Path("bench/text")  # what the text models that ship were rounded from
 
 
 def generated(

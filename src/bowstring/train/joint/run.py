@@ -117,6 +117,11 @@ def joint_data(
     return JointData(corpus, training_utterances(data), coder, captioned(pictures, words), latents)
 
 
+def text_teacher() -> UnifiedScoreNetwork:
+    """The model of text that is not to be forgotten: the one that ships."""
+    return unpacked(load_model(SHIPPED)[0])
+
+
 def prepare_multimodal(data: Path, out: Path, start: Path = SHIPPED, seed: int = 0) -> JointStart:
     """Goes on from the model in `start`, after `bowstring data speech`; with the autoencoder that it has, or
     else your own, or else the shipped one.
@@ -140,7 +145,7 @@ def prepare_multimodal(data: Path, out: Path, start: Path = SHIPPED, seed: int =
         network.add_head("audio").std.copy_(residual_std(teachers, coder))
     kept = metadata.settings() | Settings(distilled=False)
     beside = {name: find(autoencoder, name) for name in (ENCODER, DECODER)} | {SPEECH: out / "speech.parquet"}
-    return JointStart(network, load_model(SHIPPED)[0], learned, words, kept, beside, fresh)
+    return JointStart(network, text_teacher(), learned, words, kept, beside, fresh)
 
 
 def prepare_shortcut(data: Path, out: Path) -> JointStart:
@@ -152,7 +157,7 @@ def prepare_shortcut(data: Path, out: Path) -> JointStart:
     kept = metadata.settings() | Settings(distilled=True)
     beside = {name: path for name in CODECS if (path := find(before, name)).exists()}
     network = network.train().requires_grad_()
-    return JointStart(network, load_model(SHIPPED)[0], learned, words, kept, beside)
+    return JointStart(network, text_teacher(), learned, words, kept, beside)
 
 
 def save_joint(start: JointStart, network: UnifiedScoreNetwork, folder: Path) -> None:

@@ -13,6 +13,7 @@ from ...text.tokenizer import TextTokenizer
 from ...text.weights import load_model, save_model
 from ...weights.layout import carry_over
 from ...weights.metadata import Settings, read_metadata
+from ...weights.quant.packed import unpacked
 from ..data.corpora import Document, corpus_documents
 from ..data.splits import RULE
 from ..progress import TrainingLog, tell
@@ -87,6 +88,7 @@ def quantise_model(
     if bits not in (2, 4):
         raise ValueError(f"bits is {bits}; expected 2 or 4")
     network, codec, metadata = load_model(model)
+    network = unpacked(network)
     recipe = RECIPES["text"]()
     corpus = Corpus.of(corpus_documents(data, "train"), codec)
     if steps:
