@@ -160,8 +160,7 @@ def solver_agreement() -> Measured:
     field moved; None where py-pde is not installed."""
     if importlib.util.find_spec("pde") is None:
         return Measured(None, n=0)
-    import pde
-
+    pde: Any = importlib.import_module("pde")  # its types differ between versions
     place = torch.arange(64, dtype=torch.float64) + 0.5
     start = 0.3 * torch.cos(math.pi / 16 * place)[:, None] * torch.sin(math.pi / 32 * place)[None]
     grid = pde.CartesianGrid([[0, 64], [0, 64]], [64, 64], periodic=True)

@@ -51,7 +51,7 @@ def installed_folder(name: str) -> Path:
 def model_folder(name: Path | str | None) -> Path:
     """The folder of a model: a path, the name of a shipped one, or None for the default.
 
-    A `Path` is a path, a string by its form: `"text-int4"` ships with the package, `"./text-int4"` is a folder here.
+    A `Path` is a path, a string by its form: `"text-int4"` ships with the package, `"./text-int4"` is here.
 
     Raises:
         FileNotFoundError: no model of this name ships.
