@@ -7,6 +7,7 @@
 
 use crate::each_isa;
 use crate::grouped::{self, Grouped, Rows, Then};
+use crate::hooks::{Hooks, LowRank, add_branches, add_deltas};
 use crate::layout::{Activations, Packed};
 use crate::matmul::{self, Epilogue};
 use crate::pool::{self, Shared};
@@ -15,6 +16,15 @@ use std::ops::Range;
 
 pub const LANES: usize = 16; // a head's width is a multiple of it
 pub const ROOM: usize = 64; // a cache's capacity is a multiple of it
+
+/// The linear maps of a layer, in the order in which deltas name them.
+pub const Q: usize = 0;
+pub const K: usize = 1;
+pub const V: usize = 2;
+pub const OUT: usize = 3;
+pub const GATE: usize = 4;
+pub const UP: usize = 5;
+pub const DOWN: usize = 6;
 
 /// A matrix of either kind.
 #[derive(Clone, Copy)]
@@ -137,6 +147,31 @@ impl Quantised {
     }
 }
 
+/// `out += gate * (deltas of x)`; `before` is room for them.
+fn add_gated(
+    deltas: &[LowRank],
+    x: &[f32],
+    gate: Option<&[f32]>,
+    out: &mut [f32],
+    rows: usize,
+    before: &mut Vec<f32>,
+) {
+    let Some(gate) = gate else {
+        return add_deltas(deltas, x, out, rows);
+    };
+    if deltas.is_empty() {
+        return;
+    }
+    let made = room(before, out.len());
+    made.fill(0.0);
+    add_deltas(deltas, x, made, rows);
+    for (out, made) in out.chunks_exact_mut(gate.len()).zip(made.chunks_exact(gate.len())) {
+        for ((out, made), gate) in out.iter_mut().zip(made).zip(gate) {
+            *out += gate * made;
+        }
+    }
+}
+
 fn room(buffer: &mut Vec<f32>, count: usize) -> &mut [f32] {
     if buffer.len() < count {
         buffer.resize(count, 0.0);
@@ -173,11 +208,13 @@ fn parts<const N: usize>(rows: usize, widths: [usize; N], fused: bool) -> [Part;
     })
 }
 
-/// Runs all layers over `x (rows, width)` in place; fresh keys and values go behind the cached ones.
+/// Runs all layers over `x (rows, width)` in place; fresh keys and values go behind the cached ones. `hooks` bend each
+/// layer.
 pub fn forward(
     shape: &Shape,
     places: &Places,
     layers: &[Layer],
+    hooks: &[Hooks],
     caches: &mut [[&mut [f32]; 2]],
     x: &mut [f32],
     scratch: &mut Scratch,
@@ -185,7 +222,7 @@ pub fn forward(
     let (rows, d) = (shape.rows, shape.width);
     let (wide, narrow) = (shape.heads * shape.head, shape.kv_heads * shape.head);
     let Scratch { quantised, normal, qkv, attended, both, hidden, before } = scratch;
-    for (layer, cache) in layers.iter().zip(caches) {
+    for ((layer, hook), cache) in layers.iter().zip(hooks).zip(caches) {
         let normal = room(normal, rows * d);
         normalise(x, layer.attention_norm, layer.attention_shift, shape.epsilon, normal);
         quantised.quantise(normal, d, &layer.q);
@@ -197,8 +234,12 @@ pub fn forward(
             quantised.times(&layer.q, layer.q_bias, q);
             quantised.times(wk, layer.k_bias, k);
             quantised.times(wv, layer.v_bias, v);
+            add_deltas(&hook.deltas[Q], normal, q, rows);
+            add_deltas(&hook.deltas[K], normal, k, rows);
+            add_deltas(&hook.deltas[V], normal, v, rows);
         } else {
             quantised.times(&layer.q, layer.q_bias, qkv);
+            add_deltas(&hook.deltas[Q], normal, qkv, rows);
         }
         turn(qkv, q, shape.heads, layer.q_norm, shape, places);
         turn(qkv, k, shape.kv_heads, layer.k_norm, shape, places);
@@ -207,6 +248,7 @@ pub fn forward(
         attention(shape, places, qkv, q, cache, attended);
         quantised.quantise(attended, wide, &layer.out);
         quantised.add(&layer.out, layer.attention_gate, x, before);
+        add_gated(&hook.deltas[OUT], attended, layer.attention_gate, x, rows, before);
         normalise(x, layer.ffn_norm, layer.ffn_shift, shape.epsilon, normal);
         quantised.quantise(normal, d, &layer.gate);
         let h = layer.down.inputs();
@@ -215,12 +257,17 @@ pub fn forward(
             let (gate, value) = both.split_at_mut(rows * h);
             quantised.times(&layer.gate, None, gate);
             quantised.times(up, None, value);
+            add_deltas(&hook.deltas[GATE], normal, gate, rows);
+            add_deltas(&hook.deltas[UP], normal, value, rows);
         } else {
             quantised.times(&layer.gate, None, both);
+            add_deltas(&hook.deltas[GATE], normal, both, rows);
         }
         activate(both, parts(rows, [h, h], layer.up.is_none()), hidden, h);
         quantised.quantise(hidden, h, &layer.down);
         quantised.add(&layer.down, layer.ffn_gate, x, before);
+        add_gated(&hook.deltas[DOWN], hidden, layer.ffn_gate, x, rows, before);
+        add_branches(&hook.branches, x, d);
     }
 }
 

@@ -19,7 +19,7 @@ pub const CROSS_Q: usize = 4;
 pub const CROSS_KV: usize = 5;
 pub const CROSS_OUT: usize = 6;
 
-/// y += scale B (A x), `a (r, k)`, `b (n, r)`.
+/// y += scale B (A x), `a (r, k)`, `b (r, n)`: a row of it is what one number of A x adds.
 pub struct LowRank<'a> {
     pub rank: usize,
     pub scale: f32,
@@ -27,7 +27,7 @@ pub struct LowRank<'a> {
     pub b: &'a [f32],
 }
 
-/// x += scale up silu(down norm(x) + control), `down (r, d)`, `up (d, r)`, `control (m, r)` or empty.
+/// x += scale up silu(down norm(x) + control), `down (r, d)`, `up (r, d)`, `control (m, r)`, `(r)` or empty.
 pub struct Branch<'a> {
     pub rank: usize,
     pub scale: f32,
@@ -54,79 +54,71 @@ pub struct Entries<'a> {
 
 const UNIT: usize = 32_768; // multiplications that are worth a thread
 
-/// `(rows, columns)` -> `(columns, rows)`.
-fn transposed(from: &[f32], rows: usize, columns: usize, to: &mut Vec<f32>) {
-    to.clear();
-    to.resize(rows * columns, 0.0);
-    for (i, row) in from.chunks_exact(columns).enumerate() {
-        for (j, &value) in row.iter().enumerate() {
-            to[j * rows + i] = value;
-        }
-    }
-}
-
 /// Adds every delta of a map: `x (m, k)`, `y (m, n)`.
-pub fn add_deltas(
-    deltas: &[LowRank],
-    x: &[f32],
-    y: &mut [f32],
-    rows: usize,
-    turned: &mut Vec<f32>,
-) {
+pub fn add_deltas(deltas: &[LowRank], x: &[f32], y: &mut [f32], rows: usize) {
     let (k, n) = (x.len() / rows, y.len() / rows);
     for delta in deltas {
-        transposed(delta.b, n, delta.rank, turned);
         let out = Shared::new(y);
-        pool::split(rows, 1, rows * delta.rank * (k + n) / UNIT, |part| {
-            delta_rows(delta, turned, x, k, n, &out, part)
-        });
+        pool::split(rows, 1, rows * delta.rank * (k + n) / UNIT, |part| delta_rows(delta, x, k, n, &out, part));
     }
 }
 
 each_isa! {
-    fn delta_rows(delta: &LowRank, b: &[f32], x: &[f32], k: usize, n: usize, y: &Shared<f32>, part: Range<usize>) {
+    fn delta_rows(delta: &LowRank, x: &[f32], k: usize, n: usize, y: &Shared<f32>, part: Range<usize>) {
+        let mut inside = vec![0f32; delta.rank];
         for row in part {
             let x = &x[row * k..][..k];
-            // SAFETY: each row belongs to one task.
-            let y = unsafe { y.slice(row * n, n) };
-            for (a, b) in delta.a.chunks_exact(k).zip(b.chunks_exact(n)) {
-                let h = delta.scale * dot(a, x);
-                for (y, b) in y.iter_mut().zip(b) {
-                    *y += h * b;
-                }
+            for (h, a) in inside.iter_mut().zip(delta.a.chunks_exact(k)) {
+                *h = delta.scale * dot(a, x);
             }
+            // SAFETY: each row belongs to one task.
+            add_rows(&inside, delta.b, unsafe { y.slice(row * n, n) });
+        }
+    }
+}
+
+/// y += h b, `h (r)`, `b (r, n)`, `y (n)`; four rows at a time, so that y is read and written seldom.
+#[inline(always)]
+fn add_rows(h: &[f32], b: &[f32], y: &mut [f32]) {
+    let n = y.len();
+    let (fours, rest) = h.as_chunks::<4>();
+    for (h, b) in fours.iter().zip(b.chunks_exact(4 * n)) {
+        let (b0, b) = b.split_at(n);
+        let (b1, b) = b.split_at(n);
+        let (b2, b3) = b.split_at(n);
+        for ((((y, b0), b1), b2), b3) in y.iter_mut().zip(b0).zip(b1).zip(b2).zip(b3) {
+            *y += (h[0] * b0 + h[1] * b1) + (h[2] * b2 + h[3] * b3);
+        }
+    }
+    for (&h, b) in rest.iter().zip(b[4 * n * fours.len()..].chunks_exact(n)) {
+        for (y, b) in y.iter_mut().zip(b) {
+            *y += h * b;
         }
     }
 }
 
 /// x += every branch of a layer, one after the other.
-pub fn add_branches(branches: &[Branch], x: &mut [f32], d: usize, turned: &mut Vec<f32>) {
+pub fn add_branches(branches: &[Branch], x: &mut [f32], d: usize) {
     let rows = x.len() / d;
     for branch in branches {
-        transposed(branch.up, d, branch.rank, turned);
         let out = Shared::new(x);
-        pool::split(rows, 1, rows * branch.rank * 2 * d / UNIT, |part| {
-            branch_rows(branch, turned, d, &out, part)
-        });
+        pool::split(rows, 1, rows * branch.rank * 2 * d / UNIT, |part| branch_rows(branch, d, &out, part));
     }
 }
 
 each_isa! {
-    fn branch_rows(branch: &Branch, up: &[f32], d: usize, x: &Shared<f32>, part: Range<usize>) {
+    fn branch_rows(branch: &Branch, d: usize, x: &Shared<f32>, part: Range<usize>) {
         let mut inside = vec![0f32; branch.rank];
+        let each = if branch.control.len() == branch.rank { 0 } else { branch.rank };
         for row in part {
             // SAFETY: each row belongs to one task.
             let x = unsafe { x.slice(row * d, d) };
             let inverse = inverse_rms(x);
             for (i, down) in branch.down.chunks_exact(d).enumerate() {
-                let control = if branch.control.is_empty() { 0.0 } else { branch.control[row * branch.rank + i] };
+                let control = if branch.control.is_empty() { 0.0 } else { branch.control[row * each + i] };
                 inside[i] = branch.scale * silu(dot(down, x) * inverse + control);
             }
-            for (&h, up) in inside.iter().zip(up.chunks_exact(d)) {
-                for (x, up) in x.iter_mut().zip(up) {
-                    *x += h * up;
-                }
-            }
+            add_rows(&inside, branch.up, x);
         }
     }
 }

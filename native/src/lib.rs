@@ -38,7 +38,7 @@ thread_local! {
 /// Version of this interface; the caller refuses another.
 #[unsafe(no_mangle)]
 pub extern "C" fn bowstring_abi() -> u32 {
-    5
+    6
 }
 
 /// Number of the instruction set in use.
@@ -289,7 +289,7 @@ impl LayerRef {
 }
 
 /// A low-rank delta of a layer's linear map, or (with `map` = `MAPS`) a residual branch behind the layer; see `hooks`.
-/// `a` is `(r, k)` or down, `b` is `(n, r)` or up; `control` may be null.
+/// `a` is `(r, k)` or down, `b` is `(r, n)` or up; `control` may be null, and holds `controls` rows of r numbers.
 #[repr(C)]
 pub struct LowRankRef {
     layer: usize,
@@ -300,37 +300,30 @@ pub struct LowRankRef {
     b: *const f32,
     b_length: usize,
     control: *const f32,
+    controls: usize,
     scale: f32,
 }
 
 impl LowRankRef {
-    /// Puts it where it belongs.
+    /// Puts it where it belongs: `size` tells inputs and outputs of a map of a layer.
     ///
     /// # Safety
-    /// The pointers must be valid for their lengths, and the control for a number per row and rank.
+    /// The pointers must be valid for their lengths.
     unsafe fn place<'a>(
         &self,
-        layers: &[Layer],
         hooks: &mut [Hooks<'a>],
+        size: impl Fn(usize, usize) -> Option<(usize, usize)>,
         rows: usize,
-        width: usize,
     ) -> Result<(), i32> {
         if self.a.is_null() || self.b.is_null() {
             return Err(NULL);
         }
-        let layer = layers.get(self.layer).ok_or(WRONG_SIZE)?;
-        let (inputs, outputs) = match (self.map, &layer.cross) {
-            (hooks::QKV, _) => (width, 3 * width),
-            (hooks::OUT, _) | (MAPS, _) => (width, width),
-            (hooks::UP, _) => (width, layer.up.outputs),
-            (hooks::DOWN, _) => (layer.down.inputs, width),
-            (hooks::CROSS_Q | hooks::CROSS_OUT, Some(_)) => (width, width),
-            (hooks::CROSS_KV, Some(_)) => (width, 2 * width),
-            _ => return Err(WRONG_SIZE),
-        };
+        let (inputs, outputs) = size(self.layer, self.map).ok_or(WRONG_SIZE)?;
+        let controls = if self.control.is_null() { 0 } else { self.controls };
         let right = self.rank > 0
             && self.rank.checked_mul(inputs) == Some(self.a_length)
-            && self.rank.checked_mul(outputs) == Some(self.b_length);
+            && self.rank.checked_mul(outputs) == Some(self.b_length)
+            && (controls <= 1 || controls == rows);
         if !right {
             return Err(WRONG_SIZE);
         }
@@ -339,23 +332,30 @@ impl LowRankRef {
             (
                 std::slice::from_raw_parts(self.a, self.a_length),
                 std::slice::from_raw_parts(self.b, self.b_length),
-                optional(self.control, rows * self.rank).unwrap_or_default(),
+                optional(self.control, controls * self.rank).unwrap_or_default(),
             )
         };
         let (rank, scale, hook) = (self.rank, self.scale, &mut hooks[self.layer]);
         if self.map == MAPS {
-            let (down, up) = (a, b);
-            hook.branches.push(Branch {
-                rank,
-                scale,
-                down,
-                up,
-                control,
-            });
+            hook.branches.push(Branch { rank, scale, down: a, up: b, control });
         } else {
             hook.deltas[self.map].push(LowRank { rank, scale, a, b });
         }
         Ok(())
+    }
+}
+
+/// Inputs and outputs of what may be bent in the trunk.
+fn sizes(layers: &[Layer], layer: usize, map: usize, width: usize) -> Option<(usize, usize)> {
+    let layer = layers.get(layer)?;
+    match (map, &layer.cross) {
+        (hooks::QKV, _) => Some((width, 3 * width)),
+        (hooks::OUT, _) | (MAPS, _) => Some((width, width)),
+        (hooks::UP, _) => Some((width, layer.up.outputs)),
+        (hooks::DOWN, _) => Some((layer.down.inputs, width)),
+        (hooks::CROSS_Q | hooks::CROSS_OUT, Some(_)) => Some((width, width)),
+        (hooks::CROSS_KV, Some(_)) => Some((width, 2 * width)),
+        _ => None,
     }
 }
 
@@ -455,7 +455,8 @@ impl TrunkRef {
                 }
             }
             for i in 0..self.low_ranks {
-                (*self.low_rank.add(i)).place(layers, &mut hooks, rows, self.width)?;
+                let one = &*self.low_rank.add(i);
+                one.place(&mut hooks, |layer, map| sizes(layers, layer, map, self.width), rows)?;
             }
         }
         Ok(hooks)

@@ -2,8 +2,9 @@
 
 use crate::decoder::{self, LANES, Layer, Places, ROOM, Scratch, Shape, Weights};
 use crate::grouped::{self, Grouped, Rows, Then};
+use crate::hooks::{Hooks, MAPS};
 use crate::sample::{self, Choice};
-use crate::{NULL, WRONG_SIZE};
+use crate::{LowRankRef, NULL, WRONG_SIZE};
 use std::cell::RefCell;
 use std::ffi::c_void;
 
@@ -198,6 +199,23 @@ unsafe fn layer_of<'a>(layer: &DecoderLayerRef, s: &Shape) -> Result<Layer<'a>, 
     if right && attention && ffn { Ok(layer) } else { Err(WRONG_SIZE) }
 }
 
+/// Inputs and outputs of what may be bent in a decoder.
+fn sizes(layers: &[Layer], layer: usize, map: usize, width: usize) -> Option<(usize, usize)> {
+    let layer = layers.get(layer)?;
+    let matrix = match map {
+        decoder::Q => Some(&layer.q),
+        decoder::K => layer.k.as_ref(),
+        decoder::V => layer.v.as_ref(),
+        decoder::OUT => Some(&layer.out),
+        decoder::GATE => Some(&layer.gate),
+        decoder::UP => layer.up.as_ref(),
+        decoder::DOWN => Some(&layer.down),
+        MAPS => return Some((width, width)),
+        _ => None,
+    };
+    matrix.map(|w| (w.inputs(), w.outputs()))
+}
+
 /// `out (m, n) = x (m, k) times the matrix's rows, + bias (n)`; x is quantised to INT8 in groups of 32.
 ///
 /// # Safety
@@ -268,7 +286,8 @@ pub unsafe extern "C" fn bowstring_grouped_rows(
 }
 
 /// All layers over `x (rows, width)` in place. `caches` holds keys `(kv_heads, head, capacity)` and values
-/// `(kv_heads, capacity, head)` of each layer, which grow by `rows`. `mask (rows, rows)` may be null: causal.
+/// `(kv_heads, capacity, head)` of each layer, which grow by `rows`. `mask (rows, rows)` may be null: causal. `low_ranks`
+/// deltas and branches bend the layers.
 ///
 /// # Safety
 /// Pointers must be valid for the stated shapes.
@@ -280,9 +299,11 @@ pub unsafe extern "C" fn bowstring_decoder(
     sin: *const f32,
     mask: *const u8,
     caches: *const *mut f32,
+    low_rank: *const LowRankRef,
+    low_ranks: usize,
     x: *mut f32,
 ) -> i32 {
-    if shape.is_null() || layers.is_null() || cos.is_null() || sin.is_null() || caches.is_null() || x.is_null() {
+    if low_ranks > 0 && low_rank.is_null() || shape.is_null() || layers.is_null() || cos.is_null() || sin.is_null() || caches.is_null() || x.is_null() {
         return NULL;
     }
     // SAFETY: promised by the caller.
@@ -297,6 +318,14 @@ pub unsafe extern "C" fn bowstring_decoder(
             Ok(layers) => layers,
             Err(fault) => return fault,
         };
+        let mut hooks: Vec<Hooks> = (0..count).map(|_| Hooks::default()).collect();
+        for i in 0..low_ranks {
+            let one = &*low_rank.add(i);
+            let placed = one.place(&mut hooks, |layer, map| sizes(&layers, layer, map, view.width), view.rows);
+            if let Err(fault) = placed {
+                return fault;
+            }
+        }
         let pointers = std::slice::from_raw_parts(caches, 2 * count);
         if pointers.iter().any(|pointer| pointer.is_null()) {
             return NULL;
@@ -319,7 +348,7 @@ pub unsafe extern "C" fn bowstring_decoder(
         };
         let x = std::slice::from_raw_parts_mut(x, view.rows * view.width);
         SCRATCH.with_borrow_mut(|scratch| {
-            decoder::forward(&view, &places, &layers, &mut caches, x, scratch);
+            decoder::forward(&view, &places, &layers, &hooks, &mut caches, x, scratch);
         });
     }
     0

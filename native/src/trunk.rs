@@ -67,7 +67,6 @@ pub struct Scratch {
     /// inputs of a product in FP32, for its deltas
     inputs: Vec<f32>,
     keys_values: Vec<f32>,
-    turned: Vec<f32>,
 }
 
 /// The first `count` numbers of a buffer that only grows.
@@ -98,7 +97,6 @@ struct Work<'a> {
     activations: &'a mut Activations,
     wide: &'a mut Vec<f32>,
     inputs: &'a mut Vec<f32>,
-    turned: &'a mut Vec<f32>,
 }
 
 pub fn forward(
@@ -116,13 +114,11 @@ pub fn forward(
         modulation,
         inputs,
         keys_values,
-        turned,
     } = scratch;
     let mut work = Work {
         activations,
         wide,
         inputs,
-        turned,
     };
     for ((layer, memory), hook) in layers.iter().zip(memories).zip(call.hooks) {
         add_vectors(hook.added, x);
@@ -169,7 +165,7 @@ pub fn forward(
             );
         }
         feed_forward(layer, hook, x, modulated, &mut work);
-        add_branches(&hook.branches, x, d, work.turned);
+        add_branches(&hook.branches, x, d);
     }
     add_vectors(call.hooks[layers.len()].added, x);
     normalise_last(x, call.norm);
@@ -196,7 +192,7 @@ fn normalised<'a>(
     normalise(x, modulation, first, work.activations, kept);
     let out = room(work.wide, rows * w.outputs);
     matmul(w, work.activations, &Epilogue::default(), out);
-    add_deltas(deltas, kept, out, rows, work.turned);
+    add_deltas(deltas, kept, out, rows);
     out
 }
 
@@ -226,7 +222,6 @@ fn look_across(
         entries.values,
         keys_values,
         count,
-        work.turned,
     );
     let still = vec![0f32; 2 * d]; // neither shift nor scale
     let plain = Modulation {
@@ -305,7 +300,7 @@ fn add(
     matmul(w, work.activations, &Epilogue::default(), buffer);
     if !deltas.is_empty() {
         let inputs = inputs.unwrap_or(&work.inputs[..rows * w.inputs]);
-        add_deltas(deltas, inputs, buffer, rows, work.turned);
+        add_deltas(deltas, inputs, buffer, rows);
     }
     let both = x
         .chunks_exact_mut(w.outputs)

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-ABI = 5
+ABI = 6
 ISAS = {"portable": 1, "avx2": 2, "avx512vnni": 3, "neon": 4}
 NAME = {"darwin": "libbowstring_native.dylib", "win32": "bowstring_native.dll"}.get(
     sys.platform, "libbowstring_native.so"
@@ -80,6 +80,7 @@ class LowRank(ctypes.Structure):
         ("b", POINTER),
         ("b_length", SIZE),
         ("control", POINTER),
+        ("controls", SIZE),
         ("scale", ctypes.c_float),
     )
 
@@ -176,7 +177,8 @@ def describe_decoder(library: ctypes.CDLL) -> None:
     library.bowstring_grouped_matmul.argtypes = [grouped, POINTER, SIZE, POINTER, POINTER]
     library.bowstring_grouped_rows.argtypes = [grouped, POINTER, SIZE, POINTER]
     described = (ctypes.POINTER(DecoderShape), ctypes.POINTER(DecoderLayer))
-    library.bowstring_decoder.argtypes = [*described, *[POINTER] * 5]
+    bends = (ctypes.POINTER(LowRank), SIZE)
+    library.bowstring_decoder.argtypes = [*described, *[POINTER] * 4, *bends, POINTER]
     library.bowstring_rms_norm.argtypes = [POINTER, SIZE, POINTER, SIZE, ctypes.c_float, POINTER]
     choice = (ctypes.POINTER(Choice), ctypes.c_float)
     library.bowstring_sample.argtypes = [POINTER, SIZE, POINTER, SIZE, *choice, POINTER, POINTER]

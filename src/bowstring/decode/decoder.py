@@ -7,6 +7,7 @@ vocabulary.
 
 from __future__ import annotations
 
+import copy
 import ctypes
 from dataclasses import dataclass, fields
 from typing import Protocol
@@ -16,11 +17,12 @@ import numpy as np
 from .. import _native
 from ..weights.quant.arrowquant import ArrowQuant
 from ..weights.quant.grouped import GroupedMatrix
+from . import deltas as bends
 from .config import DecoderConfig
+from .deltas import MAPS, NONE, Deltas
 
 PACKED = 2  # ArrowQuant's kind of matrix, for the kernels
 FIRST_CAPACITY = 256
-MATRICES = ("q", "k", "v", "out", "gate", "up", "down")
 
 
 class Matrix(Protocol):
@@ -173,6 +175,18 @@ class Decoder:
         self.rates = rates if frequency_factors is None else rates / frequency_factors
         self.forwards = 0
         self._described = described(layers)
+        self.deltas, self._bends = NONE, bends.described(NONE)
+
+    def with_deltas(self, deltas: Deltas) -> Decoder:
+        """Another decoder over the same weights, bent by these deltas alone.
+
+        Raises:
+            ValueError: a layer or map that this decoder does not have, or matrices of another size.
+        """
+        check_deltas(deltas, self.layers, self.config.width)
+        bent = copy.copy(self)
+        bent.deltas, bent._bends, bent.forwards = deltas, bends.described(deltas), 0
+        return bent
 
     def cache(self) -> KVCache:
         return KVCache(self.config)
@@ -236,6 +250,7 @@ class Decoder:
             _native.address(sin),
             _native.address(may),
             caches,
+            *(self._bends.refs, self._bends.count),
             _native.address(x),
         )
         _native.checked(library.bowstring_decoder(ctypes.byref(shape), self._described, *arrays))
@@ -246,9 +261,9 @@ class Decoder:
         c, rows, n = self.config, len(x), cache.length
         own = np.tri(rows, dtype=bool) if mask is None else np.asarray(mask, bool)
         may = np.concatenate([np.ones((rows, n), bool), own], 1)
-        for layer, (keys, values) in zip(self.layers, cache.layers, strict=True):
+        for i, (layer, (keys, values)) in enumerate(zip(self.layers, cache.layers, strict=True)):
             y = rms_norm(x, layer.attention_norm, c.epsilon) + shift(layer.attention_shift)
-            q, k, v = self._queries(layer, y)
+            q, k, v = self._queries(i, layer, y)
             q, k = (
                 rotated(x if norm is None else rms_norm(x, norm, c.epsilon), cos, sin, c.rope.interleaved)
                 for x, norm in ((q, layer.q_norm), (k, layer.k_norm))
@@ -256,29 +271,61 @@ class Decoder:
             keys[:, :, n : n + rows], values[:, n : n + rows] = k.transpose(1, 2, 0), v.transpose(1, 0, 2)
             seen = [keys[:, :, : n + rows], values[:, : n + rows]]
             seen = [part.repeat(c.heads // c.kv_heads, 0) for part in seen]
-            y = layer.out.matmul(attended(q.transpose(1, 0, 2), seen[0], seen[1], may))
+            y = self._times(i, "out", attended(q.transpose(1, 0, 2), seen[0], seen[1], may))
             x = x + (y if layer.attention_gate is None else y * layer.attention_gate)
             y = rms_norm(x, layer.ffn_norm, c.epsilon) + shift(layer.ffn_shift)
-            both = layer.gate.matmul(y)
-            gate, up = np.split(both, 2, 1) if layer.up is None else (both, layer.up.matmul(y))
-            y = layer.down.matmul(gate / (1 + np.exp(-gate)) * up)
+            both = self._times(i, "gate", y)
+            gate, up = np.split(both, 2, 1) if layer.up is None else (both, self._times(i, "up", y))
+            y = self._times(i, "down", gate / (1 + np.exp(-gate)) * up)
             x = x + (y if layer.ffn_gate is None else y * layer.ffn_gate)
+            for branch in self.deltas.branches.get(i, ()):
+                x = x + branch(x, linear)
         return x
 
-    def _queries(self, layer: LayerWeights, y: np.ndarray) -> list[np.ndarray]:
+    def _times(self, i: int, name: str, x: np.ndarray) -> np.ndarray:
+        """A map of layer i and its delta, of rows `(r, inputs)`."""
+        layer = self.layers[i]
+        y = getattr(layer, name).matmul(x, getattr(layer, f"{name}_bias", None))
+        delta = self.deltas.low_rank.get((i, name))
+        return y if delta is None else y + linear(linear(x, delta.a), delta.b)
+
+    def _queries(self, i: int, layer: LayerWeights, y: np.ndarray) -> list[np.ndarray]:
         """Queries, keys and values of rows, `(r, heads, h)` each."""
         c = self.config
         if layer.k is None or layer.v is None:
             edges = [c.heads * c.head, (c.heads + c.kv_heads) * c.head]
-            made = np.split(layer.q.matmul(y, layer.q_bias), edges, 1)
+            made = np.split(self._times(i, "q", y), edges, 1)
         else:
-            made = [layer.q.matmul(y, layer.q_bias), layer.k.matmul(y, layer.k_bias)]
-            made.append(layer.v.matmul(y, layer.v_bias))
+            made = [self._times(i, name, y) for name in ("q", "k", "v")]
         return [part.reshape(len(y), -1, c.head) for part in made]
 
     def logits(self, hidden: np.ndarray) -> np.ndarray:
         """`(r, d) -> (r, v)` FP32."""
         return self.head.matmul(rms_norm(hidden, self.norm, self.config.epsilon))
+
+
+def check_deltas(deltas: Deltas, layers: list[LayerWeights], width: int) -> None:
+    """Refuses deltas that these layers have no place for.
+
+    Raises:
+        ValueError: a layer or map that is not there, or matrices of another size.
+    """
+    for i, name in [*deltas.low_rank, *((i, "") for i in deltas.branches)]:
+        if not 0 <= i < len(layers):
+            raise ValueError(f"a delta names layer {i}; this model has 0 to {len(layers) - 1}")
+        if name and (name not in MAPS or getattr(layers[i], name) is None):
+            there = [one for one in MAPS if getattr(layers[i], one) is not None]
+            raise ValueError(f"there is no linear map {name!r} in layer {i}; it has {', '.join(there)}")
+    for (i, name), one in deltas.low_rank.items():
+        outputs, inputs = getattr(layers[i], name).shape
+        if (one.a.shape[1], len(one.b)) != (inputs, outputs):
+            raise ValueError(
+                f"a delta of layers.{i}.{name} maps {one.a.shape[1]} numbers to {len(one.b)}; the map itself "
+                f"{inputs} to {outputs}"
+            )
+    for i, branches in deltas.branches.items():
+        if any(one.down.shape[1] != width for one in branches):
+            raise ValueError(f"a branch of layer {i} is not {width} wide, as the model is")
 
 
 def described(layers: list[LayerWeights]) -> ctypes.Array | None:
@@ -288,7 +335,7 @@ def described(layers: list[LayerWeights]) -> ctypes.Array | None:
         one = _native.DecoderLayer()
         for field in fields(layer):
             part = getattr(layer, field.name)
-            if field.name not in MATRICES:
+            if field.name not in MAPS:
                 setattr(one, field.name, _native.address(part))
             elif part is not None:
                 if not isinstance(part, GroupedMatrix | PackedMatrix):

@@ -244,7 +244,7 @@ class Hooks:
         vectors = (conditioning.added.get(layer) for layer in range(depth + 1))
         self.added = [None if one is None else self._address(one, shape) for one in vectors]
         self.low_ranks = [
-            self._low_rank(int(number), MAPS.index(name), delta.a, delta.b, None, delta.scale)
+            self._low_rank(int(number), MAPS.index(name), delta.a, delta.b, (None, 0), delta.scale)
             for full, deltas in conditioning.deltas.items()
             for _, number, name in [full.split(".", 2)]
             for delta in deltas
@@ -252,7 +252,9 @@ class Hooks:
         for layer, branches in conditioning.branches.items():
             for branch in branches:
                 control = branch.control
-                told = None if control is None else self._address(control, (b, length, len(branch.down)))
+                told: tuple[int | None, int] = (None, 0)
+                if control is not None:
+                    told = self._address(control, (b, length, len(branch.down))), b * length
                 self.low_ranks.append(
                     self._low_rank(layer, len(MAPS), branch.down, branch.up, told, branch.scale)
                 )
@@ -262,11 +264,11 @@ class Hooks:
         return self.kept[-1].ctypes.data
 
     def _low_rank(
-        self, layer: int, which: int, a: Tensor, b: Tensor, control: int | None, scale: float
+        self, layer: int, which: int, a: Tensor, b: Tensor, control: tuple[int | None, int], scale: float
     ) -> _native.LowRank:
-        sizes = ((self._address(one, one.shape), one.numel()) for one in (a, b))
+        sizes = ((self._address(one, one.shape), one.numel()) for one in (a, b.T))
         return _native.LowRank(
-            layer, which, len(a), *(part for both in sizes for part in both), control, scale
+            layer, which, len(a), *(part for both in sizes for part in both), *control, scale
         )
 
     def pointers(self) -> tuple[Any, ...]:
