@@ -435,6 +435,7 @@ each_isa! {
         let (d, l, n) = (call.width, call.length, call.past);
         let heads = d / HEAD;
         let mut scores = vec![0f32; n + l];
+        let mut visible = Vec::with_capacity(n + l);
         let mut turned_keys = Vec::new();
         for task in tasks {
             let (b, h) = (task / heads, task % heads);
@@ -475,13 +476,17 @@ each_isa! {
                         *score = dot(&q, key);
                     }
                 }
-                for (score, &may) in scores.iter_mut().zip(mask) {
-                    *score = if may != 0 { *score } else { f32::NEG_INFINITY };
+                // Only what may be seen takes part in sums, so no number depends on what else a pass holds.
+                visible.clear();
+                visible.extend((0..n + l).filter(|&j| mask[j] != 0));
+                for (to, &from) in visible.iter().enumerate() {
+                    scores[to] = scores[from];
                 }
-                softmax(&mut scores);
+                let weights = &mut scores[..visible.len()];
+                softmax(weights);
                 let mut y = [0f32; HEAD];
-                for (&weight, value) in scores.iter().zip(seen_values.iter().chain(&*values)) {
-                    add_scaled(&mut y, weight, value);
+                for (&weight, &j) in weights.iter().zip(&visible) {
+                    add_scaled(&mut y, weight, if j < n { &seen_values[j] } else { &values[j - n] });
                 }
                 // SAFETY: each sequence and head writes its own columns.
                 unsafe { places.out.slice(token * d + h * HEAD, HEAD) }.copy_from_slice(&y);

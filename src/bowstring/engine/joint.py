@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,12 @@ from ..image.sampling import DEFAULT_GUIDANCE, caption_tokens
 from ..joint.pipeline import JointPipeline
 from ..joint.result import JointResult
 from ..joint.sampling import JointSampling
+from ..joint.writing import WrittenText
 from ..speech.baseline import ResidualCoder
 from ..speech.pipeline import SpeechFrame, voice_in
-from ..text.pipeline import ABOUT, TextFrame, as_story, whole_sentences
+from ..text.pipeline import ABOUT, TextFrame, as_story
 from ..text.result import TextResult
-from ..text.sampling import LONGEST
+from ..text.sampling import LONGEST, Sampling
 from ..weights.layout import FACE, find
 from .image import ImageEngine
 from .speech import SpeechEngine
@@ -73,8 +74,8 @@ class JointEngine(ImageEngine, SpeechEngine):
     ) -> JointResult:
         """Answers with text, speech, a face and a picture, on one clock.
 
-        The text comes first, a story if a thing is named; speech, face and picture are then made together,
-        one evaluation a step for all.
+        A text, a story if a thing is named, runs ahead by a sentence, and is spoken meanwhile: one
+        evaluation a step for text, speech, face and picture together.
 
         Args:
             text: what to say; by default the model writes it, of at most `max_tokens` tokens.
@@ -139,17 +140,17 @@ class JointEngine(ImageEngine, SpeechEngine):
         cancel: Cancel | None,
     ) -> Iterator[TextFrame | TextResult | ImageFrame | SpeechFrame | JointResult]:
         matched, notes = voice
-        if text is None:
-            for frame in self.stream(
-                as_story(prompt), max_tokens=shown.max_tokens, seed=sampling.seed, cancel=cancel
-            ):
-                yield frame
-                if isinstance(frame, TextResult):
-                    text = whole_sentences(frame.text)
-        assert text is not None
+        told = self._story(prompt, shown.max_tokens, sampling.seed) if text is None else text
         subject, asked = prompt.removeprefix(ABOUT), {"prompt": prompt, "style": shown.style}
         caption = caption_tokens(self.tokenizer, subject, shown.style) if shown.picture else None
-        yield from self.joint_pipeline.stream(text, caption, matched, sampling, asked, notes, cancel)
+        yield from self.joint_pipeline.stream(told, caption, matched, sampling, asked, notes, cancel)
+
+    def _story(self, prompt: str, max_tokens: int, seed: int) -> WrittenText:
+        """What `converse` writes while it speaks: by the law of `generate`, with its randomness."""
+        how, asked = Sampling("auto", max_tokens, seed=seed), as_story(prompt)
+        known = self.text_pipeline.prompt(asked, "text")
+        settings = {"prompt": asked, "kind": "text", **asdict(how)}
+        return WrittenText(self.network, self.tokenizer, known, how, self.metadata.context, settings)
 
     def render_avatar(
         self,

@@ -26,9 +26,13 @@ from ..image.pipeline import ImageFrame, ImagePipeline, expected
 from ..speech.alignment import SECONDS, Span
 from ..speech.baseline import ResidualCoder
 from ..speech.pipeline import SpeechFrame, SpeechPipeline
+from ..speech.sampling import Utterance
 from ..speech.vocoder import SoundStream
+from ..text.pipeline import TextFrame
+from ..text.result import TextResult
 from .result import JointResult
 from .sampling import JointInputs, JointSampling, sample_joint
+from .writing import GivenText, WrittenText
 
 DEFAULT = JointSampling()
 
@@ -42,6 +46,7 @@ class Made:
     forwards: int = 0
     audio: list[np.ndarray] = field(default_factory=list)
     faces: list[np.ndarray] = field(default_factory=list)
+    unspoken: list[str] = field(default_factory=list)
     words: list[Span] = field(default_factory=list)
     phonemes: list[Span] = field(default_factory=list)
     picture: Tensor | None = None
@@ -82,32 +87,36 @@ class JointPipeline:
     @torch.no_grad()
     def stream(
         self,
-        text: str,
+        text: str | WrittenText,
         caption: Sequence[int] | None = None,
         voice: np.ndarray | None = None,
         sampling: JointSampling = DEFAULT,
         asked: Mapping[str, Any] | None = None,
         notes: tuple[str, ...] = (),
         cancel: Cancel | None = None,
-    ) -> Iterator[ImageFrame | SpeechFrame | JointResult]:
-        """Yields the picture as it is expected to become, after each step, and each part of the sound; then
-        the whole. `asked` is kept with the result's settings, `notes` with the result.
+    ) -> Iterator[TextFrame | TextResult | ImageFrame | SpeechFrame | JointResult]:
+        """Yields the picture as it is expected to become, after each step, and each part of the sound; of a
+        text that is written meanwhile its tokens, too; then the whole. `asked` is kept with the result's
+        settings, `notes` with the result.
 
         Raises:
             ValueError: nothing to say. Cancelled: it was asked to stop.
         """
         own = torch.from_numpy(self.speech.voice if voice is None else voice)[None]
-        sentence = self.speech.g2p.sentence(text)
-        parts = self.speech.planned(sentence.words, own, sampling.speed)
+        source = GivenText(text) if isinstance(text, str) else text
         made, sound = Made(), SoundStream(self.speech.vocoder, sampling.seed)
-        for number, utterance in enumerate(parts):
+        parts: list[Utterance] = []
+        number = 0
+        while parts := parts or (yield from self._told(source, own, sampling, made, cancel)):
+            utterance, parts = parts[0], parts[1:]
             inputs = JointInputs(utterance, own, self.face is not None, caption if number == 0 else None)
-            state = yield from self._sampled(inputs, sampling, number, made, cancel)
+            state = yield from self._sampled(inputs, sampling, number, made, cancel, source)
             with made.timed("sound"):
                 self._keep(state, inputs, made)
                 frames = self.speech.frames(streams(state)["audio"][0], utterance, own)
-                made.audio.append(sound.push(frames, last=number + 1 == len(parts)))
-            yield SpeechFrame(made.audio[-1], made.steps, (number + 1) / len(parts))
+                made.audio.append(sound.push(frames, last=not parts and source.over))
+            number += 1
+            yield SpeechFrame(made.audio[-1], made.steps, number / (number + len(parts) + (not source.over)))
         with made.timed("picture"):
             if made.picture is not None and self.image is not None:
                 made.image = self.image.picture(made.picture)
@@ -115,18 +124,47 @@ class JointPipeline:
         if sampling.closing:
             shut(face, made.phonemes)
         times = (tuple(made.words), tuple(made.phonemes), tuple(visemes_of(made.phonemes)))
-        settings = {"text": text, **asdict(sampling), **dict(asked or {})}
+        settings = {"text": source.said, **asdict(sampling), **dict(asked or {})}
         settings["voice"] = "own" if voice is None else "matched"
-        seen = (text, np.concatenate(made.audio), face, made.image, *times)
+        seen = (source.said, np.concatenate(made.audio), face, made.image, *times)
         cost = (made.steps, made.forwards, made.seconds)
-        yield JointResult(*seen, *cost, settings, notes, sentence.unspoken)
+        yield JointResult(*seen, *cost, settings, notes, tuple(made.unspoken))
+
+    def _told(
+        self,
+        source: GivenText | WrittenText,
+        voice: Tensor,
+        sampling: JointSampling,
+        made: Made,
+        cancel: Cancel | None,
+    ) -> Generator[TextFrame | TextResult, None, list[Utterance]]:
+        """What can be said next, none at the end; where too little is written, the text gets passes alone."""
+        alone = stoppable(source.alone(), cancel)
+        while not (piece := source.piece()):
+            with made.timed("trunk"):
+                if next(alone, None) is None:
+                    return []
+                made.forwards += 1
+            yield from source.frames()
+        sentence = self.speech.g2p.sentence(piece)
+        made.unspoken += sentence.unspoken
+        return self.speech.planned(sentence.words, voice, sampling.speed)
 
     def _sampled(
-        self, inputs: JointInputs, sampling: JointSampling, number: int, made: Made, cancel: Cancel | None
-    ) -> Generator[ImageFrame, None, State]:
-        """The last state of an utterance and of what is made with it; yields its picture."""
+        self,
+        inputs: JointInputs,
+        sampling: JointSampling,
+        number: int,
+        made: Made,
+        cancel: Cancel | None,
+        source: GivenText | WrittenText,
+    ) -> Generator[TextFrame | TextResult | ImageFrame, None, State]:
+        """The last state of an utterance and of what is made with it; yields its picture, and the text that
+        was written in the same passes.
+        """
         how = (sampling.steps, sampling.cfg_scale, sampling.seed, number)
-        states = stoppable(sample_joint(self.speech.network, inputs, *how, self.schedules), cancel)
+        joint = sample_joint(self.speech.network, inputs, *how, self.schedules, source.rows)
+        states = stoppable(joint, cancel)
         with made.timed("trunk"):
             state = next(states)  # captions are read
         while True:
@@ -137,6 +175,7 @@ class JointPipeline:
             if after is None:
                 return state
             state = after
+            yield from source.frames()
             if inputs.caption is not None:
                 yield expected(before, state, 1 - state.t.item())
 

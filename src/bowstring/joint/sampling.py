@@ -1,7 +1,8 @@
 """Speech, face and picture at once: one evaluation a step for all of them, on one clock.
 
 What each part of the network's one pass may look at: speech at speech, the face at both, the picture at its
-caption, its unguided twin at no caption. So every stream is what it would be alone, and the pass is shared.
+caption, its unguided twin at no caption, a text that is still written at itself. So every stream is what it
+would be alone, and the pass is shared.
 Shapes: l tokens of 64 ms; pictures have 64 tokens.
 """
 
@@ -35,6 +36,7 @@ from ..nn.config import CHANNELS
 from ..nn.network import UnifiedScoreNetwork
 from ..speech.codec import AUDIO_CHANNELS
 from ..speech.sampling import PROCESS, TEMPERATURE, Utterance, speech_condition
+from .writing import TextRows
 
 
 @dataclass(frozen=True)
@@ -106,10 +108,15 @@ def attention_mask(
 
 
 def joint_denoiser(
-    network: UnifiedScoreNetwork, what: JointInputs, cfg_scale: float, step_sizes: Mapping[str, float]
+    network: UnifiedScoreNetwork,
+    what: JointInputs,
+    cfg_scale: float,
+    step_sizes: Mapping[str, float],
+    rows: TextRows | None = None,
 ) -> Denoise:
     """The denoiser of a dict of "audio" `(1, l, 96)`, "avatar" and "image", as far as they are there; for
-    `cfg_scale` see `image_denoiser`. step_sizes: of each one's shortcuts, 0: none.
+    `cfg_scale` see `image_denoiser`. step_sizes: of each one's shortcuts, 0: none. rows: of a text that is
+    written in the same passes while it lasts.
     """
     cfg_scale = mixing(cfg_scale, step_sizes.get("image", 0.0))
     length = what.utterance.tokens
@@ -139,7 +146,8 @@ def joint_denoiser(
         noisy = {name: x[name.partition("/")[0]] for name in lengths}
         times = {name: t[name.partition("/")[0]] for name in lengths}
         sizes = {name: torch.full_like(times[name], own[name]) for name in lengths} if shortcuts else None
-        velocity = network.flow(noisy, times, places, sizes, conditioning)
+        evaluate = network.flow if rows is None or rows.wanted is None else rows.evaluate
+        velocity = evaluate(noisy, times, places, sizes, conditioning)
         if "image/free" in velocity:
             empty = velocity.pop("image/free")
             velocity["image"] = empty + cfg_scale * (velocity["image"] - empty)
@@ -168,9 +176,10 @@ def sample_joint(
     seed: int,
     number: int = 0,
     schedules: Mapping[str, Schedule] = MappingProxyType({}),
+    rows: TextRows | None = None,
 ) -> Iterator[State]:
     """States from noise to clean, the noise first; a stream's noise is what it would have alone, and falls by
-    its own schedule, where it is not the linear one.
+    its own schedule, where it is not the linear one. A text's `rows` share the passes.
     """
     length = what.utterance.tokens
     shapes = {"audio": (length, AUDIO_CHANNELS)}
@@ -185,6 +194,6 @@ def sample_joint(
     sizes = {name: size if own[name] is linear else 0.0 for name, size in sizes.items()}
     updates = {name: flow_update(PROCESS, size) for name, size in sizes.items()}
     clocks = {name: one.fallen for name, one in own.items() if one is not linear}
-    step = joint(joint_denoiser(network, what, cfg_scale, sizes), updates, clocks)
+    step = joint(joint_denoiser(network, what, cfg_scale, sizes, rows), updates, clocks)
     yield begin
     yield from iterate(step, begin, uniform(steps), rng)

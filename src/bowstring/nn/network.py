@@ -188,6 +188,10 @@ class UnifiedScoreNetwork(nn.Module):
         return self(self.embed("text", tokens), position, step_size=step_size, conditioning=given)[0]
 
     @_with_its_threads
+    def logits(self, hidden: Tensor) -> Tensor:
+        """What the text head says of hidden states, `(b, l, d) -> (b, l, v)`, in FP32."""
+        return self.heads["text"](hidden).float()
+
     def flow(
         self,
         x: Mapping[str, Tensor],
@@ -204,6 +208,20 @@ class UnifiedScoreNetwork(nn.Module):
                 many-step limit. "image/free" is a second image, handled by the head of "image".
             conditioning: of all tokens, the modalities one after the other.
         """
+        return self.flow_and_read(x, t, position, step_size, conditioning)[0]
+
+    @_with_its_threads
+    def flow_and_read(
+        self,
+        x: Mapping[str, Tensor],
+        t: Mapping[str, Tensor],
+        position: Mapping[str, Tensor],
+        step_size: Mapping[str, Tensor] | None = None,
+        conditioning: Conditioning = NOTHING,
+    ) -> tuple[dict[str, Tensor], tuple[tuple[Tensor, Tensor], ...]]:
+        """As `flow`, and keys and values of all rows, joined with the cached ones. x may hold "text", token
+        ids `(b, l)` at time 0, of which hidden states `(b, l, d)` come back.
+        """
         names = [*x]
         b, lengths = len(x[names[0]]), [x[name].shape[1] for name in names]
         own = {name: t[name].view(b, 1) for name in names}
@@ -212,17 +230,20 @@ class UnifiedScoreNetwork(nn.Module):
         if conditioning.mask is None and cache is not None:
             fresh = cache.valid.new_ones(b, sum(lengths))
             conditioning = conditioning.with_(mask=visible(cache, fresh))
-        hidden, _ = self(
-            torch.cat([self.embed(name, x[name], own[name]) for name in names], 1),
+        hidden, layers = self(
+            torch.cat(
+                [self.embed(name, x[name], None if name == "text" else own[name]) for name in names], 1
+            ),
             torch.cat([position[name].expand(b, -1) for name in names], 1),
             self._per_token(own, lengths),
             None if sizes is None else self._per_token(sizes, lengths),
             conditioning,
         )
+        parts = zip(names, hidden.split(lengths, 1), strict=True)
         return {
-            name: self.head(name)(part, x[name], own[name])
-            for name, part in zip(names, hidden.split(lengths, 1), strict=True)
-        }
+            name: part if name == "text" else self.head(name)(part, x[name], own[name])
+            for name, part in parts
+        }, layers
 
     @staticmethod
     def _per_token(values: Mapping[str, Tensor], lengths: list[int]) -> Tensor:

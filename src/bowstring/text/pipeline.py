@@ -5,6 +5,7 @@ The canvas is what is written; token ids are those of the tokenizer.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -449,8 +450,8 @@ def kind_of(kind: str) -> str:
 def whole_sentences(text: str) -> str:
     """A text without the sentence that it breaks off in, if it has a whole one.
 
-    >>> whole_sentences("A fox ran. It was f")
-    'A fox ran.'
+    >>> whole_sentences('"A fox ran." It was f')
+    '"A fox ran."'
     """
-    end = max(text.rfind(mark) for mark in ".!?")
-    return text[: end + 1] if end > 0 else text
+    ends = [*re.finditer(r"[.!?][\"'”’)]*", text)]
+    return text[: ends[-1].end()] if ends else text
