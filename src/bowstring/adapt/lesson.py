@@ -1,0 +1,134 @@
+"""Lessons: examples of a new domain, from files that people have, split before anything is learned.
+
+An example is a context and what follows it: a prompt and its answer, or the two halves of a passage.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..core.options import text as checked_text
+from ..memory.chunks import headed, paragraphs
+
+LARGEST = 64 << 20  # bytes of a file
+FIELDS = {"prompt", "answer", "text"}
+
+
+@dataclass(frozen=True)
+class Example:
+    """A context and what follows it; `answer` is what a model learns to write."""
+
+    prompt: str
+    answer: str
+
+    def __post_init__(self) -> None:
+        for name in ("prompt", "answer"):
+            if not checked_text(getattr(self, name), name).strip():
+                raise ValueError(f"an example's {name} is empty; expected some words")
+
+    @property
+    def id(self) -> str:
+        """A hash of both sides."""
+        both = json.dumps([self.prompt, self.answer], ensure_ascii=False)
+        return hashlib.sha256(both.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What is learned from, and what judges it: no context stands on both sides."""
+
+    train: tuple[Example, ...]
+    held_out: tuple[Example, ...]
+
+    @property
+    def id(self) -> str:
+        """A hash of all examples."""
+        ids = [one.id for part in (self.train, self.held_out) for one in part]
+        return hashlib.sha256(" ".join(ids).encode()).hexdigest()[:16]
+
+
+def split(examples: Iterable[Example], held_out: float = 0.25) -> Lesson:
+    """Every context goes to one side, decided by its own hash, so that more data move nothing across.
+
+    Raises:
+        ValueError: too few different contexts to judge by.
+    """
+    several = [*dict.fromkeys(examples)]
+    aside = [one for one in several if share(one.prompt) < held_out]
+    train = [one for one in several if share(one.prompt) >= held_out]
+    if len(aside) < 8 or len(train) < 8:
+        raise ValueError(
+            f"{len(train)} examples to learn from and {len(aside)} to judge by are too few; expected at "
+            "least 8 of each, about 40 different contexts in all"
+        )
+    return Lesson(tuple(train), tuple(aside))
+
+
+def share(text: str) -> float:
+    """A number in [0, 1) that a text decides."""
+    return int.from_bytes(hashlib.sha256(text.strip().lower().encode()).digest()[:4]) / 2**32
+
+
+def read_examples(path: Path) -> list[Example]:
+    """Examples of a file: JSON lines of {"prompt", "answer"} or {"text"}, or plain text and Markdown.
+
+    Raises:
+        FileNotFoundError: no such file. ValueError: another form, or a file too large.
+    """
+    size = path.stat().st_size
+    if size > LARGEST:
+        raise ValueError(f"{path} has {size:,} bytes; expected at most {LARGEST:,}")
+    try:
+        content = path.read_text("utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is no text in UTF-8: {error}") from None
+    if path.suffix == ".jsonl":
+        return [
+            one
+            for i, line in enumerate(content.splitlines(), 1)
+            if line.strip()
+            for one in _row(path, i, line)
+        ]
+    if path.suffix in (".txt", ".md"):
+        return [*halves(headed(content) if path.suffix == ".md" else paragraphs(content))]
+    raise ValueError(f"{path} ends in {path.suffix!r}; expected .jsonl, .txt or .md")
+
+
+def _row(path: Path, number: int, line: str) -> Sequence[Example]:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}, line {number} is no JSON: {error}") from None
+    return [*_examples(row, f"{path}, line {number}")]
+
+
+def _examples(row: Any, where: str) -> Iterator[Example]:
+    if not isinstance(row, Mapping) or not set(row) <= FIELDS:
+        raise ValueError(f'{where}: expected {{"prompt", "answer"}} or {{"text"}}, got {str(row)[:60]}')
+    try:
+        if "text" in row:
+            yield from halves([checked_text(row["text"], "text")])
+        else:
+            yield Example(
+                checked_text(row.get("prompt"), "prompt"), checked_text(row.get("answer"), "answer")
+            )
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{where}: {error}") from None
+
+
+def halves(passages: Iterable[str]) -> Iterator[Example]:
+    """Passages of at least eight words, cut in the middle between words; shorter ones say too little.
+
+    >>> [*halves(["one two three four five six seven eight"])]
+    [Example(prompt='one two three four', answer=' five six seven eight')]
+    """
+    for passage in passages:
+        spaces = [i for i, mark in enumerate(passage) if mark.isspace() and i]
+        if len(passage.split()) >= 8:
+            cut = spaces[(len(spaces) - 1) // 2]
+            yield Example(passage[:cut], passage[cut:])
