@@ -43,11 +43,15 @@ pub struct Hooks<'a> {
     pub added: Option<&'a [f32]>,
     pub deltas: [Vec<LowRank<'a>>; MAPS],
     pub branches: Vec<Branch<'a>>,
+    /// keys and values of the known entries, `(b, known, 2 d)` or empty
+    pub known: &'a [f32],
 }
 
-/// Entries of cross-attention, `values (b, e, d)`; `mask (b, l, e)` is not zero where a token may look.
+/// Entries of cross-attention, `values (b, e, d)`, and behind them `known` others of which layers may have keys and
+/// values; `mask (b, l, e + known)` is not zero where a token may look.
 pub struct Entries<'a> {
     pub count: usize,
+    pub known: usize,
     pub values: &'a [f32],
     pub mask: &'a [u8],
 }
@@ -123,10 +127,11 @@ each_isa! {
     }
 }
 
-/// Attention of `q (b l, d)` over the keys and values `kv (b e, 2 d)` of the entries; who may look at nothing gets nothing.
+/// Attention of `q (b l, d)` over the keys and values of the entries, `kv (b e, 2 d)` and then the `known` ones; who may look at nothing gets nothing.
 pub fn cross_attention(
     q: &[f32],
     kv: &[f32],
+    known: &[f32],
     entries: &Entries,
     d: usize,
     length: usize,
@@ -134,24 +139,31 @@ pub fn cross_attention(
 ) {
     let heads = d / HEAD;
     let tasks = q.len() / d / length * heads;
-    let work = q.len() * entries.count;
+    let stride = entries.count + entries.known;
     let out = Shared::new(out);
-    pool::split(tasks, 1, work / UNIT, |part| {
-        look(q, kv, entries, d, length, &out, part)
+    let more = if known.is_empty() { 0 } else { entries.known };
+    let places = [(kv, entries.count), (known, more)];
+    pool::split(tasks, 1, q.len() * stride / UNIT, |part| {
+        look(q, &places, entries.mask, d, length, &out, part)
     });
 }
 
 each_isa! {
-    fn look(q: &[f32], kv: &[f32], entries: &Entries, d: usize, length: usize, out: &Shared<f32>, tasks: Range<usize>) {
-        let (heads, count) = (d / HEAD, entries.count);
+    fn look(
+        q: &[f32], places: &[(&[f32], usize); 2], mask: &[u8], d: usize, length: usize,
+        out: &Shared<f32>, tasks: Range<usize>,
+    ) {
+        let [(fresh, some), (known, more)] = *places;
+        let (heads, count, stride) = (d / HEAD, some + more, mask.len() * d / q.len());
         let mut scores = vec![0f32; count];
         for task in tasks {
             let (b, h) = (task / heads, task % heads);
             let part = |e: usize, first: usize| -> &[f32; HEAD] {
-                kv[(b * count + e) * 2 * d + first + h * HEAD..][..HEAD].try_into().unwrap()
+                let (kv, row) = if e < some { (fresh, b * some + e) } else { (known, b * more + e - some) };
+                kv[row * 2 * d + first + h * HEAD..][..HEAD].try_into().unwrap()
             };
             for token in b * length..(b + 1) * length {
-                let mask = &entries.mask[token * count..][..count];
+                let mask = &mask[token * stride..][..count];
                 let q = &q[token * d + h * HEAD..][..HEAD];
                 for (e, (score, &may)) in scores.iter_mut().zip(mask).enumerate() {
                     *score = if may != 0 { 0.125 * dot(q, part(e, 0)) } else { f32::NEG_INFINITY };

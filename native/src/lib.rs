@@ -38,7 +38,7 @@ thread_local! {
 /// Version of this interface; the caller refuses another.
 #[unsafe(no_mangle)]
 pub extern "C" fn bowstring_abi() -> u32 {
-    6
+    7
 }
 
 /// Number of the instruction set in use.
@@ -371,6 +371,7 @@ pub struct TrunkRef {
     layers: usize,
     modulations: usize,
     entries: usize,
+    known: usize,
     low_ranks: usize,
     layer: *const LayerRef,
     x: *mut f32,
@@ -383,6 +384,7 @@ pub struct TrunkRef {
     fresh_values: *const *mut f32,
     entry_values: *const f32,
     entry_mask: *const u8,
+    known_values: *const *const f32,
     added: *const *const f32,
     low_rank: *const LowRankRef,
 }
@@ -399,7 +401,9 @@ impl TrunkRef {
             self.norm.is_null(),
             self.past_values.is_null(),
             self.fresh_values.is_null(),
-            self.entries > 0 && (self.entry_values.is_null() || self.entry_mask.is_null()),
+            self.entries > 0 && self.entry_values.is_null(),
+            self.known > 0 && self.known_values.is_null(),
+            (self.entries > 0 || self.known > 0) && self.entry_mask.is_null(),
             self.low_ranks > 0 && self.low_rank.is_null(),
         ];
         !wanted.contains(&true)
@@ -410,8 +414,9 @@ impl TrunkRef {
         let rows = self.batch.checked_mul(self.length)?;
         let seen = self.past.checked_add(self.length)?;
         rows.checked_mul(seen)?;
-        rows.checked_mul(self.entries)?;
-        let most = self.batch.checked_mul(seen.max(self.entries))?;
+        let entries = self.entries.checked_add(self.known)?;
+        rows.checked_mul(entries)?;
+        let most = self.batch.checked_mul(seen.max(entries))?;
         most.checked_mul(self.width)?.checked_mul(24)?;
         Some(rows)
     }
@@ -454,6 +459,12 @@ impl TrunkRef {
                     hook.added = optional(*self.added.add(i), rows * self.width);
                 }
             }
+            if self.known > 0 {
+                let size = self.batch * self.known * 2 * self.width;
+                for (i, hook) in hooks.iter_mut().take(self.layers).enumerate() {
+                    hook.known = optional(*self.known_values.add(i), size).unwrap_or_default();
+                }
+            }
             for i in 0..self.low_ranks {
                 let one = &*self.low_rank.add(i);
                 one.place(&mut hooks, |layer, map| sizes(layers, layer, map, self.width), rows)?;
@@ -483,7 +494,7 @@ impl TrunkRef {
             let hooks = self.hooks(&layers, rows)?;
             let slice = |start, length| std::slice::from_raw_parts(start, length);
             let bytes = |start, length| std::slice::from_raw_parts(start, length);
-            let count = self.entries;
+            let (count, known) = (self.entries, self.known);
             let call = Call {
                 batch: self.batch,
                 length: self.length,
@@ -494,10 +505,11 @@ impl TrunkRef {
                 sin: slice(self.sin, rows * HEAD / 2),
                 mask: bytes(self.mask, rows * (self.past + self.length)),
                 norm: slice(self.norm, d),
-                entries: (count > 0).then(|| Entries {
+                entries: (count + known > 0).then(|| Entries {
                     count,
-                    values: slice(self.entry_values, self.batch * count * d),
-                    mask: bytes(self.entry_mask, rows * count),
+                    known,
+                    values: optional(self.entry_values, self.batch * count * d).unwrap_or_default(),
+                    mask: bytes(self.entry_mask, rows * (count + known)),
                 }),
                 hooks: &hooks,
             };

@@ -152,7 +152,11 @@ pub fn forward(
             x,
             &mut work,
         );
-        if let (Some(cross), Some(entries)) = (&layer.cross, &call.entries) {
+        let entries = call
+            .entries
+            .as_ref()
+            .filter(|e| e.count > 0 || !hook.known.is_empty());
+        if let (Some(cross), Some(entries)) = (&layer.cross, entries) {
             look_across(
                 call,
                 cross,
@@ -210,19 +214,21 @@ fn look_across(
 ) {
     let (d, count) = (call.width, call.batch * entries.count);
     let keys_values = room(keys_values, count * 2 * d);
-    work.activations.quantise(entries.values, d);
-    matmul(
-        &cross.kv,
-        work.activations,
-        &Epilogue::default(),
-        keys_values,
-    );
-    add_deltas(
-        &hook.deltas[hooks::CROSS_KV],
-        entries.values,
-        keys_values,
-        count,
-    );
+    if count > 0 {
+        work.activations.quantise(entries.values, d);
+        matmul(
+            &cross.kv,
+            work.activations,
+            &Epilogue::default(),
+            keys_values,
+        );
+        add_deltas(
+            &hook.deltas[hooks::CROSS_KV],
+            entries.values,
+            keys_values,
+            count,
+        );
+    }
     let still = vec![0f32; 2 * d]; // neither shift nor scale
     let plain = Modulation {
         values: &still,
@@ -231,7 +237,7 @@ fn look_across(
     };
     let q = normalised(&cross.q, &hook.deltas[hooks::CROSS_Q], x, plain, 0, work);
     let seen = room(narrow, x.len());
-    cross_attention(q, keys_values, entries, d, call.length, seen);
+    cross_attention(q, keys_values, hook.known, entries, d, call.length, seen);
     work.activations.quantise(seen, d);
     let gate: Vec<f32> = cross.gate.iter().map(|g| g.tanh()).collect();
     let gate = Modulation {

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-ABI = 6
+ABI = 7
 ISAS = {"portable": 1, "avx2": 2, "avx512vnni": 3, "neon": 4}
 NAME = {"darwin": "libbowstring_native.dylib", "win32": "bowstring_native.dll"}.get(
     sys.platform, "libbowstring_native.so"
@@ -90,12 +90,13 @@ class Trunk(ctypes.Structure):
 
     _fields_ = (
         *((name, SIZE) for name in ("batch", "length", "past", "width", "layers", "modulations")),
-        *((name, SIZE) for name in ("entries", "low_ranks")),
+        *((name, SIZE) for name in ("entries", "known", "low_ranks")),
         ("layer", ctypes.POINTER(Layer)),
         *((name, POINTER) for name in ("x", "modulation", "cos", "sin", "mask", "norm")),
         ("past_values", ctypes.POINTER(POINTER)),
         ("fresh_values", ctypes.POINTER(POINTER)),
         *((name, POINTER) for name in ("entry_values", "entry_mask")),
+        ("known_values", ctypes.POINTER(POINTER)),
         ("added", ctypes.POINTER(POINTER)),
         ("low_rank", ctypes.POINTER(LowRank)),
     )

@@ -96,6 +96,35 @@ def test_entries_of_two_stand_side_by_side(network, first, second):
     torch.testing.assert_close(hidden(network, joined), hidden(network, expected), **CLOSE)
 
 
+def test_what_was_read_is_what_the_slot_would_read(network):
+    """Behind other entries or alone, and its mask beside theirs."""
+    slot = network.trunk.layers[2].cross
+    values, others = entries(4), Conditioning(entries=entries(3), entries_mask=torch.rand(2, 3) < 0.7)
+    read = Conditioning(
+        read={2: slot.kv(values).detach()}, read_mask=torch.rand(2, 6, 4, generator=RNG) < 0.5
+    )
+    fresh = Conditioning(entries=values, entries_mask=read.read_mask)
+    for one, expected in ((read, fresh), (others | read, others | fresh)):
+        torch.testing.assert_close(hidden(network, one), hidden(network, expected), **CLOSE)
+    twice = hidden(network, read | read)
+    torch.testing.assert_close(twice, hidden(network, fresh | fresh), **CLOSE)
+    assert (twice - hidden(network)).abs().max() > 1e-2
+
+
+def test_deltas_of_the_slot_leave_what_was_read_alone(network):
+    slot = network.trunk.layers[2].cross
+    read = Conditioning(read={2: slot.kv(entries(4)).detach()})
+    delta = Conditioning(deltas={"layers.2.cross.kv": (low_rank(256, 128),)})
+    assert torch.equal(hidden(network, read | delta), hidden(network, read))
+
+
+def test_entries_are_read_by_layers_with_a_slot(network):
+    with pytest.raises(ValueError, match="layer 1 has no slot"):
+        hidden(network, Conditioning(read={1: torch.zeros(1, 4, 256)}))
+    with pytest.raises(ValueError, match=r"layers \[2\] and \[1\]"):
+        Conditioning(read={2: torch.zeros(1, 4, 256)}) | Conditioning(read={1: torch.zeros(1, 4, 256)})
+
+
 def test_rows_are_what_each_sample_would_have_alone(network):
     given = Conditioning(
         entries=entries(4),

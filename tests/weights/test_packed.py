@@ -118,6 +118,11 @@ def bent(b, length, m, rank, kinds):
     if "entries" in kinds:
         mask = torch.rand(b, length, m, generator=rng) < 0.7
         given |= Conditioning(entries=draw(b, m, WIDTH), entries_mask=mask if "masked" in kinds else None)
+    if "read" in kinds:
+        mask = torch.rand(b, 1, m + 1, generator=rng) < 0.7
+        given |= Conditioning(
+            read={1: draw(b, m + 1, 2 * WIDTH)}, read_mask=mask[:, 0] if "masked" in kinds else None
+        )
     if "added" in kinds:
         given |= Conditioning(
             added={0: draw(b, 1, WIDTH), 1: draw(1, length, WIDTH), 2: draw(b, length, WIDTH)}
@@ -154,8 +159,8 @@ def two_layers():
     return quantised(network, 4)
 
 
-KINDS = ["entries", "added", "branches", "deltas"]
-COMBINATIONS = [some for n in range(1, 5) for some in itertools.combinations(KINDS, n)]
+KINDS = ["entries", "read", "added", "branches", "deltas"]
+COMBINATIONS = [some for n in range(1, 6) for some in itertools.combinations(KINDS, n)]
 
 
 @needs_library

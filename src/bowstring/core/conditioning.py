@@ -8,7 +8,7 @@ r rank. This module knows nothing of networks, files or text.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -116,6 +116,8 @@ class LayerConditioning:
     mask: Tensor | None
     entries: Tensor | None
     entries_mask: Tensor | None
+    read: Tensor | None
+    read_mask: Tensor | None
     branches: tuple[Branch, ...]
     deltas: Mapping[str, tuple[LowRank, ...]]
 
@@ -128,6 +130,8 @@ class Conditioning:
     mask: True where a query may look, `(b|1, 1, l, n + l)`, the cached tokens first; None is everywhere.
     entries: what cross-attention looks at, `(b|1, m, d)`. entries_mask: `(b|1, m)` True where an entry is
     real, or `(b|1, l, m)` True where a token may look; who may look at nothing gets nothing.
+    read: keys and values `(b|1, m, 2 d)` of entries that some layers have read before, by layer; read_mask as
+    entries_mask. What is read once costs nothing in later evaluations, and deltas of the slot leave it alone.
     added: vectors `(b|1, l|1, d)` that are added to the tokens before a layer, by its number; the number
     behind the last layer's stands for the trunk's end.
     branches: residual branches behind a layer, by its number.
@@ -138,6 +142,8 @@ class Conditioning:
     mask: Tensor | None = None
     entries: Tensor | None = None
     entries_mask: Tensor | None = None
+    read: Mapping[int, Tensor] = field(default_factory=dict)
+    read_mask: Tensor | None = None
     added: Mapping[int, Tensor] = field(default_factory=dict)
     branches: Mapping[int, tuple[Branch, ...]] = field(default_factory=dict)
     deltas: Mapping[str, tuple[LowRank, ...]] = field(default_factory=dict)
@@ -154,12 +160,17 @@ class Conditioning:
         """
         if self.cache is not None and other.cache is not None:
             raise ValueError("both conditionings bring a cache; join them first with cache.joined(other)")
-        entries, entries_mask = _side_by_side(self, other)
+        entries, entries_mask = side_by_side(
+            (self.entries, self.entries_mask), (other.entries, other.entries_mask)
+        )
+        read, read_mask = _read_by_both(self, other)
         return Conditioning(
             other.cache if self.cache is None else self.cache,
             _either(self.mask, other.mask, torch.logical_and),
             entries,
             entries_mask,
+            read,
+            read_mask,
             _united(self.added, other.added, torch.add),
             _united(self.branches, other.branches, lambda a, b: a + b),
             _united(self.deltas, other.deltas, lambda a, b: a + b),
@@ -172,6 +183,8 @@ class Conditioning:
             _chosen(self.mask, index),
             _chosen(self.entries, index),
             _chosen(self.entries_mask, index),
+            {layer: _rows(one, index) for layer, one in self.read.items()},
+            _chosen(self.read_mask, index),
             {layer: _rows(one, index) for layer, one in self.added.items()},
             {layer: tuple(b.rows(index) for b in some) for layer, some in self.branches.items()},
             self.deltas,
@@ -185,6 +198,8 @@ class Conditioning:
             self.mask,
             self.entries,
             self.entries_mask,
+            self.read.get(number),
+            self.read_mask,
             self.branches.get(number, ()),
             {
                 name.removeprefix(prefix): some
@@ -232,24 +247,52 @@ def _united(
     return {**mine, **theirs, **shared}
 
 
-def _side_by_side(mine: Conditioning, theirs: Conditioning) -> tuple[Tensor | None, Tensor | None]:
+Entries = tuple[Tensor | None, Tensor | None]
+
+
+def side_by_side(*both: Entries) -> Entries:
     """Entries of both, and their masks in one shape."""
-    given = [one for one in (mine, theirs) if one.entries is not None]
+    given = [(entries, mask) for entries, mask in both if entries is not None]
     if len(given) < 2:
-        return (given[0].entries, given[0].entries_mask) if given else (None, None)
-    entries = [one.entries for one in given if one.entries is not None]
-    b = max(map(len, entries))
-    entries = [one.expand(b, -1, -1) for one in entries]
-    if all(one.entries_mask is None for one in given):
-        return torch.cat(entries, 1), None
-    masks = [
-        torch.ones(1, e.shape[1], dtype=torch.bool, device=e.device)
-        if one.entries_mask is None
-        else one.entries_mask
-        for one, e in zip(given, entries, strict=True)
-    ]
+        return given[0] if given else (None, None)
+    b = max(len(entries) for entries, _ in given)
+    values = torch.cat([entries.expand(b, -1, -1) for entries, _ in given], 1)
+    if all(mask is None for _, mask in given):
+        return values, None
+    return values, masks_side_by_side([entries_mask(*one) for one in given])
+
+
+def entries_mask(entries: Tensor, mask: Tensor | None) -> Tensor:
+    """A mask, `(b|1, m)` or `(b|1, l, m)`; where there is none, one that lets all be seen."""
+    return torch.ones(1, entries.shape[1], dtype=torch.bool, device=entries.device) if mask is None else mask
+
+
+def masks_side_by_side(masks: Sequence[Tensor]) -> Tensor:
+    """Masks of entries that stand side by side, in one shape."""
     if any(one.ndim == 3 for one in masks):
         masks = [one if one.ndim == 3 else one[:, None] for one in masks]
         length = max(one.shape[1] for one in masks)
-        masks = [one.expand(b, length, -1) for one in masks]
-    return torch.cat(entries, 1), torch.cat([one.expand(b, *one.shape[1:]) for one in masks], -1)
+        masks = [one.expand(-1, length, -1) for one in masks]
+    b = max(map(len, masks))
+    return torch.cat([one.expand(b, *one.shape[1:]) for one in masks], -1)
+
+
+def _read_by_both(mine: Conditioning, theirs: Conditioning) -> tuple[Mapping[int, Tensor], Tensor | None]:
+    """What was read of both, and its mask.
+
+    Raises:
+        ValueError: they were read by different layers.
+    """
+    given = [one for one in (mine, theirs) if one.read]
+    if len(given) < 2:
+        return (given[0].read, given[0].read_mask) if given else ({}, None)
+    if mine.read.keys() != theirs.read.keys():
+        raise ValueError(
+            f"entries were read by layers {sorted(mine.read)} and {sorted(theirs.read)}; expected the same"
+        )
+    both = {
+        layer: side_by_side((one, mine.read_mask), (theirs.read[layer], theirs.read_mask))
+        for layer, one in mine.read.items()
+    }
+    read = {layer: values for layer, (values, _) in both.items() if values is not None}
+    return read, next(mask for _, mask in both.values())

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..core.conditioning import NOTHING, Conditioning, LayerConditioning, LowRank
+from ..core.conditioning import NOTHING, Conditioning, LayerConditioning, LowRank, side_by_side
 from .config import HEAD, NetworkConfig
 
 TIME_FEATURES = 256
@@ -146,11 +146,13 @@ class CrossAttention(nn.Module):
         self.out = nn.Linear(width, width, bias=False)
         self.gate = nn.Parameter(torch.zeros(width))
 
-    def forward(self, x: Tensor, entries: Tensor, mask: Tensor | None, deltas: Deltas) -> Tensor:
-        """mask: `(b, m)`, or `(b, l, m)` where tokens differ; who may look at nothing gets nothing."""
+    def forward(self, x: Tensor, given: LayerConditioning) -> Tensor:
+        """Who may look at nothing gets nothing."""
+        deltas = given.deltas
         q = mapped(self.q, F.rms_norm(x, x.shape[-1:]), deltas, "cross.q")
         q = q.unflatten(-1, (self.attention_heads, HEAD)).transpose(1, 2)
-        kv = mapped(self.kv, entries, deltas, "cross.kv")
+        kv, mask = self.seen(given)
+        kv = kv.expand(len(x), -1, -1)
         k, v = kv.unflatten(-1, (2, self.attention_heads, HEAD)).permute(2, 0, 3, 1, 4)
         if mask is None:
             y = attend(q, k, v)
@@ -159,6 +161,13 @@ class CrossAttention(nn.Module):
             none = ~may.any(-1, keepdim=True)
             y = attend(q, k, v, may | none).masked_fill(none, 0.0)
         return torch.tanh(self.gate) * mapped(self.out, y.transpose(1, 2).flatten(2), deltas, "cross.out")
+
+    def seen(self, given: LayerConditioning) -> tuple[Tensor, Tensor | None]:
+        """Keys and values `(b|1, m, 2 d)` of the entries and of those that were read before; their mask."""
+        fresh = None if given.entries is None else mapped(self.kv, given.entries, given.deltas, "cross.kv")
+        kv, mask = side_by_side((fresh, given.entries_mask), (given.read, given.read_mask))
+        assert kv is not None
+        return kv, mask
 
 
 class FeedForward(nn.Module):
@@ -192,9 +201,8 @@ class Layer(nn.Module):
             torch.addcmul(shift_a, F.rms_norm(x, x.shape[-1:]), 1 + scale_a), cos, sin, given
         )
         x = x + gate_a * y
-        if given.entries is not None and self.cross is not None:
-            entries = given.entries.expand(len(x), -1, -1)
-            x = x + self.cross(x, entries, given.entries_mask, given.deltas)
+        if self.cross is not None and (given.entries is not None or given.read is not None):
+            x = x + self.cross(x, given)
         y = self.feed_forward(torch.addcmul(shift_f, F.rms_norm(x, x.shape[-1:]), 1 + scale_f), given.deltas)
         x = x + gate_f * y
         for branch in given.branches:
@@ -237,6 +245,9 @@ class Trunk(nn.Module):
             ValueError: a layer that does not exist, a delta of an unknown map or of another size.
         """
         depth = len(self.layers)
+        slots = [i for i, layer in enumerate(self.layers) if cast(Layer, layer).cross is not None]
+        if beyond := sorted(set(conditioning.read) - set(slots)):
+            raise ValueError(f"layer {beyond[0]} has no slot for entries; those of this trunk are {slots}")
         for what, layers, most in (
             ("added", conditioning.added, depth),
             ("branches", conditioning.branches, depth - 1),

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from ... import _native
-from ...core.conditioning import NOTHING, Conditioning
+from ...core.conditioning import NOTHING, Conditioning, entries_mask, masks_side_by_side
 from ...core.threads import one_thread
 from ...nn.config import HEAD, NetworkConfig
 from ...nn.heads.text import TextHead
@@ -213,7 +213,8 @@ class PackedTrunk(Trunk):
             array(self.norm, (d,)),
         )
         call = _native.Trunk(
-            *(b, length, n, d, depth, six[0] * six[1], hooks.entries, len(hooks.low_ranks)),
+            *(b, length, n, d, depth, six[0] * six[1], hooks.entries, hooks.read),
+            len(hooks.low_ranks),
             *(layers.refs, out.ctypes.data, *(one.ctypes.data for one in given)),
             _native.pointers([one.ctypes.data for one in past] or [None] * 2 * depth),
             _native.pointers([one.ctypes.data for one in fresh]),
@@ -237,10 +238,14 @@ class Hooks:
         self.entry_values = self.entry_mask = None
         if conditioning.entries is not None:
             self.entry_values = self._address(conditioning.entries, (b, self.entries, d))
-            may = conditioning.entries_mask
-            may = torch.ones(1, 1, 1, dtype=torch.bool) if may is None else may
-            may = may if may.ndim == 3 else may[:, None]
-            self.entry_mask = self._address(may, (b, length, self.entries), bool)
+        read = conditioning.read
+        self.read = next(iter(read.values())).shape[1] if read else 0
+        self.read_values = [
+            self._address(read[layer], (b, self.read, 2 * d)) if layer in read else None
+            for layer in range(depth if read else 0)
+        ]
+        if both := self.entries + self.read:
+            self.entry_mask = self._address(looking(conditioning), (b, length, both), bool)
         vectors = (conditioning.added.get(layer) for layer in range(depth + 1))
         self.added = [None if one is None else self._address(one, shape) for one in vectors]
         self.low_ranks = [
@@ -275,7 +280,17 @@ class Hooks:
         """The last fields of `_native.Trunk`."""
         added = _native.pointers(self.added) if any(self.added) else None
         low_ranks = (_native.LowRank * len(self.low_ranks))(*self.low_ranks) if self.low_ranks else None
-        return self.entry_values, self.entry_mask, added, low_ranks
+        read = _native.pointers(self.read_values) if self.read else None
+        return self.entry_values, self.entry_mask, read, added, low_ranks
+
+
+def looking(conditioning: Conditioning) -> Tensor:
+    """Who may look at the entries and at what was read, `(b|1, l|1, m)`."""
+    given = [(conditioning.entries, conditioning.entries_mask)]
+    given += [(one, conditioning.read_mask) for one in conditioning.read.values()][:1]
+    masks = [entries_mask(values, mask) for values, mask in given if values is not None]
+    may = masks_side_by_side(masks)
+    return may if may.ndim == 3 else may[:, None]
 
 
 def native_linears(module: nn.Module) -> None:
