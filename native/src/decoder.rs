@@ -1,9 +1,9 @@
 //! A decoder over packed weights: rows of tokens in, hidden states out, keys and values appended in place.
 //!
-//! RMSNorm with a weight and perhaps a shift, grouped-query attention with RoPE (rotated halves or interleaved pairs), optional biases
-//! and QK-norm, SwiGLU, optional gates on what a layer adds: open models of the Llama family, and our own text stream, whose
-//! modulation is constant. Who may look at whom among the rows of one call is causal, or a table. No number depends on how many rows
-//! go together.
+//! RMSNorm or LayerNorm with a weight and perhaps a shift, grouped-query attention with RoPE (rotated halves or interleaved pairs),
+//! optional biases and QK-norm, SwiGLU or GELU, optional gates on what a layer adds: open models of the Llama family, and diffusion
+//! transformers whose modulation is constant, as that of our own text stream. Who may look at whom among the rows of one call is causal, or a table. A row's numbers depend on what it sees,
+//! in its order, and not on what else goes with it.
 
 use crate::each_isa;
 use crate::grouped::{self, Grouped, Rows, Then};
@@ -49,7 +49,7 @@ impl Weights<'_> {
     }
 }
 
-/// `k` and `v` are absent where `q` holds all three, and `up` where `gate` holds both.
+/// `k` and `v` are absent where `q` holds all three, and `up` where `gate` holds both or GELU wants one.
 pub struct Layer<'a> {
     pub attention_norm: &'a [f32],
     pub attention_shift: Option<&'a [f32]>,
@@ -69,9 +69,11 @@ pub struct Layer<'a> {
     pub gate: Weights<'a>,
     pub up: Option<Weights<'a>>,
     pub down: Weights<'a>,
+    pub gate_bias: Option<&'a [f32]>,
+    pub ffn_bias: Option<&'a [f32]>,
 }
 
-/// Sizes of the body and of one call. Of each layer there are keys `(kv_heads, head, capacity)`, which lie on their side so that
+/// Sizes and kind of the body, and sizes of one call. planes: of activations, 1 for INT8 and 2 for twice that. Of each layer there are keys `(kv_heads, head, capacity)`, which lie on their side so that
 /// scores need no sum within a register, and values `(kv_heads, capacity, head)`; `past` tokens are filled.
 #[derive(Clone, Copy)]
 pub struct Shape {
@@ -83,7 +85,10 @@ pub struct Shape {
     pub kv_heads: usize,
     pub head: usize,
     pub epsilon: f32,
+    pub planes: usize,
     pub interleaved: bool,
+    pub centred: bool,
+    pub gelu: bool,
 }
 
 /// Rotations of the rows `(rows, head / 2)`; who may look at whom among them `(rows, rows)`, causal when there is none.
@@ -113,9 +118,9 @@ pub struct Quantised {
 }
 
 impl Quantised {
-    pub fn quantise(&mut self, x: &[f32], width: usize, w: &Weights) {
+    pub fn quantise(&mut self, x: &[f32], width: usize, planes: usize, w: &Weights) {
         match w {
-            Weights::Grouped(_) => self.rows.quantise(x, width),
+            Weights::Grouped(_) => self.rows.quantise(x, width, planes),
             Weights::Packed(_) => self.activations.quantise(x, width),
         }
     }
@@ -131,16 +136,23 @@ impl Quantised {
         }
     }
 
-    /// `out += gate * (x w)`; `before` is room for what was there.
-    fn add(&self, w: &Weights, gate: Option<&[f32]>, out: &mut [f32], before: &mut Vec<f32>) {
+    /// `out += gate * (x w) + bias`; `before` is room for what was there.
+    fn add(
+        &self,
+        w: &Weights,
+        gate: Option<&[f32]>,
+        bias: Option<&[f32]>,
+        out: &mut [f32],
+        before: &mut Vec<f32>,
+    ) {
         match w {
             Weights::Grouped(w) => {
-                grouped::matmul(w, &self.rows, Then { bias: None, gate, add: true }, out);
+                grouped::matmul(w, &self.rows, Then { bias, gate, add: true }, out);
             }
             Weights::Packed(w) => {
                 let before = room(before, out.len());
                 before.copy_from_slice(out);
-                let epilogue = Epilogue { bias: None, gate, residual: Some(before) };
+                let epilogue = Epilogue { bias, gate, residual: Some(before) };
                 matmul::matmul(w, &self.activations, &epilogue, out);
             }
         }
@@ -224,8 +236,8 @@ pub fn forward(
     let Scratch { quantised, normal, qkv, attended, both, hidden, before } = scratch;
     for ((layer, hook), cache) in layers.iter().zip(hooks).zip(caches) {
         let normal = room(normal, rows * d);
-        normalise(x, layer.attention_norm, layer.attention_shift, shape.epsilon, normal);
-        quantised.quantise(normal, d, &layer.q);
+        normalise(x, layer.attention_norm, layer.attention_shift, shape.epsilon, shape.centred, normal);
+        quantised.quantise(normal, d, shape.planes, &layer.q);
         let qkv = room(qkv, rows * (wide + 2 * narrow));
         let [q, k, v] = parts(rows, [wide, narrow, narrow], layer.k.is_none());
         if let (Some(wk), Some(wv)) = (&layer.k, &layer.v) {
@@ -246,11 +258,11 @@ pub fn forward(
         append(shape, qkv, k, v, cache);
         let attended = room(attended, rows * wide);
         attention(shape, places, qkv, q, cache, attended);
-        quantised.quantise(attended, wide, &layer.out);
-        quantised.add(&layer.out, layer.attention_gate, x, before);
+        quantised.quantise(attended, wide, shape.planes, &layer.out);
+        quantised.add(&layer.out, layer.attention_gate, None, x, before);
         add_gated(&hook.deltas[OUT], attended, layer.attention_gate, x, rows, before);
-        normalise(x, layer.ffn_norm, layer.ffn_shift, shape.epsilon, normal);
-        quantised.quantise(normal, d, &layer.gate);
+        normalise(x, layer.ffn_norm, layer.ffn_shift, shape.epsilon, shape.centred, normal);
+        quantised.quantise(normal, d, shape.planes, &layer.gate);
         let h = layer.down.inputs();
         let (both, hidden) = (room(both, 2 * rows * h), room(hidden, rows * h));
         if let Some(up) = &layer.up {
@@ -259,25 +271,34 @@ pub fn forward(
             quantised.times(up, None, value);
             add_deltas(&hook.deltas[GATE], normal, gate, rows);
             add_deltas(&hook.deltas[UP], normal, value, rows);
+            activate(both, parts(rows, [h, h], false), hidden, h);
+        } else if shape.gelu {
+            quantised.times(&layer.gate, layer.gate_bias, hidden);
+            add_deltas(&hook.deltas[GATE], normal, hidden, rows);
+            gelu(hidden);
         } else {
             quantised.times(&layer.gate, None, both);
             add_deltas(&hook.deltas[GATE], normal, both, rows);
+            activate(both, parts(rows, [h, h], true), hidden, h);
         }
-        activate(both, parts(rows, [h, h], layer.up.is_none()), hidden, h);
-        quantised.quantise(hidden, h, &layer.down);
-        quantised.add(&layer.down, layer.ffn_gate, x, before);
+        quantised.quantise(hidden, h, shape.planes, &layer.down);
+        quantised.add(&layer.down, layer.ffn_gate, layer.ffn_bias, x, before);
         add_gated(&hook.deltas[DOWN], hidden, layer.ffn_gate, x, rows, before);
         add_branches(&hook.branches, x, d);
     }
 }
 
 each_isa! {
-    /// Every row over its root mean square, times the norm's weights, plus a shift.
-    pub fn normalise(x: &[f32], norm: &[f32], shift: Option<&[f32]>, epsilon: f32, out: &mut [f32]) {
+    /// Every row, its mean taken off where it is centred, over its root mean square, times the norm's weights, plus a shift.
+    fn normalise(x: &[f32], norm: &[f32], shift: Option<&[f32]>, epsilon: f32, centred: bool, out: &mut [f32]) {
         for (x, out) in x.chunks_exact(norm.len()).zip(out.chunks_exact_mut(norm.len())) {
-            let scale = 1.0 / (dot(x, x) / norm.len() as f32 + epsilon).sqrt();
-            for ((out, x), w) in out.iter_mut().zip(x).zip(norm) {
-                *out = x * scale * w;
+            let mean = if centred { x.iter().sum::<f32>() / norm.len() as f32 } else { 0.0 };
+            for (out, x) in out.iter_mut().zip(x) {
+                *out = x - mean;
+            }
+            let scale = 1.0 / (dot(out, out) / norm.len() as f32 + epsilon).sqrt();
+            for (out, w) in out.iter_mut().zip(norm) {
+                *out = *out * scale * w;
             }
             if let Some(shift) = shift {
                 for (out, b) in out.iter_mut().zip(shift) {
@@ -297,6 +318,16 @@ each_isa! {
             for ((out, &g), &v) in out.iter_mut().zip(g).zip(v) {
                 *out = g / (1.0 + exp(-g)) * v;
             }
+        }
+    }
+}
+
+each_isa! {
+    /// x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))), in place.
+    fn gelu(x: &mut [f32]) {
+        for x in x {
+            let inner = 1.595_769_1 * (*x + 0.044_715 * *x * *x * *x);
+            *x /= 1.0 + exp(-inner);
         }
     }
 }
@@ -375,6 +406,7 @@ each_isa! {
         let scale = 1.0 / (h as f32).sqrt();
         let mut scores = vec![0f32; n + rows];
         let mut query = vec![0f32; h];
+        let mut seen = Vec::with_capacity(rows);
         for task in tasks {
             let (group, part) = (task / chunks, task % chunks);
             let last = ((part + 1) * chunk).min(rows);
@@ -400,18 +432,28 @@ each_isa! {
                         }
                         scores.copy_from_slice(&sums[..scores.len()]);
                     }
+                    // what is seen moves together, so that sums have the order that they have without the rest
+                    seen.clear();
                     if let Some(mask) = places.mask {
-                        for (score, &may) in scores[n..].iter_mut().zip(&mask[row * rows..][..rows]) {
-                            *score = if may != 0 { *score } else { f32::NEG_INFINITY };
+                        for (at, &may) in mask[row * rows..][..rows].iter().enumerate() {
+                            if may != 0 {
+                                scores[n + seen.len()] = scores[n + at];
+                                seen.push(n + at);
+                            }
                         }
                     }
+                    let straight = if places.mask.is_some() { n } else { own };
+                    let scores = &mut scores[..straight + seen.len()];
                     softmax(scores);
+                    let (before, among) = scores.split_at(straight);
                     // SAFETY: each row and head belongs to one task.
                     let y = unsafe { out.slice((row * shape.heads + head) * h, h) };
                     for (piece, y) in y.chunks_exact_mut(LANES).enumerate() {
                         let y: &mut [f32; LANES] = y.try_into().unwrap();
                         let mut sums = [0f32; LANES];
-                        for (&weight, value) in scores.iter().zip(values.chunks_exact(h)) {
+                        let chosen = seen.iter().map(|&at| &values[at * h..][..h]);
+                        let weighted = before.iter().zip(values.chunks_exact(h));
+                        for (&weight, value) in weighted.chain(among.iter().zip(chosen)) {
                             let value: &[f32; LANES] = value[LANES * piece..][..LANES].try_into().unwrap();
                             for l in 0..LANES {
                                 sums[l] += weight * value[l];

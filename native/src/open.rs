@@ -108,6 +108,8 @@ pub struct DecoderLayerRef {
     gate: WeightsRef,
     up: WeightsRef,
     down: WeightsRef,
+    gate_bias: *const f32,
+    ffn_bias: *const f32,
 }
 
 #[repr(C)]
@@ -121,7 +123,10 @@ pub struct DecoderShape {
     kv_heads: usize,
     head: usize,
     epsilon: f32,
+    planes: u32,
     interleaved: u32,
+    centred: u32,
+    gelu: u32,
 }
 
 impl DecoderShape {
@@ -134,6 +139,7 @@ impl DecoderShape {
             && self.head > 0
             && self.heads.is_multiple_of(self.kv_heads)
             && self.head.is_multiple_of(LANES)
+            && matches!(self.planes, 1 | 2)
             && self.rows.checked_mul(self.rows.max(self.heads.checked_mul(self.head)?))? < 1 << 40;
         sized.then_some(Shape {
             rows: self.rows,
@@ -144,7 +150,10 @@ impl DecoderShape {
             kv_heads: self.kv_heads,
             head: self.head,
             epsilon: self.epsilon,
+            planes: self.planes as usize,
             interleaved: self.interleaved != 0,
+            centred: self.centred != 0,
+            gelu: self.gelu != 0,
         })
     }
 }
@@ -161,6 +170,7 @@ unsafe fn optional<'a>(start: *const f32, length: usize) -> Option<&'a [f32]> {
 unsafe fn layer_of<'a>(layer: &DecoderLayerRef, s: &Shape) -> Result<Layer<'a>, i32> {
     // SAFETY: promised by the caller; a null norm is refused.
     let layer = unsafe {
+        let down = layer.down.view()?;
         Layer {
             attention_norm: optional(layer.attention_norm, s.width).ok_or(NULL)?,
             attention_shift: optional(layer.attention_shift, s.width),
@@ -179,7 +189,9 @@ unsafe fn layer_of<'a>(layer: &DecoderLayerRef, s: &Shape) -> Result<Layer<'a>, 
             ffn_gate: optional(layer.ffn_gate, s.width),
             gate: layer.gate.view()?,
             up: layer.up.perhaps()?,
-            down: layer.down.view()?,
+            down,
+            gate_bias: optional(layer.gate_bias, down.inputs()),
+            ffn_bias: optional(layer.ffn_bias, s.width),
         }
     };
     let (wide, narrow, hidden) = (s.heads * s.head, s.kv_heads * s.head, layer.down.inputs());
@@ -193,7 +205,8 @@ unsafe fn layer_of<'a>(layer: &DecoderLayerRef, s: &Shape) -> Result<Layer<'a>, 
         _ => false,
     };
     let ffn = match &layer.up {
-        Some(up) => is(&layer.gate, hidden, s.width) && is(up, hidden, s.width),
+        Some(up) => is(&layer.gate, hidden, s.width) && is(up, hidden, s.width) && !s.gelu,
+        None if s.gelu => is(&layer.gate, hidden, s.width),
         None => is(&layer.gate, 2 * hidden, s.width),
     };
     if right && attention && ffn { Ok(layer) } else { Err(WRONG_SIZE) }
@@ -216,7 +229,7 @@ fn sizes(layers: &[Layer], layer: usize, map: usize, width: usize) -> Option<(us
     matrix.map(|w| (w.inputs(), w.outputs()))
 }
 
-/// `out (m, n) = x (m, k) times the matrix's rows, + bias (n)`; x is quantised to INT8 in groups of 32.
+/// `out (m, n) = x (m, k) times the matrix's rows, + bias (n)`; x is quantised to so many planes of INT8 in groups of 32.
 ///
 /// # Safety
 /// Pointers must be valid for the stated shapes; bias may be null.
@@ -225,11 +238,15 @@ pub unsafe extern "C" fn bowstring_grouped_matmul(
     matrix: *const WeightsRef,
     x: *const f32,
     rows: usize,
+    planes: usize,
     bias: *const f32,
     out: *mut f32,
 ) -> i32 {
     if matrix.is_null() || x.is_null() || out.is_null() {
         return NULL;
+    }
+    if !matches!(planes, 1 | 2) {
+        return WRONG_SIZE;
     }
     // SAFETY: promised by the caller.
     unsafe {
@@ -243,7 +260,7 @@ pub unsafe extern "C" fn bowstring_grouped_matmul(
         let (x, out) = (std::slice::from_raw_parts(x, cells), std::slice::from_raw_parts_mut(out, made));
         let then = Then { bias: optional(bias, w.outputs), ..Then::default() };
         ROWS.with_borrow_mut(|quantised| {
-            quantised.quantise(x, w.inputs);
+            quantised.quantise(x, w.inputs, planes);
             grouped::matmul(&w, quantised, then, out);
         });
     }
@@ -350,38 +367,6 @@ pub unsafe extern "C" fn bowstring_decoder(
         SCRATCH.with_borrow_mut(|scratch| {
             decoder::forward(&view, &places, &layers, &hooks, &mut caches, x, scratch);
         });
-    }
-    0
-}
-
-/// Every row of `x (rows, width)` over its root mean square, times `norm (width)`.
-///
-/// # Safety
-/// Pointers must be valid for the stated shapes.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn bowstring_rms_norm(
-    x: *const f32,
-    rows: usize,
-    norm: *const f32,
-    width: usize,
-    epsilon: f32,
-    out: *mut f32,
-) -> i32 {
-    if x.is_null() || norm.is_null() || out.is_null() {
-        return NULL;
-    }
-    let Some(cells) = rows.checked_mul(width).filter(|&cells| cells > 0) else {
-        return WRONG_SIZE;
-    };
-    // SAFETY: promised by the caller.
-    unsafe {
-        decoder::normalise(
-            std::slice::from_raw_parts(x, cells),
-            std::slice::from_raw_parts(norm, width),
-            None,
-            epsilon,
-            std::slice::from_raw_parts_mut(out, cells),
-        );
     }
     0
 }

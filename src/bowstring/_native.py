@@ -126,6 +126,7 @@ class DecoderLayer(ctypes.Structure):
         *((name, POINTER) for name in ("q_bias", "k_bias", "v_bias", "q_norm", "k_norm")),
         *((name, POINTER) for name in ("ffn_norm", "ffn_shift", "ffn_gate")),
         *((name, Weights) for name in ("gate", "up", "down")),
+        *((name, POINTER) for name in ("gate_bias", "ffn_bias")),
     )
 
 
@@ -135,7 +136,7 @@ class DecoderShape(ctypes.Structure):
     _fields_ = (
         *((n, SIZE) for n in ("layers", "rows", "past", "capacity", "width", "heads", "kv_heads", "head")),
         ("epsilon", ctypes.c_float),
-        ("interleaved", ctypes.c_uint32),
+        *((name, ctypes.c_uint32) for name in ("planes", "interleaved", "centred", "gelu")),
     )
 
 
@@ -175,12 +176,11 @@ class NativeError(RuntimeError):
 def describe_decoder(library: ctypes.CDLL) -> None:
     """Types of the functions of native/src/open.rs."""
     grouped = ctypes.POINTER(Weights)
-    library.bowstring_grouped_matmul.argtypes = [grouped, POINTER, SIZE, POINTER, POINTER]
+    library.bowstring_grouped_matmul.argtypes = [grouped, POINTER, SIZE, SIZE, POINTER, POINTER]
     library.bowstring_grouped_rows.argtypes = [grouped, POINTER, SIZE, POINTER]
     described = (ctypes.POINTER(DecoderShape), ctypes.POINTER(DecoderLayer))
     bends = (ctypes.POINTER(LowRank), SIZE)
     library.bowstring_decoder.argtypes = [*described, *[POINTER] * 4, *bends, POINTER]
-    library.bowstring_rms_norm.argtypes = [POINTER, SIZE, POINTER, SIZE, ctypes.c_float, POINTER]
     choice = (ctypes.POINTER(Choice), ctypes.c_float)
     library.bowstring_sample.argtypes = [POINTER, SIZE, POINTER, SIZE, *choice, POINTER, POINTER]
 

@@ -1,9 +1,9 @@
 //! AVX2 with F16C: two registers hold a block's 16 outputs.
 //!
-//! Four bits: a byte multiply-add gives at most 2 * 15 * 127 a lane, and eight of them at most 30,480, so a group is summed
+//! Two and four bits: a byte multiply-add gives at most 2 * 15 * 127 a lane, and eight of them at most 30,480, so a group is summed
 //! in 16 bits. Eight bits: |w| times x under w's sign is at most 2 * 128 * 127 = 32,512; each is widened at once.
 
-use super::{BLOCK, GROUP, Grouped, LINE, Rows, Then};
+use super::{BLOCK, GROUP, Grouped, LINE, Rows, Then, tiles};
 use crate::pool::Shared;
 use std::arch::x86_64::*;
 use std::ops::Range;
@@ -14,10 +14,12 @@ const ROWS: usize = 4;
 pub fn matmul(w: &Grouped, x: &Rows, then: &Then, out: &Shared<f32>, blocks: Range<usize>) {
     let job = Job { w, x, then, out };
     for block in blocks {
-        let tiles = x.rows.div_ceil(ROWS);
-        for tile in 0..tiles {
-            let (m, end) = (x.rows * tile / tiles, x.rows * (tile + 1) / tiles);
+        for (m, end) in tiles(x, ROWS) {
             match (w.bits, end - m) {
+                (2, 1) => job.tile::<2, 1>(block, m),
+                (2, 2) => job.tile::<2, 2>(block, m),
+                (2, 3) => job.tile::<2, 3>(block, m),
+                (2, _) => job.tile::<2, 4>(block, m),
                 (4, 1) => job.tile::<4, 1>(block, m),
                 (4, 2) => job.tile::<4, 2>(block, m),
                 (4, 3) => job.tile::<4, 3>(block, m),
@@ -52,7 +54,7 @@ impl Job<'_> {
         let x_scales = &x.scales[m * groups..][..R * groups];
         let x_sums = &x.sums[m * groups..][..R * groups];
         // an 8-bit code becomes signed by turning its top bit, which takes 128 off
-        let zero = if BITS == 4 { w.zero() } else { w.zero() - 128 };
+        let zero = if BITS < 8 { w.zero() } else { w.zero() - 128 };
         let ones = _mm256_set1_epi16(1);
         let mut totals = [[_mm256_setzero_ps(); 2]; R];
         for g in 0..groups {
@@ -68,9 +70,14 @@ impl Job<'_> {
                 for field in 0..8 / BITS {
                     let input = g * GROUP + line * 32 / BITS + 4 * field;
                     for c in 0..2 {
-                        let codes = if BITS == 4 {
-                            let shifted = if field == 0 { raw[c] } else { _mm256_srli_epi16::<4>(raw[c]) };
-                            _mm256_and_si256(shifted, _mm256_set1_epi8(15))
+                        let codes = if BITS < 8 {
+                            let codes = _mm256_and_si256(raw[c], _mm256_set1_epi8((1 << BITS) - 1));
+                            raw[c] = if BITS == 4 {
+                                _mm256_srli_epi16::<4>(raw[c])
+                            } else {
+                                _mm256_srli_epi16::<2>(raw[c])
+                            };
+                            codes
                         } else {
                             _mm256_xor_si256(raw[c], _mm256_set1_epi8(-128))
                         };
@@ -79,7 +86,7 @@ impl Job<'_> {
                             let four = _mm256_set1_epi32(unsafe {
                                 values.add(r * width + input).cast::<i32>().read_unaligned()
                             });
-                            if BITS == 4 {
+                            if BITS < 8 {
                                 let pairs = _mm256_maddubs_epi16(codes, four);
                                 sums[r][c] = _mm256_add_epi16(sums[r][c], pairs);
                             } else {
@@ -102,7 +109,7 @@ impl Job<'_> {
                 for r in 0..R {
                     let at = r * groups + g;
                     let wide =
-                        if BITS == 4 { _mm256_madd_epi16(sums[r][c], ones) } else { sums[r][c] };
+                        if BITS < 8 { _mm256_madd_epi16(sums[r][c], ones) } else { sums[r][c] };
                     let exact = _mm256_sub_epi32(wide, _mm256_set1_epi32(zero * x_sums[at]));
                     let by = _mm256_mul_ps(scale, _mm256_set1_ps(x_scales[at]));
                     totals[r][c] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(exact), by, totals[r][c]);
@@ -117,13 +124,15 @@ impl Job<'_> {
                 }
             }
         }
+        let mut y = [[0f32; BLOCK]; R];
         for r in 0..R {
-            let mut y = [0f32; BLOCK];
             for c in 0..2 {
                 // SAFETY: two times 8 numbers fit.
-                unsafe { _mm256_storeu_ps(y.as_mut_ptr().add(8 * c), totals[r][c]) };
+                unsafe { _mm256_storeu_ps(y[r].as_mut_ptr().add(8 * c), totals[r][c]) };
             }
-            self.then.write(w, self.out, m + r, block, &y);
+        }
+        for (r, y) in y.chunks_exact(x.planes).enumerate() {
+            self.then.write(w, self.out, m / x.planes + r, block, y);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! AVX-512 with VNNI: a register holds 16 outputs; a group is eight dot products of four, then two FP32 steps.
 
-use super::{BLOCK, GROUP, Grouped, LINE, Rows, Then};
+use super::{BLOCK, GROUP, Grouped, LINE, Rows, Then, tiles};
 use crate::pool::Shared;
 use std::arch::x86_64::*;
 use std::ops::Range;
@@ -15,10 +15,12 @@ pub fn matmul(w: &Grouped, x: &Rows, then: &Then, out: &Shared<f32>, blocks: Ran
         let left = blocks.end - block;
         let columns = if x.rows <= 2 && left >= 4 { 4 } else { left.min(2) };
         let most = if columns == 4 { 2 } else { ROWS };
-        let tiles = x.rows.div_ceil(most);
-        for tile in 0..tiles {
-            let (m, end) = (x.rows * tile / tiles, x.rows * (tile + 1) / tiles);
+        for (m, end) in tiles(x, most) {
             match (w.bits, columns, end - m) {
+                (2, 4, 1) => job.tile::<2, 4, 1>(block, m),
+                (2, 4, _) => job.tile::<2, 4, 2>(block, m),
+                (2, 2, rows) => job.tiles::<2, 2>(block, m, rows),
+                (2, _, rows) => job.tiles::<2, 1>(block, m, rows),
                 (4, 4, 1) => job.tile::<4, 4, 1>(block, m),
                 (4, 4, _) => job.tile::<4, 4, 2>(block, m),
                 (4, 2, rows) => job.tiles::<4, 2>(block, m, rows),
@@ -87,10 +89,14 @@ impl Job<'_> {
                 }
                 for field in 0..8 / BITS {
                     let mut codes = raw;
-                    if BITS == 4 {
+                    if BITS < 8 {
                         for c in 0..C {
-                            let shifted = if field == 0 { raw[c] } else { _mm512_srli_epi16::<4>(raw[c]) };
-                            codes[c] = _mm512_and_si512(shifted, _mm512_set1_epi8(15));
+                            codes[c] = _mm512_and_si512(raw[c], _mm512_set1_epi8((1 << BITS) - 1));
+                            raw[c] = if BITS == 4 {
+                                _mm512_srli_epi16::<4>(raw[c])
+                            } else {
+                                _mm512_srli_epi16::<2>(raw[c])
+                            };
                         }
                     }
                     let input = g * GROUP + line * 32 / BITS + 4 * field;
@@ -125,12 +131,14 @@ impl Job<'_> {
                 }
             }
         }
-        for r in 0..R {
-            for c in 0..C {
-                let mut y = [0f32; BLOCK];
+        for c in 0..C {
+            let mut y = [[0f32; BLOCK]; R];
+            for r in 0..R {
                 // SAFETY: 16 numbers fit.
-                unsafe { _mm512_storeu_ps(y.as_mut_ptr(), totals[r][c]) };
-                self.then.write(w, self.out, m + r, block + c, &y);
+                unsafe { _mm512_storeu_ps(y[r].as_mut_ptr(), totals[r][c]) };
+            }
+            for (r, y) in y.chunks_exact(x.planes).enumerate() {
+                self.then.write(w, self.out, m / x.planes + r, block + c, y);
             }
         }
     }

@@ -1,12 +1,13 @@
-//! Weights of 4 or 8 bits in groups of 32 with an FP16 scale and perhaps an FP16 minimum: what Q4_0, Q4_1 and Q8_0 hold,
-//! bit for bit, in the order that the kernels read.
+//! Weights of 2, 4 or 8 bits in groups of 32 with an FP16 scale and perhaps an FP16 minimum: what Q4_0, Q4_1 and Q8_0
+//! hold, bit for bit, in the order that the kernels read.
 //!
 //! Outputs are cut into blocks of 16, inputs into groups of 32 and those into lines of 64 bytes. Byte 4 l + i of a line
-//! belongs to output l of the block; of 4-bit codes field j (the low half first) is input 4 j + i of the line, an 8-bit
-//! code is input i. Scales and minima lie as `(block, group, 16)`.
+//! belongs to output l of the block; its field j (the lowest bits first) is input 4 j + i of the line. Scales and minima
+//! lie as `(block, group, 16)`.
 //!
-//! `value(n, k) = scale * (code - zero) + minimum`, zero being 8 or 128 where there are no minima, else 0. Activations
-//! are INT8 in groups of 32 of their own. A group's sum is exact in integers: at most 32 * 255 * 127.
+//! `value(n, k) = scale * (code - zero) + minimum`, zero being 2, 8 or 128 where there are no minima, else 0. Activations
+//! are INT8 in groups of 32 of their own, in one plane or in two, the second being what the first leaves of each number.
+//! A group's sum is exact in integers: at most 32 * 255 * 127.
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -50,8 +51,7 @@ impl Grouped<'_> {
     pub fn zero(&self) -> i32 {
         match (self.minima, self.bits) {
             (Some(_), _) => 0,
-            (None, 4) => 8,
-            (None, _) => 128,
+            (None, bits) => 1 << (bits - 1),
         }
     }
 
@@ -59,7 +59,7 @@ impl Grouped<'_> {
     pub fn fits(&self) -> bool {
         let cells = self.blocks().checked_mul(self.groups());
         let sized = |unit: usize, length: usize| cells.and_then(|c| c.checked_mul(unit)) == Some(length);
-        matches!(self.bits, 4 | 8)
+        matches!(self.bits, 2 | 4 | 8)
             && self.outputs > 0
             && self.inputs > 0
             && self.inputs.is_multiple_of(GROUP)
@@ -74,11 +74,7 @@ impl Grouped<'_> {
         let start = ((n / BLOCK) * self.groups() + group) * self.group_bytes();
         let line = within / (4 * fields);
         let byte = self.lines[start + line * LINE + 4 * (n % BLOCK) + within % 4];
-        if self.bits == 8 {
-            byte as i32
-        } else {
-            (byte >> (4 * (within % 8 / 4))) as i32 & 15
-        }
+        (byte >> (self.bits * (within % (4 * fields) / 4))) as i32 & ((1 << self.bits) - 1)
     }
 
     /// One output's weights as FP32, as an embedding's row.
@@ -101,10 +97,12 @@ pub fn half(bits: u16) -> f32 {
     }
 }
 
-/// INT8 activations of several rows; a scale and a sum for each group of 32. Vectors only grow.
+/// INT8 activations of several rows; a scale and a sum for each group of 32. Two planes of a row lie one behind the
+/// other and count as two rows here. Vectors only grow.
 #[derive(Default)]
 pub struct Rows {
     pub rows: usize,
+    pub planes: usize,
     pub width: usize,
     pub values: Vec<i8>,
     pub scales: Vec<f32>,
@@ -112,10 +110,11 @@ pub struct Rows {
 }
 
 impl Rows {
-    /// Quantises rows of `width` numbers each: scale = max |x| / 127 of a group, values to nearest even.
-    pub fn quantise(&mut self, x: &[f32], width: usize) {
-        let rows = x.len() / width;
-        (self.rows, self.width) = (rows, width);
+    /// Quantises rows of `width` numbers each: scale = max |x| / 127 of a group, values to nearest even. A second plane
+    /// has 1 / 254 of that scale: together they are a number of 16 bits.
+    pub fn quantise(&mut self, x: &[f32], width: usize, planes: usize) {
+        let rows = x.len() / width * planes;
+        (self.rows, self.planes, self.width) = (rows, planes, width);
         self.values.resize(self.values.len().max(rows * width), 0);
         self.scales.resize(self.scales.len().max(rows * width / GROUP), 0.0);
         self.sums.resize(self.sums.len().max(rows * width / GROUP), 0);
@@ -124,39 +123,48 @@ impl Rows {
             Shared::new(&mut self.scales),
             Shared::new(&mut self.sums),
         );
-        pool::split(rows, 1, x.len() / 32_768, |part| quantise_rows(x, width, &parts, part));
+        pool::split(rows / planes, 1, rows * width / 32_768, |part| quantise_rows(x, width, planes, &parts, part));
     }
 }
 
 type Parts = (Shared<i8>, Shared<f32>, Shared<i32>);
 
 each_isa! {
-    fn quantise_rows(x: &[f32], width: usize, parts: &Parts, rows: Range<usize>) {
+    fn quantise_rows(x: &[f32], width: usize, planes: usize, parts: &Parts, rows: Range<usize>) {
         const MAGIC: f32 = 12_582_912.0; // 1.5 * 2^23: adding it rounds to an integer in the low bits
         for row in rows {
-            // SAFETY: each row belongs to one task.
-            let (values, scales, sums) = unsafe {
-                (
-                    parts.0.slice(row * width, width),
-                    parts.1.slice(row * width / GROUP, width / GROUP),
-                    parts.2.slice(row * width / GROUP, width / GROUP),
-                )
-            };
             let groups = x[row * width..][..width].as_chunks::<GROUP>().0;
-            for (g, (x, values)) in groups.iter().zip(values.as_chunks_mut::<GROUP>().0).enumerate() {
+            for (g, x) in groups.iter().enumerate() {
                 let mut largest = 0u32;
                 for v in x {
                     largest = largest.max(v.to_bits() & 0x7fff_ffff);
                 }
                 let largest = f32::from_bits(largest);
                 let inverse = if largest > 1e-30 && largest.is_finite() { 127.0 / largest } else { 0.0 };
-                scales[g] = if largest.is_finite() { largest / 127.0 } else { f32::NAN };
-                let mut sum = 0i32;
-                for (value, &v) in values.iter_mut().zip(x) {
-                    *value = (v * inverse + MAGIC).to_bits() as i8;
-                    sum += *value as i32;
+                let mut scale = if largest.is_finite() { largest / 127.0 } else { f32::NAN };
+                let mut rest = *x;
+                for v in &mut rest {
+                    *v *= inverse;
                 }
-                sums[g] = sum;
+                for plane in row * planes..(row + 1) * planes {
+                    // SAFETY: each row belongs to one task.
+                    let (values, scales, sums) = unsafe {
+                        (
+                            parts.0.slice(plane * width + g * GROUP, GROUP),
+                            parts.1.slice(plane * width / GROUP + g, 1),
+                            parts.2.slice(plane * width / GROUP + g, 1),
+                        )
+                    };
+                    let mut sum = 0i32;
+                    for (value, v) in values.iter_mut().zip(&mut rest) {
+                        let shifted = *v + MAGIC;
+                        *value = shifted.to_bits() as i8;
+                        *v = (*v - (shifted - MAGIC)) * 254.0;
+                        sum += *value as i32;
+                    }
+                    (scales[0], sums[0]) = (scale, sum);
+                    scale /= 254.0;
+                }
             }
         }
     }
@@ -171,8 +179,13 @@ pub struct Then<'a> {
 }
 
 impl Then<'_> {
+    /// `planes` are the parts of row `m`.
     #[inline(always)]
-    fn write(&self, w: &Grouped, out: &Shared<f32>, m: usize, block: usize, y: &[f32; BLOCK]) {
+    fn write(&self, w: &Grouped, out: &Shared<f32>, m: usize, block: usize, planes: &[[f32; BLOCK]]) {
+        let y: [f32; BLOCK] = match planes {
+            [high, low] => std::array::from_fn(|l| high[l] + low[l]),
+            _ => planes[0],
+        };
         let first = block * BLOCK;
         let count = BLOCK.min(w.outputs - first);
         // SAFETY: this row and block belong to one task alone.
@@ -185,9 +198,16 @@ impl Then<'_> {
     }
 }
 
+/// Rows that a tile takes, `(first, end)` of each: as equal as may be, at most `most`, the planes of a row together.
+fn tiles(x: &Rows, most: usize) -> impl Iterator<Item = (usize, usize)> {
+    let (rows, planes) = (x.rows / x.planes, x.planes);
+    let count = rows.div_ceil((most / planes).max(1));
+    (0..count).map(move |tile| (rows * tile / count * planes, rows * (tile + 1) / count * planes))
+}
+
 /// `out[m, n] = x[m, :] . w[n, :]`, blocks of outputs shared among threads.
 pub fn matmul(w: &Grouped, x: &Rows, then: Then, out: &mut [f32]) {
-    assert!(out.len() == x.rows * w.outputs && x.width == w.inputs);
+    assert!(out.len() * x.planes == x.rows * w.outputs && x.width == w.inputs);
     let out = Shared::new(out);
     let isa = isa();
     let work = w.outputs * w.inputs * x.rows;

@@ -25,7 +25,9 @@ def import_(
         ),
     ],
     name: Annotated[str | None, typer.Option("--output", "-o", help="Name, or a folder: ./folder.")] = None,
-    bits: Annotated[int, typer.Option(help="4 or 8, where the file has more; fewer stay as they are.")] = 4,
+    bits: Annotated[
+        int, typer.Option(help="8, 4 or 2, where the file has more; fewer stay as they are.")
+    ] = 4,
     block: Annotated[int | None, typer.Option(help="Tokens of a block, of a block-diffusion model.")] = None,
     mask: Annotated[int | None, typer.Option(help="Id of the mask, of a block-diffusion model.")] = None,
 ) -> None:
@@ -124,6 +126,9 @@ def chat(
         int | None, typer.Option("--steps", help="Evaluations per block, of a diffusion model.")
     ] = None,
     seed: Seed = 0,
+    activations: Annotated[
+        int | None, typer.Option(help="Bits between matrices, 8 or 16; 16 where the temperature is 0.")
+    ] = None,
     remembered: Annotated[
         bool, typer.Option("--remembered", help="Put what `remember` knows of a question before it.")
     ] = False,
@@ -149,6 +154,7 @@ def chat(
         "max_tokens": max_tokens,
         "steps": steps,
         "seed": seed,
+        "activations": activations,
     }
     options |= form_options(schema, regex, choices)
     if remembered or memory or namespace:

@@ -65,7 +65,10 @@ class Blocks:
 
 @dataclass(frozen=True)
 class DecoderConfig:
-    """Sizes of a decoder of the Llama family.
+    """Sizes and kind of a decoder.
+
+    centred: norms take the mean off. gelu: one matrix and GELU instead of SwiGLU. canvas: the mask of a model
+    that fills its whole text at once, every place seeing every other.
 
     Raises:
         ValueError: sizes that do not fit each other, or that no model has.
@@ -87,6 +90,9 @@ class DecoderConfig:
     tied: bool = False
     stops: tuple[int, ...] = ()
     blocks: Blocks | None = None
+    centred: bool = False
+    gelu: bool = False
+    canvas: int | None = None
 
     def __post_init__(self) -> None:
         for name, most in MOST.items():
@@ -107,6 +113,11 @@ class DecoderConfig:
         ):
             raise ValueError(
                 f"blocks are {self.blocks}; expected 1 to 256 tokens and a mask of the vocabulary"
+            )
+
+        if self.canvas is not None and (self.blocks is not None or not 0 <= self.canvas < self.vocab):
+            raise ValueError(
+                f"the canvas has mask {self.canvas}; expected one of the vocabulary and no blocks"
             )
 
     def to_json(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A decoder of the Llama family: tokens in, hidden states and logits out, keys and values appended in place.
+"""A decoder over packed weights: tokens in, hidden states and logits out, keys and values appended in place.
 
 One native call runs all layers; `forward_reference` is the same in numpy, for plain matrices, too. One
 sequence at a time. Shapes: r rows (tokens of a call), n cached tokens, d width, h head, v tokens of the
@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import copy
 import ctypes
+import math
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -81,8 +83,8 @@ class DenseMatrix:
 @dataclass(frozen=True)
 class LayerWeights:
     """Matrices are `(outputs, inputs)`, vectors FP32. `q` may hold q, k and v, and `gate` gate and up, one
-    above the other. A norm may have a shift, what a layer adds a gate `(d,)`; biases and norms of heads may
-    be missing.
+    above the other; GELU wants `gate` alone. A norm may have a shift, what a layer adds a gate `(d,)`; biases
+    and norms of heads may be missing.
     """
 
     attention_norm: np.ndarray
@@ -103,6 +105,8 @@ class LayerWeights:
     attention_gate: np.ndarray | None = None
     ffn_shift: np.ndarray | None = None
     ffn_gate: np.ndarray | None = None
+    gate_bias: np.ndarray | None = None
+    ffn_bias: np.ndarray | None = None
 
 
 def linear(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None = None) -> np.ndarray:
@@ -155,7 +159,7 @@ class KVCache:
 
 
 class Decoder:
-    """forwards: calls so far."""
+    """forwards: calls so far. planes: of INT8 that hold a number between matrices in groups of 32."""
 
     def __init__(
         self,
@@ -165,12 +169,15 @@ class Decoder:
         norm: np.ndarray,
         head: Matrix | None = None,
         frequency_factors: np.ndarray | None = None,
+        norm_shift: np.ndarray | None = None,
+        head_bias: np.ndarray | None = None,
     ) -> None:
         """Without `head` the embedding serves both ends. `frequency_factors` `(h / 2,)` divide RoPE's
         rates.
         """
         self.config, self.embedding, self.layers = config, embedding, layers
         self.norm, self.head = norm, embedding if head is None else head
+        self.norm_shift, self.head_bias, self.planes = norm_shift, head_bias, 1
         rates = config.rope.frequencies(config.head)
         self.rates = rates if frequency_factors is None else rates / frequency_factors
         self.forwards = 0
@@ -185,11 +192,21 @@ class Decoder:
         """
         check_deltas(deltas, self.layers, self.config.width)
         bent = copy.copy(self)
+        bent.__dict__.pop("fine", None)  # which is bent otherwise
         bent.deltas, bent._bends, bent.forwards = deltas, bends.described(deltas), 0
         return bent
 
     def cache(self) -> KVCache:
         return KVCache(self.config)
+
+    @cached_property
+    def fine(self) -> Decoder:
+        """The same weights with activations of 16 bits: plain FP32's answers but for rounding in the last
+        digits, at the price of two rows for one.
+        """
+        made = copy.copy(self)
+        made.forwards, made.planes = 0, 2
+        return made
 
     def forward(
         self,
@@ -240,7 +257,8 @@ class Decoder:
     ) -> None:
         c, rows = self.config, len(x)
         sizes = (c.layers, rows, cache.length, cache.capacity, c.width, c.heads, c.kv_heads, c.head)
-        shape = _native.DecoderShape(*sizes, c.epsilon, c.rope.interleaved)
+        kind = (self.planes, c.rope.interleaved, c.centred, c.gelu)
+        shape = _native.DecoderShape(*sizes, c.epsilon, *kind)
         may = None if mask is None else np.ascontiguousarray(mask, np.uint8)
         if may is not None and may.shape != (rows, rows):
             raise ValueError(f"the mask is {may.shape}; expected {(rows, rows)}")
@@ -262,7 +280,7 @@ class Decoder:
         own = np.tri(rows, dtype=bool) if mask is None else np.asarray(mask, bool)
         may = np.concatenate([np.ones((rows, n), bool), own], 1)
         for i, (layer, (keys, values)) in enumerate(zip(self.layers, cache.layers, strict=True)):
-            y = rms_norm(x, layer.attention_norm, c.epsilon) + shift(layer.attention_shift)
+            y = self._normal(x, layer.attention_norm, layer.attention_shift)
             q, k, v = self._queries(i, layer, y)
             q, k = (
                 rotated(x if norm is None else rms_norm(x, norm, c.epsilon), cos, sin, c.rope.interleaved)
@@ -273,21 +291,41 @@ class Decoder:
             seen = [part.repeat(c.heads // c.kv_heads, 0) for part in seen]
             y = self._times(i, "out", attended(q.transpose(1, 0, 2), seen[0], seen[1], may))
             x = x + (y if layer.attention_gate is None else y * layer.attention_gate)
-            y = rms_norm(x, layer.ffn_norm, c.epsilon) + shift(layer.ffn_shift)
-            both = self._times(i, "gate", y)
-            gate, up = np.split(both, 2, 1) if layer.up is None else (both, self._times(i, "up", y))
-            y = self._times(i, "down", gate / (1 + np.exp(-gate)) * up)
-            x = x + (y if layer.ffn_gate is None else y * layer.ffn_gate)
+            x = x + self._fed(i, layer, self._normal(x, layer.ffn_norm, layer.ffn_shift))
             for branch in self.deltas.branches.get(i, ()):
                 x = x + branch(x, linear)
         return x
 
+    def _normal(self, x: np.ndarray, weight: np.ndarray, shift: np.ndarray | None) -> np.ndarray:
+        """A row's norm, with its shift if it has one."""
+        if self.config.centred:
+            x = x - x.mean(-1, keepdims=True)
+        y = rms_norm(x, weight, self.config.epsilon)
+        return y if shift is None else y + shift
+
+    def _product(self, matrix: Matrix, x: np.ndarray, bias: np.ndarray | None = None) -> np.ndarray:
+        if isinstance(matrix, GroupedMatrix):
+            return matrix.matmul(x, bias, self.planes)
+        return matrix.matmul(x, bias)
+
     def _times(self, i: int, name: str, x: np.ndarray) -> np.ndarray:
         """A map of layer i and its delta, of rows `(r, inputs)`."""
         layer = self.layers[i]
-        y = getattr(layer, name).matmul(x, getattr(layer, f"{name}_bias", None))
+        y = self._product(getattr(layer, name), x, getattr(layer, f"{name}_bias", None))
         delta = self.deltas.low_rank.get((i, name))
         return y if delta is None else y + linear(linear(x, delta.a), delta.b)
+
+    def _fed(self, i: int, layer: LayerWeights, y: np.ndarray) -> np.ndarray:
+        """What the feed-forward part adds."""
+        both = self._times(i, "gate", y)
+        if self.config.gelu:
+            hidden = gelu(both)
+        else:
+            gate, up = np.split(both, 2, 1) if layer.up is None else (both, self._times(i, "up", y))
+            hidden = gate / (1 + np.exp(-gate)) * up
+        made = self._times(i, "down", hidden)
+        made = made if layer.ffn_gate is None else made * layer.ffn_gate
+        return made if layer.ffn_bias is None else made + layer.ffn_bias
 
     def _queries(self, i: int, layer: LayerWeights, y: np.ndarray) -> list[np.ndarray]:
         """Queries, keys and values of rows, `(r, heads, h)` each."""
@@ -301,7 +339,7 @@ class Decoder:
 
     def logits(self, hidden: np.ndarray) -> np.ndarray:
         """`(r, d) -> (r, v)` FP32."""
-        return self.head.matmul(rms_norm(hidden, self.norm, self.config.epsilon))
+        return self._product(self.head, self._normal(hidden, self.norm, self.norm_shift), self.head_bias)
 
 
 def check_deltas(deltas: Deltas, layers: list[LayerWeights], width: int) -> None:
@@ -345,8 +383,9 @@ def described(layers: list[LayerWeights]) -> ctypes.Array | None:
     return (_native.DecoderLayer * len(made))(*made)
 
 
-def shift(vector: np.ndarray | None) -> np.ndarray | float:
-    return 0.0 if vector is None else vector
+def gelu(x: np.ndarray) -> np.ndarray:
+    """x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3)))."""
+    return x * np.float32(0.5) * (1 + np.tanh(np.float32(math.sqrt(2 / math.pi)) * (x + 0.044715 * x**3)))
 
 
 def rms_norm(x: np.ndarray, weight: np.ndarray, epsilon: float) -> np.ndarray:

@@ -27,7 +27,7 @@ from .tokenizer import ModelTokenizer
 
 DESCRIPTION = "decoder.json"
 TOKENIZER = "tokenizer.json"
-BITS = (4, 8)
+BITS = (2, 4, 8)
 PARTS = ("lines", "scales", "minima")
 
 

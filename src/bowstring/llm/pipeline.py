@@ -10,13 +10,14 @@ import codecs
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..core.options import choice, either, real, seed, text, texts, whole
-from ..decode.decoder import KVCache
+from ..decode.decoder import Decoder, KVCache
 from ..decode.generate import Block, Drawn, Sampling, in_blocks, one_by_one, prefill
 from ..grammar import constrained
 from ..grammar.checking import checked_text
@@ -37,6 +38,25 @@ MAX_TOKENS = 256
 FORMS = 8  # that stay compiled
 
 
+@dataclass(frozen=True)
+class Way:
+    """How a text is written. activations: bits of a number between matrices."""
+
+    mode: str
+    how: Sampling
+    steps: int | None
+    activations: int
+    max_tokens: int
+    stops: tuple[bytes, ...]
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What a result tells of it."""
+        how = asdict(self.how)
+        told = {"mode": self.mode, "max_tokens": self.max_tokens, "activations": self.activations}
+        return told | how | ({} if self.steps is None else {"steps": self.steps})
+
+
 class LanguageModel:
     """An imported model that writes.
 
@@ -47,7 +67,7 @@ class LanguageModel:
     def __init__(self, model: Model, name: str) -> None:
         self.decoder, self.tokenizer, self.template = model.decoder, model.tokenizer, model.template
         self.name = name
-        self._cache, self._read = self.decoder.cache(), list[int]()
+        self._cache, self._read, self._planes = self.decoder.cache(), list[int](), 1
         self.recall: Recall | None = None  # memories of every chat that names none
         self._lock = threading.RLock()
         self._trie: Trie | None = None
@@ -92,6 +112,7 @@ class LanguageModel:
         top_p: float = 0.95,
         repetition_penalty: float = 1.0,
         seed: int = 0,
+        activations: int | None = None,
         schema: Mapping[str, Any] | None = None,
         regex: str | None = None,
         choices: Sequence[str] | None = None,
@@ -102,8 +123,10 @@ class LanguageModel:
 
         Args:
             mode: the model's own when None. steps: evaluations a block; None keeps tokens from the model's
-                threshold of confidence on. schema, regex, choices: what the text must be: JSON of a schema,
-                a text that a whole pattern describes, or one of a list; it always is.
+                threshold of confidence on. activations: bits of a number between matrices, 8 or 16; None is
+                16 at temperature 0, so that greedy text is that of FP32, else 8, which is faster. schema,
+                regex, choices: what the text must be: JSON of a schema, a text that a whole pattern
+                describes, or one of a list; it always is.
 
         Raises:
             TypeError, ValueError: an option of a wrong kind or out of its range, a prompt that leaves no
@@ -113,7 +136,8 @@ class LanguageModel:
         steps = either(steps, None, "steps", num_inference_steps, "num_inference_steps")
         how = sampling(temperature, top_k, top_p, repetition_penalty, seed)
         wanted = requested(schema, regex, choices)
-        return self._stream(tokens, {"prompt": prompt}, mode, how, max_tokens, stop, steps, wanted)
+        way = self._way(mode, how, steps, activations, max_tokens, stop)
+        return self._stream(tokens, {"prompt": prompt}, way, wanted)
 
     def chat(self, messages: str | Sequence[Mapping[str, Any]], **options: Any) -> TextResult:
         """Answers a chat: messages of "system", "user" and "assistant", or what a user says.
@@ -136,6 +160,7 @@ class LanguageModel:
         top_p: float = 0.95,
         repetition_penalty: float = 1.0,
         seed: int = 0,
+        activations: int | None = None,
         schema: Mapping[str, Any] | None = None,
         regex: str | None = None,
         choices: Sequence[str] | None = None,
@@ -158,7 +183,8 @@ class LanguageModel:
         how = sampling(temperature, top_k, top_p, repetition_penalty, seed)
         wanted = requested(schema, regex, choices)
         said = {"messages": listed} | ({"memories": memories} if memories else {})
-        return self._stream(tokens, said, mode, how, max_tokens, stop, steps, wanted)
+        way = self._way(mode, how, steps, activations, max_tokens, stop)
+        return self._stream(tokens, said, way, wanted)
 
     def infill(self, prefix: str, suffix: str, **options: Any) -> TextResult:
         """The text between two sides, which stay as they are, by a model with tokens for it.
@@ -175,9 +201,9 @@ class LanguageModel:
         how = sampling(**({"temperature": 0.3} | {k: options.pop(k) for k in SAMPLING if k in options}))
         known = [before, *sides[0], after, *sides[1], middle]
         said = {"prefix": prefix, "suffix": suffix}
-        made = last(
-            self._stream(known, said, "ar", how, options.pop("max_tokens", 64), options.pop("stop", ()), None)
-        )
+        max_tokens, stop = options.pop("max_tokens", 64), options.pop("stop", ())
+        way = self._way("ar", how, None, options.pop("activations", None), max_tokens, stop)
+        made = last(self._stream(known, said, way))
         if options:
             raise TypeError(f"unknown options {sorted(options)}")
         return made.but(prefix + made.text + suffix)
@@ -211,48 +237,56 @@ class LanguageModel:
         )
         return float(normal[np.arange(len(more)), more].sum())
 
-    def _stream(
+    def _way(
         self,
-        tokens: list[int],
-        said: dict[str, Any],
         mode: str | None,
         how: Sampling,
+        steps: int | None,
+        activations: int | None,
         max_tokens: int,
         stop: str | Sequence[str],
-        steps: int | None,
-        wanted: tuple[str, Any] | None = None,
-    ) -> Iterator[str | TextResult]:
+    ) -> Way:
+        """Checked options of one text.
+
+        Raises:
+            TypeError, ValueError: one of a wrong kind or out of its range, or what this model cannot do.
+        """
         mode = self.mode if mode is None else choice(mode, "mode", ("ar", "diffusion"))
-        max_tokens = whole(max_tokens, "max_tokens", 1, 1 << 20)
-        steps = None if steps is None else whole(steps, "steps", 1, 1024)
-        stops = tuple(one.encode() for one in checked_stops(stop))
         if mode == "diffusion" and self.decoder.config.blocks is None:
             raise ValueError(
                 f"{self.name} writes one token at a time; mode 'diffusion' needs a block-diffusion model"
             )
+        if activations is None:
+            activations = 8 if how.temperature else 16
+        elif whole(activations, "activations", 8, 16) not in (8, 16):
+            raise ValueError(f"activations is {activations}; expected 8 or 16 bits")
+        return Way(
+            mode,
+            how,
+            None if steps is None else whole(steps, "steps", 1, 1024),
+            activations,
+            whole(max_tokens, "max_tokens", 1, 1 << 20),
+            tuple(one.encode() for one in checked_stops(stop)),
+        )
+
+    def _stream(
+        self, tokens: list[int], said: dict[str, Any], way: Way, wanted: tuple[str, Any] | None = None
+    ) -> Iterator[str | TextResult]:
         if not tokens or len(tokens) >= self.decoder.config.context:
             raise ValueError(
                 f"the prompt has {len(tokens)} tokens; expected 1 to "
                 f"{self.decoder.config.context - 1}, the context of {self.name}"
             )
-        settings = {
-            **said,
-            "mode": mode,
-            "max_tokens": max_tokens,
-            "temperature": how.temperature,
-            "top_k": how.top_k,
-        }
-        settings |= {"top_p": how.top_p, "repetition_penalty": how.repetition_penalty, "seed": how.seed}
-        settings |= {"model": self.name} | ({} if steps is None else {"steps": steps})
+        settings = {**said, **way.settings, "model": self.name}
         if wanted is None:
-            drawn = self._drawn(tokens, mode, how, steps)
+            drawn = self._drawn(tokens, way)
         else:
-            if stops:
+            if way.stops:
                 raise ValueError(f"stop would cut a text off that must fit a {wanted[0]}; leave one out")
             settings |= {wanted[0]: wanted[1]}
-            room = min(max_tokens, self._usable(mode) - len(tokens))
-            drawn = self._formed(tokens, mode, how, steps, self._form(*wanted), room)
-        return self._watch(settings, drawn, max_tokens, stops, wanted)
+            room = min(way.max_tokens, self._usable(way.mode) - len(tokens))
+            drawn = self._formed(tokens, way, self._form(*wanted), room)
+        return self._watch(settings, drawn, way.max_tokens, way.stops, wanted)
 
     def _usable(self, mode: str) -> int:
         """Tokens that the context can hold: whole blocks, where they are written."""
@@ -300,9 +334,7 @@ class LanguageModel:
     def _formed(
         self,
         prompt: list[int],
-        mode: str,
-        how: Sampling,
-        steps: int | None,
+        way: Way,
         wanted: TokenAutomaton,
         room: int,
     ) -> Iterator[Drawn]:
@@ -312,30 +344,42 @@ class LanguageModel:
             GrammarError: they do not fit into the room; ValueError: blocks, of a model without an end.
         """
         wanted.require(room)
-        if mode == "ar":
+        decoder, stops = self._decoder(way), self.decoder.config.stops
+        if way.mode == "ar":
             return self._remembered(
+                decoder,
                 prompt,
-                lambda cache: constrained.one_by_one(
-                    self.decoder, prompt, cache, how, wanted, room, self.decoder.config.stops
-                ),
+                lambda cache: constrained.one_by_one(decoder, prompt, cache, way.how, wanted, room, stops),
             )
-        if not self.decoder.config.stops:
+        if not stops:
             raise ValueError(f"{self.name} has no stop token, so its blocks cannot end; use mode 'ar'")
         return self._from_blocks(
-            prompt, lambda cache: constrained.in_blocks(self.decoder, prompt, cache, how, wanted, room, steps)
+            prompt,
+            lambda cache: constrained.in_blocks(decoder, prompt, cache, way.how, wanted, room, way.steps),
         )
 
-    def _drawn(self, prompt: list[int], mode: str, how: Sampling, steps: int | None) -> Iterator[Drawn]:
-        """Tokens one after the other, whatever way they are made."""
-        if mode == "ar":
-            return self._remembered(prompt, lambda cache: one_by_one(self.decoder, prompt, cache, how))
-        return self._from_blocks(prompt, lambda cache: in_blocks(self.decoder, prompt, cache, how, steps))
+    def _decoder(self, way: Way) -> Decoder:
+        return self.decoder if way.activations == 8 else self.decoder.fine
 
-    def _remembered(self, prompt: list[int], draw: Callable[[KVCache], Iterator[Drawn]]) -> Iterator[Drawn]:
-        """Tokens one by one, from a cache that keeps what the last prompt shared with this one."""
+    def _drawn(self, prompt: list[int], way: Way) -> Iterator[Drawn]:
+        """Tokens one after the other, whatever way they are made."""
+        decoder = self._decoder(way)
+        if way.mode == "ar":
+            return self._remembered(
+                decoder, prompt, lambda cache: one_by_one(decoder, prompt, cache, way.how)
+            )
+        return self._from_blocks(prompt, lambda cache: in_blocks(decoder, prompt, cache, way.how, way.steps))
+
+    def _remembered(
+        self, decoder: Decoder, prompt: list[int], draw: Callable[[KVCache], Iterator[Drawn]]
+    ) -> Iterator[Drawn]:
+        """Tokens one by one, from a cache that keeps what the last prompt shared with this one, where it was
+        read with the same activations.
+        """
         cache = self._cache
-        cache.truncate(shared(self._read, prompt, cache.length))
-        self._read = list(prompt)
+        same = self._planes == decoder.planes
+        cache.truncate(shared(self._read, prompt, cache.length) if same else 0)
+        self._read, self._planes = list(prompt), decoder.planes
         for one in draw(cache):
             yield one
             self._read.append(one.token)

@@ -1,7 +1,7 @@
-"""Matrices of 4 or 8 bits in groups of 32 with an FP16 scale and perhaps an FP16 minimum.
+"""Matrices of 2, 4 or 8 bits in groups of 32 with an FP16 scale and perhaps an FP16 minimum.
 
-w[n, k] = scale[n, k // 32] * (code[n, k] - zero) + minimum[n, k // 32]; zero is 8 (4 bits) or 128 (8 bits)
-where there are no minima, else 0. That is what GGUF's Q4_0, Q4_1 and Q8_0 hold, so they are repacked without
+w[n, k] = scale[n, k // 32] * (code[n, k] - zero) + minimum[n, k // 32]; zero is 2, 8 or 128 where there
+are no minima, else 0. That is what GGUF's Q4_0, Q4_1 and Q8_0 hold, so they are repacked without
 a change of any number. Shapes: n outputs, k inputs, g groups, m rows of activations. The packed bytes are
 those that the kernels read, see native/src/grouped/mod.rs.
 """
@@ -37,9 +37,9 @@ class GroupedMatrix:
 
     def __post_init__(self) -> None:
         n, k = self.shape
-        if self.bits not in (4, 8) or n < 1 or k < 1 or k % GROUP:
+        if self.bits not in (2, 4, 8) or n < 1 or k < 1 or k % GROUP:
             raise ValueError(
-                f"{self.bits} bits and shape {self.shape}: expected 4 or 8 bits and inputs in whole "
+                f"{self.bits} bits and shape {self.shape}: expected 2, 4 or 8 bits and inputs in whole "
                 f"groups of {GROUP}"
             )
         for name, (dtype, shape) in part_shapes(self.bits, self.shape).items():
@@ -83,8 +83,8 @@ class GroupedMatrix:
 
     @classmethod
     def quantise(cls, w: np.ndarray, bits: int) -> GroupedMatrix:
-        """Rounds `(n, k)` reals: 8 bits between the group's extremes of size, 4 bits between its least and
-        largest number, scale and minimum then refitted by least squares.
+        """Rounds `(n, k)` reals: 8 bits between the group's extremes of size; fewer between its least and
+        largest number, or nearer, scale and minimum then refitted by least squares.
         """
         n, k = w.shape
         groups = np.asarray(w, np.float32).reshape(n, k // GROUP, GROUP)
@@ -92,13 +92,8 @@ class GroupedMatrix:
             scale = half(np.abs(groups).max(-1) / 127)
             codes = np.rint(groups / nonzero(scale)[..., None]).clip(-127, 127) + 128
             return cls.pack(codes.reshape(n, k).astype(np.uint8), 8, scale)
-        low, high = groups.min(-1), groups.max(-1)
-        scale, minimum = half((high - low) / 15), half(low)
-        codes = np.rint((groups - minimum[..., None]) / nonzero(scale)[..., None]).clip(0, 15)
-        for _ in range(2):
-            scale, minimum = fitted(groups, codes)
-            codes = np.rint((groups - minimum[..., None]) / nonzero(scale)[..., None]).clip(0, 15)
-        return cls.pack(codes.reshape(n, k).astype(np.uint8), 4, scale, minimum)
+        codes, scale, minimum = affine(groups, (1 << bits) - 1)
+        return cls.pack(codes.reshape(n, k).astype(np.uint8), bits, scale, minimum)
 
     def unpack(self) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
         """Codes `(n, k)`, scales and minima `(n, g)`."""
@@ -155,8 +150,8 @@ class GroupedMatrix:
         """Itself: nothing changes it."""
         return self
 
-    def matmul(self, x: np.ndarray, bias: np.ndarray | None = None) -> np.ndarray:
-        """`x (m, k) @ w.T + bias (n,)`, FP32; x is rounded to INT8 in groups of 32.
+    def matmul(self, x: np.ndarray, bias: np.ndarray | None = None, planes: int = 1) -> np.ndarray:
+        """`x (m, k) @ w.T + bias (n,)`, FP32; x is rounded to one or two planes of INT8 in groups of 32.
 
         Raises:
             ValueError: shapes that do not fit.
@@ -165,16 +160,16 @@ class GroupedMatrix:
         if x.ndim != 2 or x.shape[1] != self.shape[1] or (bias is not None and bias.shape != self.shape[:1]):
             raise ValueError(f"x is {x.shape}, the matrix {self.shape}; expected (m, {self.shape[1]})")
         if (library := _native.library()) is None:
-            return self.matmul_reference(x, bias)
+            return self.matmul_reference(x, bias, planes)
         bias = None if bias is None else np.ascontiguousarray(bias, np.float32)
         out = np.empty((len(x), self.shape[0]), np.float32)
-        arrays = (_native.address(x), len(x), _native.address(bias), _native.address(out))
+        arrays = (_native.address(x), len(x), planes, _native.address(bias), _native.address(out))
         _native.checked(library.bowstring_grouped_matmul(byref(self.described), *arrays))
         return out
 
-    def matmul_reference(self, x: np.ndarray, bias: np.ndarray | None = None) -> np.ndarray:
+    def matmul_reference(self, x: np.ndarray, bias: np.ndarray | None = None, planes: int = 1) -> np.ndarray:
         """`matmul` in numpy: whole numbers within a group, then FP64."""
-        values, x_scales = activations(x)
+        values, x_scales = activations(x, planes)
         codes, scales, minima = self.unpack()
         n = self.shape[0]
         exact = np.einsum(
@@ -200,14 +195,21 @@ def part_shapes(bits: int, shape: tuple[int, int]) -> dict[str, tuple[type, tupl
     }
 
 
-def activations(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """INT8 values `(m, g, 32)` and scales `(m, g)` of rows `(m, k)`."""
+def activations(x: np.ndarray, planes: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    """Whole numbers `(m, g, 32)` and scales `(m, g)` of rows `(m, k)`: INT8, or with two planes 254 times
+    that and what it leaves, INT8 too.
+    """
     groups = np.asarray(x, np.float32).reshape(len(x), -1, GROUP)
     largest = np.abs(groups).max(-1)
     inverse = np.where(
         largest > 1e-30, np.float32(127) / np.maximum(largest, np.float32(1e-30)), np.float32(0)
     )
-    return np.rint(groups * inverse[..., None]).astype(np.int8), largest / np.float32(127)
+    scaled = groups * inverse[..., None]
+    values, scales = np.rint(scaled), largest / np.float32(127)
+    if planes == 1:
+        return values.astype(np.int8), scales
+    rest = np.rint((scaled - values) * np.float32(254))
+    return 254 * values.astype(np.int64) + rest.astype(np.int64), scales / np.float32(254)
 
 
 def half(x: np.ndarray) -> np.ndarray:
@@ -228,3 +230,30 @@ def fitted(groups: np.ndarray, codes: np.ndarray) -> tuple[np.ndarray, np.ndarra
     along = ((codes - mean_c[..., None]) * (groups - mean_w[..., None])).mean(-1)
     scale = half(along / np.maximum(spread, 1e-12))
     return scale, half(mean_w - scale * mean_c)
+
+
+def affine(groups: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Codes from 0 to `most`, scale and minimum of each group `(n, g, 32)`. With few codes the outermost
+    numbers may lie beyond the grid: of several widths the one with the least squared error counts.
+    """
+    low, high = groups.min(-1), groups.max(-1)
+    middle, width = (low + high) / 2, (high - low) / 2
+    best: list[np.ndarray] = []
+    for share in (1.0, 0.85, 0.7, 0.55) if most < 15 else (1.0,):
+        scale, minimum = half(2 * share * width / most), half(middle - share * width)
+        codes = nearest_codes(groups, scale, minimum, most)
+        for _ in range(2):
+            scale, minimum = fitted(groups, codes)
+            codes = nearest_codes(groups, scale, minimum, most)
+        error = np.square(scale[..., None] * codes + minimum[..., None] - groups).sum(-1)
+        found = [error, codes, scale, minimum]
+        better = error < best[0] if best else np.ones(error.shape, bool)
+        best = [
+            np.where(better[..., None] if new.ndim == 3 else better, new, old)
+            for new, old in zip(found, best or found, strict=True)
+        ]
+    return best[1], best[2], best[3]
+
+
+def nearest_codes(groups: np.ndarray, scale: np.ndarray, minimum: np.ndarray, most: int) -> np.ndarray:
+    return np.rint((groups - minimum[..., None]) / nonzero(scale)[..., None]).clip(0, most)
