@@ -19,7 +19,7 @@ pub const CROSS_Q: usize = 4;
 pub const CROSS_KV: usize = 5;
 pub const CROSS_OUT: usize = 6;
 
-/// y += scale B (A x), `a (r, k)`, `b (r, n)`: a row of it is what one number of A x adds.
+/// y += scale B (A x), `a (r, k)`, `b (r, n)`: a row of it is what one number of A x adds. Without b, y += scale A x.
 pub struct LowRank<'a> {
     pub rank: usize,
     pub scale: f32,
@@ -76,7 +76,12 @@ each_isa! {
                 *h = delta.scale * dot(a, x);
             }
             // SAFETY: each row belongs to one task.
-            add_rows(&inside, delta.b, unsafe { y.slice(row * n, n) });
+            let y = unsafe { y.slice(row * n, n) };
+            if delta.b.is_empty() {
+                y.iter_mut().zip(&inside).for_each(|(y, h)| *y += h);
+            } else {
+                add_rows(&inside, delta.b, y);
+            }
         }
     }
 }

@@ -289,7 +289,7 @@ impl LayerRef {
 }
 
 /// A low-rank delta of a layer's linear map, or (with `map` = `MAPS`) a residual branch behind the layer; see `hooks`.
-/// `a` is `(r, k)` or down, `b` is `(r, n)` or up; `control` may be null, and holds `controls` rows of r numbers.
+/// `a` is `(r, k)` or down, `b` is `(r, n)` or up, or null where r = n and `a` is the delta itself; `control` may be null, and holds `controls` rows of r numbers.
 #[repr(C)]
 pub struct LowRankRef {
     layer: usize,
@@ -315,14 +315,19 @@ impl LowRankRef {
         size: impl Fn(usize, usize) -> Option<(usize, usize)>,
         rows: usize,
     ) -> Result<(), i32> {
-        if self.a.is_null() || self.b.is_null() {
+        if self.a.is_null() || self.b.is_null() && self.map == MAPS {
             return Err(NULL);
         }
         let (inputs, outputs) = size(self.layer, self.map).ok_or(WRONG_SIZE)?;
+        let outward = if self.b.is_null() {
+            self.rank == outputs && self.b_length == 0
+        } else {
+            self.rank.checked_mul(outputs) == Some(self.b_length)
+        };
         let controls = if self.control.is_null() { 0 } else { self.controls };
         let right = self.rank > 0
             && self.rank.checked_mul(inputs) == Some(self.a_length)
-            && self.rank.checked_mul(outputs) == Some(self.b_length)
+            && outward
             && (controls <= 1 || controls == rows);
         if !right {
             return Err(WRONG_SIZE);
@@ -331,7 +336,7 @@ impl LowRankRef {
         let (a, b, control) = unsafe {
             (
                 std::slice::from_raw_parts(self.a, self.a_length),
-                std::slice::from_raw_parts(self.b, self.b_length),
+                optional(self.b, self.b_length).unwrap_or_default(),
                 optional(self.control, controls * self.rank).unwrap_or_default(),
             )
         };

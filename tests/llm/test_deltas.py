@@ -46,10 +46,17 @@ def decoder(*, fused=False, bits=None, change=lambda i, name: 0.0):
 def low_rank(shapes, rank, seed, weight=1.0):
     return Deltas(
         {
-            (i, name): LowRank(drawn(rank, k, seed=seed + i), weight * drawn(n, rank, seed=seed + 2 + i))
+            (i, name): (LowRank(drawn(rank, k, seed=seed + i), drawn(n, rank, seed=seed + 2 + i), weight),)
             for i in range(2)
             for name, (n, k) in shapes.items()
         }
+    )
+
+
+def dense(deltas, i, name):
+    """What deltas add to a map, as a matrix."""
+    return sum(
+        one.scale * (one.a if one.b is None else one.b @ one.a) for one in deltas.low_rank.get((i, name), ())
     )
 
 
@@ -71,9 +78,7 @@ def logits(one, cuts=()):
 @pytest.mark.parametrize("fused", [False, True])
 def test_deltas_are_the_merged_weights(fused):
     deltas = low_rank(FUSED if fused else SHAPES, 3, 20)
-    merged = decoder(
-        fused=fused, change=lambda i, name: deltas.low_rank[i, name].b @ deltas.low_rank[i, name].a
-    )
+    merged = decoder(fused=fused, change=lambda i, name: dense(deltas, i, name))
     base = decoder(fused=fused)
     bent = logits(base.with_deltas(deltas))
     assert np.abs(bent - logits(merged)).max() < 1e-5 * np.abs(bent).max()
@@ -103,20 +108,27 @@ def test_what_begins_at_zero_changes_no_bit_and_the_base_stays(bits):
     assert np.array_equal(logits(base), before)
 
 
-def test_deltas_of_one_map_add_up():
+def test_deltas_of_one_map_add_up_and_their_weights_are_factors():
+    """Also where one of them is of full rank."""
     one, two = low_rank(SHAPES, 3, 20, 0.5), low_rank(SHAPES, 2, 30, -2.0)
-    both = (one | two).low_rank[1, "gate"]
-    wanted = sum(part.low_rank[1, "gate"].b @ part.low_rank[1, "gate"].a for part in (one, two))
-    np.testing.assert_allclose(both.b @ both.a, wanted, atol=1e-6)
+    full = Deltas({(1, "k"): (LowRank(drawn(32, 64, seed=9), None, 0.7),)})
+    several = one | two | full
+    merged = decoder(change=lambda i, name: dense(several, i, name))
+    bent = logits(decoder().with_deltas(several))
+    assert np.abs(bent - logits(merged)).max() < 1e-5 * np.abs(bent).max()
+    packed = decoder(bits=8).with_deltas(several)
+    readable = copy.copy(packed)
+    readable._described = None
+    assert np.abs(logits(packed) - logits(readable)).max() < 2e-4 * np.abs(bent).max()
 
 
 @pytest.mark.parametrize(
     ("deltas", "says"),
     [
-        (Deltas({(2, "q"): LowRank(drawn(1, 64), drawn(64, 1))}), "has 0 to 1"),
-        (Deltas({(0, "qkv"): LowRank(drawn(1, 64), drawn(64, 1))}), "no linear map 'qkv' in layer 0"),
+        (Deltas({(2, "q"): (LowRank(drawn(1, 64), drawn(64, 1)),)}), "has 0 to 1"),
+        (Deltas({(0, "qkv"): (LowRank(drawn(1, 64), drawn(64, 1)),)}), "no linear map 'qkv' in layer 0"),
         (
-            Deltas({(0, "q"): LowRank(drawn(1, 64), drawn(63, 1))}),
+            Deltas({(0, "q"): (LowRank(drawn(1, 64), drawn(63, 1)),)}),
             "64 numbers to 63; the map itself",
         ),
         (Deltas(branches={0: (Branch(drawn(2, 32), drawn(32, 2)),)}), "not 64 wide"),

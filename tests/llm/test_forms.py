@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import re
-from types import SimpleNamespace
 
 import jsonschema
 import pytest
@@ -14,6 +13,7 @@ from bowstring.decode.config import Blocks
 from bowstring.decode.decoder import Decoder
 from bowstring.grammar.checking import fits
 from bowstring.grammar.expression import GrammarError
+from bowstring.llm.folder import Model
 from bowstring.llm.importing import GGUFSource, import_model
 from bowstring.llm.pipeline import LanguageModel
 
@@ -57,7 +57,7 @@ def in_blocks(model, size=4, *, shifted=False):
     config = dataclasses.replace(old.config, blocks=Blocks(size, 1, shifted))
     decoder = Decoder(config, *(getattr(old, name) for name in ("embedding", "layers", "norm", "head")))
     parts = {"decoder": decoder, "tokenizer": model.tokenizer, "template": model.template}
-    return LanguageModel(SimpleNamespace(**parts), "blocks")
+    return LanguageModel(Model(**parts), "blocks")
 
 
 @pytest.mark.parametrize("schema", SCHEMAS, ids=range(len(SCHEMAS)))

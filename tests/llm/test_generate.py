@@ -20,6 +20,7 @@ from bowstring.decode.generate import (
     uniform,
 )
 from bowstring.llm.chat import TemplateError, chat_tokens, render
+from bowstring.llm.folder import Model
 from bowstring.llm.importing import GGUFSource, import_model
 from bowstring.llm.pipeline import LanguageModel
 from bowstring.llm.tokenizer import ModelTokenizer
@@ -146,10 +147,7 @@ def test_a_chat_reads_only_what_is_new(model):
     before = model.decoder.forwards
     more = [*said, {"role": "assistant", "content": first.text}, {"role": "user", "content": "on"}]
     answer = model.chat(more, max_tokens=4, seed=1)
-    fresh = LanguageModel(
-        type("M", (), {"decoder": model.decoder, "tokenizer": model.tokenizer, "template": model.template}),
-        "x",
-    )
+    fresh = LanguageModel(Model(model.decoder, model.tokenizer, model.template), "x")
     assert answer.text == fresh.chat(more, max_tokens=4, seed=1).text and before < model.decoder.forwards
 
 

@@ -46,7 +46,8 @@ class Cache:
 
 @dataclass(frozen=True, eq=False)
 class LowRank:
-    """What a linear map y = w x is changed by: y += scale b (a x), `a (r, k)`, `b (o, r)`.
+    """What a linear map y = w x is changed by: y += scale b (a x), `a (r, k)`, `b (o, r)`; without b, y +=
+    scale a x, whose rank is full.
 
     Raises:
         ValueError: shapes that do not fit each other.
@@ -55,17 +56,29 @@ class LowRank:
     """
 
     a: Tensor
-    b: Tensor
+    b: Tensor | None
     scale: float = 1.0
 
     def __post_init__(self) -> None:
-        _fit("a low-rank delta", self.a, self.b)
+        _fit("a low-rank delta", self.a, self.a.new_empty(0, len(self.a)) if self.b is None else self.b)
+
+    @property
+    def inputs(self) -> int:
+        return self.a.shape[1]
+
+    @property
+    def outputs(self) -> int:
+        return len(self.a if self.b is None else self.b)
 
     def __call__(self, x: Tensor) -> Tensor:
-        return self.scale * F.linear(F.linear(x, self.a), self.b)
+        inside = F.linear(x, self.a.to(x.dtype))
+        return self.scale * (inside if self.b is None else F.linear(inside, self.b.to(x.dtype)))
 
     def scaled(self, weight: float) -> LowRank:
         return replace(self, scale=weight * self.scale)
+
+    def to(self, device: torch.device) -> LowRank:
+        return replace(self, a=self.a.to(device), b=None if self.b is None else self.b.to(device))
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,16 +109,19 @@ class Branch:
             )
 
     def __call__(self, x: Tensor) -> Tensor:
-        inside = F.linear(F.rms_norm(x, x.shape[-1:]), self.down)
-        return self.scale * F.linear(
-            F.silu(inside if self.control is None else inside + self.control), self.up
-        )
+        inside = F.linear(F.rms_norm(x, x.shape[-1:]), self.down.to(x.dtype))
+        inside = inside if self.control is None else inside + self.control.to(x.dtype)
+        return self.scale * F.linear(F.silu(inside), self.up.to(x.dtype))
 
     def scaled(self, weight: float) -> Branch:
         return replace(self, scale=weight * self.scale)
 
     def rows(self, index: Tensor) -> Branch:
         return replace(self, control=_chosen(self.control, index))
+
+    def to(self, device: torch.device) -> Branch:
+        control = None if self.control is None else self.control.to(device)
+        return replace(self, down=self.down.to(device), up=self.up.to(device), control=control)
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,6 +204,13 @@ class Conditioning:
             {layer: _rows(one, index) for layer, one in self.added.items()},
             {layer: tuple(b.rows(index) for b in some) for layer, some in self.branches.items()},
             self.deltas,
+        )
+
+    def bends_on(self, device: torch.device) -> Conditioning:
+        """The deltas and branches alone, on a device."""
+        return Conditioning(
+            branches={layer: tuple(one.to(device) for one in some) for layer, some in self.branches.items()},
+            deltas={name: tuple(one.to(device) for one in some) for name, some in self.deltas.items()},
         )
 
     def layer(self, number: int) -> LayerConditioning:

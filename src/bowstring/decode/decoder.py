@@ -312,8 +312,7 @@ class Decoder:
         """A map of layer i and its delta, of rows `(r, inputs)`."""
         layer = self.layers[i]
         y = self._product(getattr(layer, name), x, getattr(layer, f"{name}_bias", None))
-        delta = self.deltas.low_rank.get((i, name))
-        return y if delta is None else y + linear(linear(x, delta.a), delta.b)
+        return y + sum(delta(x, linear) for delta in self.deltas.low_rank.get((i, name), ()))
 
     def _fed(self, i: int, layer: LayerWeights, y: np.ndarray) -> np.ndarray:
         """What the feed-forward part adds."""
@@ -354,13 +353,14 @@ def check_deltas(deltas: Deltas, layers: list[LayerWeights], width: int) -> None
         if name and (name not in MAPS or getattr(layers[i], name) is None):
             there = [one for one in MAPS if getattr(layers[i], one) is not None]
             raise ValueError(f"there is no linear map {name!r} in layer {i}; it has {', '.join(there)}")
-    for (i, name), one in deltas.low_rank.items():
+    for (i, name), some in deltas.low_rank.items():
         outputs, inputs = getattr(layers[i], name).shape
-        if (one.a.shape[1], len(one.b)) != (inputs, outputs):
-            raise ValueError(
-                f"a delta of layers.{i}.{name} maps {one.a.shape[1]} numbers to {len(one.b)}; the map itself "
-                f"{inputs} to {outputs}"
-            )
+        for one in some:
+            if (one.a.shape[1], one.outputs) != (inputs, outputs):
+                raise ValueError(
+                    f"a delta of layers.{i}.{name} maps {one.a.shape[1]} numbers to {one.outputs}; the map "
+                    f"itself {inputs} to {outputs}"
+                )
     for i, branches in deltas.branches.items():
         if any(one.down.shape[1] != width for one in branches):
             raise ValueError(f"a branch of layer {i} is not {width} wide, as the model is")

@@ -7,8 +7,8 @@ with deltas is another decoder over them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -16,34 +16,47 @@ from .. import _native
 
 MAPS = ("q", "k", "v", "out", "gate", "up", "down")  # in the order of native/src/decoder.rs
 Linear = Callable[[np.ndarray, np.ndarray], np.ndarray]
+Place = TypeVar("Place")
+Some = TypeVar("Some", bound=tuple[Any, ...])
+Bend = TypeVar("Bend", "LowRank", "Branch")
 
 
 @dataclass(frozen=True, eq=False)
 class LowRank:
-    """What a linear map is changed by: y += b (a x), `a (r, k)`, `b (o, r)`; the scale is in b.
+    """What a linear map is changed by: y += scale b (a x), `a (r, k)`, `b (o, r)`; without b, y += scale a x.
 
     Source: Hu et al. 2021, arXiv 2106.09685.
     """
 
     a: np.ndarray
-    b: np.ndarray
+    b: np.ndarray | None
+    scale: float = 1.0
+
+    @property
+    def outputs(self) -> int:
+        return len(self.a if self.b is None else self.b)
+
+    def __call__(self, x: np.ndarray, linear: Linear) -> np.ndarray:
+        inside = np.float32(self.scale) * linear(x, self.a)
+        return inside if self.b is None else linear(inside, self.b)
 
 
 @dataclass(frozen=True, eq=False)
 class Branch:
-    """A residual branch behind a layer: x += up silu(down norm(x) + control), `down (r, d)`, `up (d, r)`,
-    `control (r,)` or nothing.
+    """A residual branch behind a layer: x += scale up silu(down norm(x) + control), `down (r, d)`, `up (d,
+    r)`, `control (r,)` or nothing.
     """
 
     down: np.ndarray
     up: np.ndarray
     control: np.ndarray | None = None
+    scale: float = 1.0
 
     def __call__(self, x: np.ndarray, linear: Linear) -> np.ndarray:
         norm = x / np.sqrt(np.square(x).mean(-1, keepdims=True) + np.finfo(np.float32).eps)
         inside = linear(norm.astype(np.float32), self.down)
         inside = inside if self.control is None else inside + self.control
-        return linear(inside / (1 + np.exp(-inside)), self.up)
+        return np.float32(self.scale) * linear(inside / (1 + np.exp(-inside)), self.up)
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,33 +65,33 @@ class Deltas:
     "gate" both halves. branches: by layer.
     """
 
-    low_rank: Mapping[tuple[int, str], LowRank] = field(default_factory=dict)
+    low_rank: Mapping[tuple[int, str], tuple[LowRank, ...]] = field(default_factory=dict)
     branches: Mapping[int, tuple[Branch, ...]] = field(default_factory=dict)
+
+    def scaled(self, weight: float) -> Deltas:
+        """All of them times a weight."""
+        return Deltas(
+            {place: tuple(_scaled(one, weight) for one in some) for place, some in self.low_rank.items()},
+            {layer: tuple(_scaled(one, weight) for one in some) for layer, some in self.branches.items()},
+        )
 
     def __bool__(self) -> bool:
         return bool(self.low_rank or self.branches)
 
     def __or__(self, other: Deltas) -> Deltas:
-        """Both: low-rank deltas of a map stand side by side, which is their sum."""
-        mine, theirs = self.low_rank, other.low_rank
-        both = {place: beside(mine[place], theirs[place]) for place in mine.keys() & theirs.keys()}
-        layers = self.branches.keys() | other.branches.keys()
-        branches = {i: (*self.branches.get(i, ()), *other.branches.get(i, ())) for i in layers}
-        return Deltas({**mine, **theirs, **both}, branches)
+        """Both; what bends the same place adds up."""
+        return Deltas(_united(self.low_rank, other.low_rank), _united(self.branches, other.branches))
 
 
 NONE = Deltas()
 
 
-def beside(one: LowRank, other: LowRank) -> LowRank:
-    """The sum of two deltas of one map.
+def _scaled(one: Bend, weight: float) -> Bend:
+    return replace(one, scale=weight * one.scale)
 
-    >>> one = LowRank(np.ones((1, 3), np.float32), np.ones((2, 1), np.float32))
-    >>> beside(one, one).b @ beside(one, one).a
-    array([[2., 2., 2.],
-           [2., 2., 2.]], dtype=float32)
-    """
-    return LowRank(np.concatenate([one.a, other.a]), np.concatenate([one.b, other.b], 1))
+
+def _united(mine: Mapping[Place, Some], theirs: Mapping[Place, Some]) -> dict[Place, Some]:
+    return {place: (*mine.get(place, ()), *theirs.get(place, ())) for place in {**mine, **theirs}}  # type: ignore[misc]
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,23 +110,21 @@ def described(deltas: Deltas) -> Described:
     return Described((_native.LowRank * len(refs))(*refs), len(refs), tuple(owners))
 
 
-def _each(
-    deltas: Deltas,
-) -> Iterator[tuple[int, int, np.ndarray, np.ndarray, np.ndarray | None]]:
-    """Layer, map, inward and outward matrix, control."""
-    for (layer, name), one in deltas.low_rank.items():
-        yield layer, MAPS.index(name), one.a, one.b, None
+def _each(deltas: Deltas) -> Iterator[tuple[int, int, float, list[np.ndarray | None]]]:
+    """Layer, map, scale; inward and turned outward matrix, control."""
+    for (layer, name), some in deltas.low_rank.items():
+        for one in some:
+            yield layer, MAPS.index(name), one.scale, [one.a, None if one.b is None else one.b.T, None]
     for layer, branches in deltas.branches.items():
         for branch in branches:
-            yield layer, len(MAPS), branch.down, branch.up, branch.control
+            yield layer, len(MAPS), branch.scale, [branch.down, branch.up.T, branch.control]
 
 
 def _ref(
-    owners: list[np.ndarray], layer: int, which: int, a: np.ndarray, b: np.ndarray, control: np.ndarray | None
+    owners: list[np.ndarray], layer: int, which: int, scale: float, parts: list[np.ndarray | None]
 ) -> _native.LowRank:
-    parts = [np.ascontiguousarray(one, np.float32) for one in (a, b.T)]
-    parts += [] if control is None else [np.ascontiguousarray(control, np.float32)]
-    owners += parts
-    sizes = [part for one in parts[:2] for part in (one.ctypes.data, one.size)]
-    told = None if control is None else parts[2].ctypes.data
-    return _native.LowRank(layer, which, len(a), *sizes, told, int(control is not None), 1.0)
+    arrays = [None if one is None else np.ascontiguousarray(one, np.float32) for one in parts]
+    owners += [one for one in arrays if one is not None]
+    a, b, control = ((None, 0) if one is None else (one.ctypes.data, one.size) for one in arrays)
+    rank = len(parts[0])  # type: ignore[arg-type]
+    return _native.LowRank(layer, which, rank, *a, *b, control[0], int(control[1] > 0), scale)

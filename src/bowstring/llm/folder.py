@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,11 +25,14 @@ KEYS = {"version", "decoder", "template", "bits", "files"}
 
 @dataclass(frozen=True)
 class Model:
-    """A decoder with its tokenizer and, where it has one, its chat template."""
+    """A decoder with its tokenizer and, where it has one, its chat template. base: hash of its weights, by
+    which adapters know it.
+    """
 
     decoder: Decoder
     tokenizer: ModelTokenizer
     template: str | None
+    base: str = ""
 
 
 def is_imported(folder: Path) -> bool:
@@ -61,7 +65,18 @@ def load(folder: Path) -> Model:
 
     factors = np.array(find(tensors, FACTORS)) if FACTORS in tensors else None
     tokenizer = ModelTokenizer.load(folder / TOKENIZER)
-    return Model(assembled(config, get, factors), tokenizer, said["template"])
+    return Model(assembled(config, get, factors), tokenizer, said["template"], base_hash(tensors))
+
+
+def base_hash(tensors: Mapping[str, WeightsFile]) -> str:
+    """What tells these weights from others: of every tensor its name, type, shape, and the hash of its bytes
+    that its file keeps.
+    """
+    sha = hashlib.sha256()
+    for name, file in sorted(tensors.items()):
+        entry = file.entries[name]
+        sha.update(f"{name} {entry.dtype} {[*entry.shape]} {entry.hash}\n".encode())
+    return f"sha256:{sha.hexdigest()}"
 
 
 def assembled(config: DecoderConfig, get: Get, factors: np.ndarray | None = None) -> Decoder:

@@ -7,6 +7,7 @@ one token at a time ("ar"), or blocks by diffusion ("diffusion").
 from __future__ import annotations
 
 import codecs
+import copy
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,6 +19,7 @@ import numpy as np
 
 from ..core.options import choice, either, real, seed, text, texts, whole
 from ..decode.decoder import Decoder, KVCache
+from ..decode.deltas import NONE, Deltas
 from ..decode.generate import Block, Drawn, Sampling, in_blocks, one_by_one, prefill
 from ..grammar import constrained
 from ..grammar.checking import checked_text
@@ -25,7 +27,9 @@ from ..grammar.form import form, key, requested
 from ..grammar.tokens import TokenAutomaton, Trie
 from ..text.result import TextResult
 from ..text.stops import checked_stops, first_stop, held_back
+from ..weights.adapter_set import AdapterSet
 from ..weights.shipped import model_folder
+from .adapters import load_adapter
 from .chat import chat_tokens
 from .folder import Model, load
 from .recall import Recall
@@ -36,6 +40,7 @@ INFILL = (
 )
 MAX_TOKENS = 256
 FORMS = 8  # that stay compiled
+VIEWS = 4  # choices of adapters that stay ready
 
 
 @dataclass(frozen=True)
@@ -66,7 +71,9 @@ class LanguageModel:
 
     def __init__(self, model: Model, name: str) -> None:
         self.decoder, self.tokenizer, self.template = model.decoder, model.tokenizer, model.template
-        self.name = name
+        self.name, self.base = name, model.base
+        self.adapters = AdapterSet[Deltas]()
+        self._bent: dict[tuple[tuple[str, float], ...], LanguageModel] = {}
         self._cache, self._read, self._planes = self.decoder.cache(), list[int](), 1
         self.recall: Recall | None = None  # memories of every chat that names none
         self._lock = threading.RLock()
@@ -85,7 +92,54 @@ class LanguageModel:
 
     def __deepcopy__(self, memo: dict[int, Any]) -> LanguageModel:
         """Another one over the same weights, which nothing changes."""
-        return LanguageModel(Model(self.decoder, self.tokenizer, self.template), self.name)
+        return LanguageModel(Model(self.decoder, self.tokenizer, self.template, self.base), self.name)
+
+    def load_adapter(self, path: Path | str, name: str | None = None, weight: float = 1.0) -> str:
+        """Brings in a LoRA, PEFT's or ours, and returns its name, by default its folder's. It is active at
+        `weight` until `set_adapters` says otherwise; 0 only makes it known.
+
+        Raises:
+            FileNotFoundError: there is none. ValueError: it belongs to another model or does not fit.
+        """
+        deltas, card = load_adapter(Path(path), self.decoder, base=self.base, kind=self.mode)
+        return self._changed(
+            self.adapters.add, Path(path).resolve().name if name is None else name, deltas, card, weight
+        )
+
+    def set_adapters(self, weights: Mapping[str, float]) -> None:
+        """Which adapters are active, with what weights, in calls that name none."""
+        self.adapters.active = self.adapters.checked(weights)
+
+    def unload_adapter(self, name: str) -> None:
+        """Forgets an adapter."""
+        self._changed(self.adapters.remove, name)
+
+    def with_adapters(self, weights: Mapping[str, float] | None) -> LanguageModel:
+        """A model over the same weights that these adapters bend; None means those that are active."""
+        chosen = self.adapters.chosen(weights)
+        if not chosen:
+            return self
+        key = tuple(chosen.items())
+        if key not in self._bent:
+            while len(self._bent) >= VIEWS:
+                del self._bent[next(iter(self._bent))]
+            self._bent[key] = self._view(chosen)
+        return self._bent[key]
+
+    def _view(self, weights: Mapping[str, float]) -> LanguageModel:
+        deltas = NONE
+        for name, weight in weights.items():
+            deltas = deltas | self.adapters.loaded[name][0].scaled(weight)
+        view = copy.copy(self)
+        view.decoder, view.adapters, view._bent = self.decoder.with_deltas(deltas), AdapterSet[Deltas](), {}
+        view._cache, view._read = view.decoder.cache(), []
+        return view
+
+    def _changed(self, change: Callable[..., Any], *given: Any) -> Any:
+        """A change of the adapters; what was bent by former ones is forgotten."""
+        made = change(*given)
+        self._bent = {}
+        return made
 
     @property
     def mode(self) -> str:
@@ -117,6 +171,7 @@ class LanguageModel:
         regex: str | None = None,
         choices: Sequence[str] | None = None,
         num_inference_steps: int | None = None,
+        adapters: Mapping[str, float] | None = None,
     ) -> Iterator[str | TextResult]:
         """As `generate`, but yields pieces of the text, which are never taken back, and the result at the
         end.
@@ -126,7 +181,8 @@ class LanguageModel:
                 threshold of confidence on. activations: bits of a number between matrices, 8 or 16; None is
                 16 at temperature 0, so that greedy text is that of FP32, else 8, which is faster. schema,
                 regex, choices: what the text must be: JSON of a schema, a text that a whole pattern
-                describes, or one of a list; it always is.
+                describes, or one of a list; it always is. adapters: weights by name of those that bend this
+                call; None: the active ones.
 
         Raises:
             TypeError, ValueError: an option of a wrong kind or out of its range, a prompt that leaves no
@@ -137,7 +193,7 @@ class LanguageModel:
         how = sampling(temperature, top_k, top_p, repetition_penalty, seed)
         wanted = requested(schema, regex, choices)
         way = self._way(mode, how, steps, activations, max_tokens, stop)
-        return self._stream(tokens, {"prompt": prompt}, way, wanted)
+        return self._stream(tokens, {"prompt": prompt}, way, wanted, adapters)
 
     def chat(self, messages: str | Sequence[Mapping[str, Any]], **options: Any) -> TextResult:
         """Answers a chat: messages of "system", "user" and "assistant", or what a user says.
@@ -165,6 +221,7 @@ class LanguageModel:
         regex: str | None = None,
         choices: Sequence[str] | None = None,
         recall: Recall | None = None,
+        adapters: Mapping[str, float] | None = None,
     ) -> Iterator[str | TextResult]:
         """As `chat`, but yields pieces of the answer, then the result.
 
@@ -184,7 +241,7 @@ class LanguageModel:
         wanted = requested(schema, regex, choices)
         said = {"messages": listed} | ({"memories": memories} if memories else {})
         way = self._way(mode, how, steps, activations, max_tokens, stop)
-        return self._stream(tokens, said, way, wanted)
+        return self._stream(tokens, said, way, wanted, adapters)
 
     def infill(self, prefix: str, suffix: str, **options: Any) -> TextResult:
         """The text between two sides, which stay as they are, by a model with tokens for it.
@@ -270,8 +327,16 @@ class LanguageModel:
         )
 
     def _stream(
-        self, tokens: list[int], said: dict[str, Any], way: Way, wanted: tuple[str, Any] | None = None
+        self,
+        tokens: list[int],
+        said: dict[str, Any],
+        way: Way,
+        wanted: tuple[str, Any] | None = None,
+        adapters: Mapping[str, float] | None = None,
     ) -> Iterator[str | TextResult]:
+        if chosen := self.adapters.chosen(adapters):
+            said = said | {"adapters": chosen}
+            return self.with_adapters(chosen)._stream(tokens, said, way, wanted)
         if not tokens or len(tokens) >= self.decoder.config.context:
             raise ValueError(
                 f"the prompt has {len(tokens)} tokens; expected 1 to "

@@ -1,7 +1,8 @@
 """Adapters: small sets of parameters that bend a trunk through its conditioning and leave its weights alone.
 
 A `LoRA` changes linear maps by matrices of low rank, a `ControlNet` adds residual branches behind layers,
-led by a control signal. Both begin by changing nothing. Several at once are the sum of their conditionings.
+led by a control signal, `FullRank` changes linear maps as a whole. All begin by changing nothing. Several at
+once are the sum of their conditionings.
 Shapes: b sequences, l tokens, d width, k inputs and o outputs of a map, r rank, c numbers of a control.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -18,6 +20,14 @@ from ..core.conditioning import Branch, Conditioning, LowRank
 from .trunk import Trunk
 
 ATTENTION = ("attention.qkv", "attention.out")
+
+
+def sizes_of(trunk: Trunk) -> dict[str, tuple[int, int]]:
+    """Outputs and inputs of every linear map of a trunk's layers."""
+    return {
+        name: (cast(int, one.out_features), cast(int, one.in_features))
+        for name, one in trunk.linear_maps().items()
+    }
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,13 +66,16 @@ class LoRA:
         maps: Sequence[str] = ATTENTION,
     ) -> LoRA:
         """One that changes nothing yet, of the `maps` of every layer that has them."""
-        sizes = {
-            name: (one.out_features, one.in_features)
-            for name, one in trunk.linear_maps().items()
-            if name.split(".", 2)[2] in maps
-        }
-        a = {name: torch.randn(rank, k, generator=rng) * k**-0.5 for name, (_, k) in sizes.items()}  # type: ignore[operator,call-overload]
-        return cls(a, {name: torch.zeros(o, rank) for name, (o, _) in sizes.items()}, alpha)  # type: ignore[call-overload]
+        sizes = {name: size for name, size in sizes_of(trunk).items() if name.split(".", 2)[2] in maps}
+        return cls.of_sizes(sizes, rank, alpha, rng)
+
+    @classmethod
+    def of_sizes(
+        cls, sizes: Mapping[str, tuple[int, int]], rank: int, alpha: float, rng: torch.Generator
+    ) -> LoRA:
+        """One that changes nothing yet, of maps by their names, whose outputs and inputs are given."""
+        a = {name: torch.randn(rank, k, generator=rng) * k**-0.5 for name, (_, k) in sizes.items()}
+        return cls(a, {name: torch.zeros(o, rank) for name, (o, _) in sizes.items()}, alpha)
 
     @property
     def rank(self) -> int:
@@ -159,3 +172,57 @@ class ControlNet:
                 for i in self.down
             }
         )
+
+
+@dataclass(frozen=True, eq=False)
+class FullRank:
+    """Deltas y += w x of linear maps by their names in the trunk, `w (o, k)`: what training of the weights
+    themselves changes.
+
+    Raises:
+        ValueError: no map at all.
+    """
+
+    weights: Mapping[str, Tensor]
+
+    def __post_init__(self) -> None:
+        if not self.weights:
+            raise ValueError("the deltas name no map; expected at least one")
+        self.conditioning()
+
+    @classmethod
+    def fresh(cls, trunk: Trunk, names: Sequence[str]) -> FullRank:
+        """One that changes nothing yet."""
+        sizes = sizes_of(trunk)
+        return cls({name: torch.zeros(sizes[name]) for name in names})
+
+    def parameters(self) -> list[Tensor]:
+        """What is learned."""
+        return [*self.weights.values()]
+
+    def conditioning(self, weight: float = 1.0) -> Conditioning:
+        """The deltas times `weight`."""
+        return Conditioning(
+            deltas={name: (LowRank(one, None, weight),) for name, one in self.weights.items()}
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Several:
+    """Adapters of different kinds that belong together."""
+
+    parts: tuple[LoRA | ControlNet | FullRank, ...]
+
+    def parameters(self) -> list[Tensor]:
+        """What is learned."""
+        return [parameter for part in self.parts for parameter in part.parameters()]
+
+    def conditioning(self, weight: float = 1.0) -> Conditioning:
+        """All of them, times `weight`."""
+        made = Conditioning()
+        for part in self.parts:
+            made = made | part.conditioning(weight=weight)
+        return made
+
+
+Adapter = LoRA | ControlNet | FullRank | Several

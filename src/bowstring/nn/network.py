@@ -6,6 +6,7 @@ is noise, and the best denoiser of a masked process does not depend on t (Ou et 
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -94,6 +95,7 @@ class UnifiedScoreNetwork(nn.Module):
         self.config = config
         self.counted = threading.local()
         self.threads: Callable[[], AbstractContextManager[None]] = nullcontext  # around a pass
+        self.bends = NOTHING  # deltas and branches of every pass
         self.trunk = Trunk(config)
         self.heads = nn.ModuleDict({"text": TextHead(config)})
         for name in modalities:
@@ -113,6 +115,17 @@ class UnifiedScoreNetwork(nn.Module):
         """
         self.heads[modality] = known_head(modality, self.config.width) if head is None else head
         return self.heads[modality]  # type: ignore[return-value]
+
+    def bent(self, conditioning: Conditioning) -> UnifiedScoreNetwork:
+        """The same network, sharing all parameters, whose every pass these deltas and branches bend, too.
+
+        Raises:
+            ValueError: a layer or map that the trunk does not have, or matrices of another size.
+        """
+        self.trunk.check(conditioning)
+        other = copy.copy(self)
+        other.bends = conditioning.bends_on(self.device)
+        return other
 
     def embed(self, modality: str, x: Tensor, t: Tensor | None = None) -> Tensor:
         """Values of one modality as trunk tokens; reals have a time."""
@@ -138,6 +151,7 @@ class UnifiedScoreNetwork(nn.Module):
     ) -> tuple[Tensor, tuple[tuple[Tensor, Tensor], ...]]:
         """One counted pass through the trunk; see `Trunk.forward`."""
         self.counted.forwards = self.forwards + 1
+        conditioning = conditioning if self.bends is NOTHING else conditioning | self.bends
         return self.trunk(x, position, x.new_zeros(1, 1) if t is None else t, step_size, conditioning)
 
     @property

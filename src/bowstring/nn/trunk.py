@@ -254,6 +254,10 @@ class Trunk(nn.Module):
         ):
             if beyond := [number for number in layers if not 0 <= number <= most]:
                 raise ValueError(f"{what} names layer {beyond[0]}; this trunk has 0 to {most}")
+        width = len(self.norm)
+        for layer, branches in conditioning.branches.items():
+            if any(one.down.shape[1] != width or len(one.up) != width for one in branches):
+                raise ValueError(f"a branch of layer {layer} is not {width} wide, as the trunk is")
         maps = self.linear_maps() if conditioning.deltas else {}
         for name, deltas in conditioning.deltas.items():
             if name not in maps:
@@ -263,9 +267,9 @@ class Trunk(nn.Module):
                 )
             inputs, outputs = cast(int, maps[name].in_features), cast(int, maps[name].out_features)
             for delta in deltas:
-                if (delta.a.shape[1], len(delta.b)) != (inputs, outputs):
+                if (delta.inputs, delta.outputs) != (inputs, outputs):
                     raise ValueError(
-                        f"a delta of {name} maps {delta.a.shape[1]} numbers to {len(delta.b)}; the map "
+                        f"a delta of {name} maps {delta.inputs} numbers to {delta.outputs}; the map "
                         f"itself {inputs} to {outputs}"
                     )
 

@@ -13,13 +13,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..core import conditioning as bends
+from ..core.conditioning import Conditioning
 from ..decode.config import DecoderConfig, Rope
 from ..decode.decoder import Decoder, DenseMatrix, LayerWeights, PackedMatrix, linear
+from ..decode.deltas import Branch, Deltas, LowRank
 from ..nn.config import HEAD
 from ..nn.heads.text import TextHead
 from ..nn.network import UnifiedScoreNetwork
 from ..nn.trunk import Layer
 from ..weights.quant.packed import matrices
+
+MAPS = {
+    "attention.qkv": "q",
+    "attention.out": "out",
+    "feed_forward.up": "gate",
+    "feed_forward.down": "down",
+}
 
 
 @dataclass(frozen=True)
@@ -103,4 +113,34 @@ def decoder_of(network: UnifiedScoreNetwork, context: int, step_size: float = 0.
             )
         )
     ends = Embedding.of(cast(TextHead, network.heads["text"]))
-    return Decoder(config, ends, layers, array_of(trunk.norm))
+    decoder = Decoder(config, ends, layers, array_of(trunk.norm))
+    return decoder.with_deltas(deltas) if (deltas := deltas_of(network.bends)) else decoder
+
+
+def deltas_of(conditioning: Conditioning) -> Deltas:
+    """Deltas and branches of a conditioning as a decoder takes them; maps of cross-attention have nothing to
+    look at here.
+
+    Raises:
+        ValueError: a control that differs from token to token.
+    """
+    if any(
+        branch.control is not None and branch.control.shape[:2] != (1, 1)
+        for some in conditioning.branches.values()
+        for branch in some
+    ):
+        raise ValueError("a control differs from token to token; the decoder takes one for all")
+    low_rank = {
+        (int(number), MAPS[name]): tuple(
+            LowRank(array_of(one.a), None if one.b is None else array_of(one.b), one.scale) for one in some
+        )
+        for full, some in conditioning.deltas.items()
+        for _, number, name in [full.split(".", 2)]
+        if name in MAPS
+    }
+    return Deltas(low_rank, {i: tuple(map(branch_of, some)) for i, some in conditioning.branches.items()})
+
+
+def branch_of(branch: bends.Branch) -> Branch:
+    control = None if branch.control is None else array_of(branch.control[0, 0])
+    return Branch(array_of(branch.down), array_of(branch.up), control, branch.scale)

@@ -269,9 +269,18 @@ class Hooks:
         return self.kept[-1].ctypes.data
 
     def _low_rank(
-        self, layer: int, which: int, a: Tensor, b: Tensor, control: tuple[int | None, int], scale: float
+        self,
+        layer: int,
+        which: int,
+        a: Tensor,
+        b: Tensor | None,
+        control: tuple[int | None, int],
+        scale: float,
     ) -> _native.LowRank:
-        sizes = ((self._address(one, one.shape), one.numel()) for one in (a, b.T))
+        turned = None if b is None else b.T
+        sizes = (
+            (None, 0) if one is None else (self._address(one, one.shape), one.numel()) for one in (a, turned)
+        )
         return _native.LowRank(
             layer, which, len(a), *(part for both in sizes for part in both), *control, scale
         )
