@@ -7,11 +7,11 @@ from typing import Any, Literal, Unpack, overload
 
 from ..core.cancel import Cancel
 from ..core.options import either
-from ..image.autoencoder import OUTSIDE, ImageAutoencoder
+from ..image.autoencoder import OUTSIDE, ImageAutoencoder, ImageDecoder
 from ..image.pipeline import ImageFrame, ImageInputs, ImageOptions, ImagePipeline
 from ..image.result import ImageResult
 from ..image.sampling import DEFAULT_GUIDANCE, ImageSampling
-from ..image.weights import load_autoencoder
+from ..image.weights import load_autoencoder, load_decoder
 from .text import TextEngine
 
 
@@ -109,11 +109,15 @@ class ImageEngine(TextEngine):
 
     @property
     def image_pipeline(self) -> ImagePipeline:
-        """The part that paints; its autoencoder is read when it is first needed."""
+        """The part that paints; its decoder is read with it, the encoder when it is first needed."""
         return self._part("image", self._image)
 
     def _image(self) -> ImagePipeline:
-        return ImagePipeline(self.network, self.tokenizer, self._autoencoder(), self.schedules["image"])
+        schedule = self.schedules["image"]
+        return ImagePipeline(self.network, self.tokenizer, self._decoder(), self._autoencoder, schedule)
+
+    def _decoder(self) -> ImageDecoder:
+        return load_decoder(self._place()).to(self.network.device)
 
     def _autoencoder(self) -> ImageAutoencoder:
         return load_autoencoder(self._place()).to(self.network.device)

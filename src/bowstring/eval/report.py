@@ -31,6 +31,7 @@ from ..weights.format.parquet import WeightsFile, WeightsFiles
 from ..weights.layout import weights_files
 from ..weights.metadata import read_metadata
 from ..weights.quant.arrowquant import shapes
+from ..weights.quant.grouped import GROUP
 from ..weights.quant.packed import linears
 from ..weights.shipped import SHIPPED, model_folder
 
@@ -121,7 +122,9 @@ SPARE = 600e6  # bytes that Python, torch and the activations take beside the we
 
 
 def file_bytes(config: NetworkConfig, bits: int) -> int:
-    """Size of a network's weights file: packed matrices, FP16 for other matrices, FP32 for vectors."""
+    """Size of a network's files: packed matrices, 8 bits for those of heads, FP16 for others of the trunk and
+    FP32 for vectors.
+    """
     with torch.device("meta"):
         network = UnifiedScoreNetwork(config)
     packed_names = {name: shape for name, _, _, shape in linears(network.trunk)}
@@ -130,8 +133,12 @@ def file_bytes(config: NetworkConfig, bits: int) -> int:
         if name in packed_names:
             sizes = shapes(bits, packed_names[name]).values()
             total += sum(math.prod(shape) * dtype.itemsize for dtype, shape in sizes)
+        elif parameter.ndim < 2:
+            total += 4 * parameter.numel()
+        elif name.startswith("heads."):
+            total += parameter.numel() * (GROUP + 2) // GROUP  # a byte each, and an FP16 scale a group
         else:
-            total += parameter.numel() * (2 if parameter.ndim > 1 else 4)
+            total += 2 * parameter.numel()
     return total
 
 

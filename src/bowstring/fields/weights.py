@@ -11,8 +11,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ..core.files import replacing
 from ..nn.config import NetworkConfig
-from ..weights.folder import load_weights, named_tensors
+from ..weights.folder import load_weights
 from ..weights.format.parquet import WeightsFile, write
+from ..weights.quant.rounded import arrays_of, few_bit_tensors
 from .model import FAMILIES, HEADS, KINDS_OF_FIELDS, KNOTS, WAVES, FieldModel
 from .network import FieldNetwork
 
@@ -31,13 +32,13 @@ class FieldMetadata(BaseModel):
     knots: Literal[9] = KNOTS  # type: ignore[assignment]
     waves: Literal[33] = WAVES  # type: ignore[assignment]
     noise_schedule: Literal["cosine"] = "cosine"
-    quantization: Literal["none", "fp16"] = "fp16"
+    quantization: Literal["none", "fp16", "int8"] = "int8"
 
 
 def save_fields(folder: Path, model: FieldModel) -> None:
-    """Writes a folder; matrices are stored as FP16."""
+    """Writes a folder; matrices are stored in 8 bits."""
     folder.mkdir(parents=True, exist_ok=True)
-    write(folder / "network.parquet", named_tensors(model, "float16"), {})
+    write(folder / "network.parquet", few_bit_tensors(arrays_of(model)), {})
     metadata = FieldMetadata(network=model.network.config.to_json())  # type: ignore[union-attr,operator]
     with replacing(folder / "metadata.json") as partial:
         partial.write_text(metadata.model_dump_json(indent=1) + "\n", "utf-8")

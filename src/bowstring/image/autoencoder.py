@@ -44,8 +44,10 @@ class Residual(nn.Module):
         return x + self.two(F.silu(self.one(F.silu(x))))
 
 
-class ImageAutoencoder(nn.Module):
-    """Encoder and decoder. `scale` and `shift` bring tokens to the size that the flow works with."""
+class ImageDecoder(nn.Module):
+    """Tokens to pixels, and what both directions share. `scale` and `shift` bring tokens to the size that the
+    flow works with.
+    """
 
     shift: Tensor
     scale: Tensor
@@ -54,18 +56,6 @@ class ImageAutoencoder(nn.Module):
         super().__init__()
         self.basis = nn.Parameter(torch.zeros(CHANNELS, 3, PATCH, PATCH))  # orthonormal when fitted
         self.mean = nn.Parameter(torch.zeros(3))
-        self.encoder = nn.Sequential(
-            nn.PixelUnshuffle(8),
-            Conv(192, 96),
-            Residual(96),
-            nn.PixelUnshuffle(2),
-            Conv(384, 192),
-            Residual(192),
-            nn.PixelUnshuffle(2),
-            Conv(768, 256),
-            Residual(256),
-            Conv(256, CHANNELS, zero=True),
-        )
         self.decoder = nn.Sequential(
             Conv(CHANNELS, 256),
             Residual(256),
@@ -88,6 +78,36 @@ class ImageAutoencoder(nn.Module):
         self.register_buffer("shift", torch.zeros(CHANNELS))
         self.register_buffer("scale", torch.ones(CHANNELS))
 
+    def drawn(self, raw: Tensor) -> Tensor:
+        """Pixels `(b, 3, 512, 512)` from `raw`'s tokens."""
+        linear = F.conv_transpose2d(raw, self.basis, stride=PATCH) + self.mean[:, None, None]
+        linear = F.interpolate(linear, scale_factor=OUTSIDE // INSIDE, mode="bilinear")
+        return linear + self.decoder(raw)
+
+    def decode(self, tokens: Tensor) -> Tensor:
+        """`(b, 64, 64)` -> `(b, 3, 512, 512)`, within -1..1."""
+        raw = (tokens * self.scale + self.shift).transpose(1, 2).unflatten(2, (GRID, GRID))
+        return self.drawn(raw).clamp(-1, 1)
+
+
+class ImageAutoencoder(ImageDecoder):
+    """Both directions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = nn.Sequential(
+            nn.PixelUnshuffle(8),
+            Conv(192, 96),
+            Residual(96),
+            nn.PixelUnshuffle(2),
+            Conv(384, 192),
+            Residual(192),
+            nn.PixelUnshuffle(2),
+            Conv(768, 256),
+            Residual(256),
+            Conv(256, CHANNELS, zero=True),
+        )
+
     @torch.no_grad()
     def fit_basis(self, pixels: Tensor) -> None:
         """PCA components of the patches of `(b, 3, 256, 256)`, the linear path's both directions."""
@@ -102,12 +122,6 @@ class ImageAutoencoder(nn.Module):
         linear = F.conv2d(pixels - self.mean[:, None, None], self.basis, stride=PATCH)
         return linear + self.encoder(pixels)
 
-    def drawn(self, raw: Tensor) -> Tensor:
-        """Pixels `(b, 3, 512, 512)` from `raw`'s tokens."""
-        linear = F.conv_transpose2d(raw, self.basis, stride=PATCH) + self.mean[:, None, None]
-        linear = F.interpolate(linear, scale_factor=OUTSIDE // INSIDE, mode="bilinear")
-        return linear + self.decoder(raw)
-
     def encode(self, pixels: Tensor) -> Tensor:
         """`(b, 3, 256, 256)` -> `(b, 64, 64)`.
 
@@ -119,11 +133,6 @@ class ImageAutoencoder(nn.Module):
                 f"pixels are {tuple(pixels.shape)}; the codec reads (b, 3, {INSIDE}, {INSIDE}), scale first"
             )
         return (self.raw(pixels).flatten(2).transpose(1, 2) - self.shift) / self.scale
-
-    def decode(self, tokens: Tensor) -> Tensor:
-        """`(b, 64, 64)` -> `(b, 3, 512, 512)`, within -1..1."""
-        raw = (tokens * self.scale + self.shift).transpose(1, 2).unflatten(2, (GRID, GRID))
-        return self.drawn(raw).clamp(-1, 1)
 
 
 def decibels(error: Tensor) -> float:

@@ -6,7 +6,7 @@ Pictures are `(512, 512, 3)` bytes.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, TypedDict
 
@@ -22,7 +22,7 @@ from ..core.process import Schedule, linear
 from ..core.threads import one_thread
 from ..nn.network import UnifiedScoreNetwork
 from ..text.tokenizer import TextTokenizer
-from .autoencoder import GRID, INSIDE, OUTSIDE, ImageAutoencoder
+from .autoencoder import GRID, INSIDE, OUTSIDE, ImageAutoencoder, ImageDecoder
 from .files import as_mask, as_picture, squared, squared_mask
 from .result import ImageResult
 from .sampling import STYLES, ImageSampling, caption_tokens, sample_images
@@ -120,12 +120,20 @@ class ImagePipeline:
         self,
         network: UnifiedScoreNetwork,
         tokenizer: TextTokenizer,
-        autoencoder: ImageAutoencoder,
+        decoder: ImageDecoder,
+        load: Callable[[], ImageAutoencoder],
         schedule: Schedule = linear,
     ) -> None:
-        """Noise falls by the schedule."""
-        self.network, self.tokenizer, self.autoencoder = network, tokenizer, autoencoder
-        self.schedule = schedule
+        """Noise falls by the schedule; `load` gives the whole autoencoder once a picture is read."""
+        self.network, self.tokenizer, self.decoder = network, tokenizer, decoder
+        self.load, self.schedule = load, schedule
+
+    @property
+    def autoencoder(self) -> ImageAutoencoder:
+        """Both directions; from then on they draw, too."""
+        if not isinstance(self.decoder, ImageAutoencoder):
+            self.decoder = self.load()
+        return self.decoder
 
     def stream(
         self,
@@ -220,7 +228,7 @@ class ImagePipeline:
     @one_thread()
     def picture(self, tokens: Tensor) -> np.ndarray:
         """Tokens `(64, 64)` as a picture."""
-        return as_bytes(self.autoencoder.decode(tokens[None])[0])
+        return as_bytes(self.decoder.decode(tokens[None])[0])
 
 
 def _finished(made: ImageResult, size: int, notes: tuple[str, ...]) -> ImageResult:

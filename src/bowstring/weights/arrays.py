@@ -7,16 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
-from .format.parquet import Tensor, WeightsFile, write
+from .format.parquet import WeightsFile, write
+from .quant.rounded import PARTS, few_bit_tensors, in_few_bits, read
 
 
 def save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Writes vectors as FP32, matrices as FP16."""
+    """Writes vectors as FP32, matrices in 8 bits."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    halved = {
-        name: array.astype("float16" if array.ndim > 1 else "float32") for name, array in arrays.items()
-    }
-    write(path, ((name, Tensor.of(array)) for name, array in halved.items()), {})
+    write(path, few_bit_tensors(arrays), {})
 
 
 def load_arrays(path: Path, shapes: Mapping[str, tuple[int, ...]], without: str) -> dict[str, np.ndarray]:
@@ -29,7 +27,10 @@ def load_arrays(path: Path, shapes: Mapping[str, tuple[int, ...]], without: str)
     if not path.exists():
         raise FileNotFoundError(f"{path} is missing: this model {without} without it")
     file = WeightsFile(path)
-    found = {name: file.entries[name].shape for name in file}
+    few = in_few_bits(file)
+    parts = {f"{name}.{part}" for name in few for part in PARTS}
+    found = {name: file.entries[name].shape for name in file if name not in parts}
+    found |= {name: shapes.get(name, ()) for name in few}
     if found != shapes:
         raise ValueError(f"{path} holds {found}; expected {shapes}")
-    return {name: np.array(file[name], np.float32) for name in shapes}
+    return {name: read(file, name, shape) for name, shape in shapes.items()}

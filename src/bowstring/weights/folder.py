@@ -18,27 +18,36 @@ from .format.parquet import Tensor, WeightsFile, WeightsFiles, write
 from .layout import METADATA, TRUNK, head, network_files
 from .metadata import Metadata, Settings, read_metadata
 from .names import Place, places
+from .quant import rounded
 from .quant.arrowquant import ArrowQuant
 from .quant.packed import matrices, packed
+from .quant.rounded import Arrays, in_few_bits, kept_in_8_bits, parts_of
 
-Arrays = WeightsFile | WeightsFiles
 PARTS = ("lines", "group_scales", "scales")
 
 
 def named_tensors(network: nn.Module, dtype: str) -> Iterator[tuple[str, Tensor]]:
-    """Everything a network is made of: vectors in FP32, matrices in `dtype`, packed ones as they are."""
+    """Everything a network is made of: vectors in FP32, matrices in `dtype` or, where they were rounded to 8
+    bits, in these; packed ones as they are.
+    """
     for name, parameter in network.state_dict().items():
         array = parameter.detach().float().numpy()
-        yield name, Tensor.of(array.astype(dtype) if array.ndim > 1 else array)
+        if array.ndim > 1 and (few := kept_in_8_bits(array)) is not None:
+            yield from parts_of(name, few)
+        else:
+            yield name, Tensor.of(array.astype(dtype) if array.ndim > 1 else array)
     for name, matrix in matrices(network).items():
         for part in PARTS:
             yield f"{name}.{part}", Tensor.of(getattr(matrix, part))
 
 
 def narrowest(network: nn.Module) -> str:
-    """The narrowest type that keeps every matrix of a network to the bit: "float16" or "float32"."""
+    """The narrowest type that keeps every matrix of a network to the bit that 8 bits do not keep: "float16"
+    or "float32".
+    """
     wide = (parameter.detach() for parameter in network.state_dict().values() if parameter.ndim > 1)
-    return "float16" if all(torch.equal(one, one.half().float()) for one in wide) else "float32"
+    kept = (torch.equal(one, one.half().float()) or kept_in_8_bits(one.numpy()) is not None for one in wide)
+    return "float16" if all(kept) else "float32"
 
 
 def save_network(
@@ -83,8 +92,13 @@ def load_weights(network: nn.Module, arrays: Arrays) -> None:
     """
     wanted = network.state_dict()
     taken = {f"{name}.{part}" for name in matrices(network) for part in PARTS}
+    few = in_few_bits(arrays, taken)
+    parts = {f"{name}.{part}" for name in few for part in rounded.PARTS}
+    whole: dict[str, tuple[int, ...]] = {
+        name: arrays.entries[name].shape for name in arrays if name not in parts
+    }
     try:
-        found = places({name: arrays.entries[name].shape for name in arrays})
+        found = places(whole | {name: () for name in few})
     except ValueError as error:
         raise ValueError(f"{arrays.path}: {error}") from None
     for name, place in found.items():
@@ -98,20 +112,25 @@ def load_weights(network: nn.Module, arrays: Arrays) -> None:
     for name, parameter in wanted.items():
         if name not in found:
             raise ValueError(f"{arrays.path} lacks tensor {name!r}; was it written by another version?")
-        shape = arrays.entries[found[name].name].shape
+        shape = whole.get(found[name].name, tuple(parameter.shape))  # few bits say theirs when they are read
         shape = shape if found[name].row is None else shape[1:]
         if shape != tuple(parameter.shape):
             raise ValueError(
                 f"{arrays.path} has {name!r} of shape {shape}, the network expects {tuple(parameter.shape)}"
             )
     network.load_state_dict(
-        {name: torch.from_numpy(_values(arrays, found[name])) for name in wanted}, assign=True
+        {
+            name: torch.from_numpy(_values(arrays, found[name], tuple(one.shape)))
+            for name, one in wanted.items()
+        },
+        assign=True,
     )
 
 
-def _values(arrays: Arrays, place: Place) -> np.ndarray:
-    whole = arrays[place.name]
-    return np.array(whole if place.row is None else whole[place.row], np.float32)
+def _values(arrays: Arrays, place: Place, shape: tuple[int, ...]) -> np.ndarray:
+    if place.row is None:
+        return rounded.read(arrays, place.name, shape)
+    return np.array(arrays[place.name][place.row], np.float32)
 
 
 def load_network(folder: Path) -> tuple[UnifiedScoreNetwork, Metadata]:

@@ -29,9 +29,13 @@ def head(modality: str) -> str:
 
 
 def find(folder: Path, name: str) -> Path:
-    """Where a file of the layout lies; where an older version put it if it is there alone."""
-    path, before = folder / name, folder / BEFORE.get(name, name)
-    return before if before.exists() and not path.exists() else path
+    """Where a file of the layout lies; where an older version put it if it is there alone. Models that lie
+    side by side may share the tokenizer beside them.
+    """
+    path, others = folder / name, [folder / BEFORE.get(name, name)]
+    if name == TOKENIZER:
+        others.append(folder.parent / name)
+    return path if path.exists() else next((one for one in others if one.exists()), path)
 
 
 def network_files(folder: Path, modalities: Iterable[str]) -> list[Path]:

@@ -21,8 +21,8 @@ from torch.nn import functional as F
 from ...core.files import replacing
 from ...speech.g2p import SYMBOLS
 from ...speech.g2p_network import G2PNetwork, best_phonemes, letter_ids
-from ...weights.folder import named_tensors
 from ...weights.format.parquet import write
+from ...weights.quant.rounded import arrays_of, few_bit_tensors
 from ..progress import tell
 from ..schedule import CPU, Run
 
@@ -106,7 +106,7 @@ def train_g2p(run: Run, steps: int = 1500) -> None:
     network, out = fit_g2p(learned, steps, device=run.device), run.out
     held_out = random.Random(0).sample([row for row in rows if is_held_out_word(row[0])], 1500)
     out.mkdir(parents=True, exist_ok=True)
-    write(out / "network.parquet", named_tensors(network, "float16"), {})
+    write(out / "network.parquet", few_bit_tensors(arrays_of(network)), {})
     text = "".join(f"{word}\t{phonemes}\n" for word, phonemes in sorted(gold.items()))
     with replacing(out / "dictionary.xz") as partial:
         partial.write_bytes(lzma.compress(text.encode("utf-8"), preset=9 | lzma.PRESET_EXTREME))

@@ -26,10 +26,10 @@ from ...speech.source_filter import HOP, RATE, Frames, noise_gated, synthesise
 from ...speech.vocoder import asked
 from ...speech.weights import load_speech
 from ...text.weights import load_model
-from ...weights.folder import named_tensors
 from ...weights.format.parquet import write
 from ...weights.layout import POSTFILTER, SPEECH, find
 from ...weights.placement import placed
+from ...weights.quant.rounded import arrays_of, few_bit_tensors
 from ..data.corpora import corpus_documents
 from ..data.sentences import sentences
 from ..loop import apply_gradients, set_rate, step_generator, training_steps
@@ -182,6 +182,6 @@ def train_postfilter(data: Path, run: Run, steps: int = 3000) -> None:
             log.add(moment, {"loss": loss}, f"{loss:.3f}", "postfilter")
     shutil.copytree(before, run.out / "model", dirs_exist_ok=True)
     (run.out / "model" / POSTFILTER).parent.mkdir(parents=True, exist_ok=True)
-    write(run.out / "model" / POSTFILTER, named_tensors(postfilter.eval(), "float16"), {})
+    write(run.out / "model" / POSTFILTER, few_bit_tensors(arrays_of(postfilter)), {})
     tell(f"distance to the teacher {first:.3f} before, {mean_distance(postfilter, kept):.3f} after")
     tell(f"model written to {run.out / 'model'}")

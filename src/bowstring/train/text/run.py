@@ -14,6 +14,7 @@ from ...text.weights import load_model, save_model
 from ...weights.layout import carry_over
 from ...weights.metadata import Settings, read_metadata
 from ...weights.quant.packed import unpacked
+from ...weights.quant.rounded import round_module
 from ..data.corpora import Document, corpus_documents
 from ..data.splits import RULE
 from ..progress import TrainingLog, tell
@@ -100,5 +101,6 @@ def quantise_model(
         small = pack_student(student, bits)
     else:
         small = quantise_at_once(network, bits, next(batches(corpus, recipe, 0)))
+    round_module(small.heads)
     save_model(out, small, codec, **metadata.settings())
     carry_over(model, out)

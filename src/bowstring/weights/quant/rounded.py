@@ -1,0 +1,100 @@
+"""Arrays that lie in a file in 8 or 4 bits and are used as FP32: rows of whatever shape, in groups of 32.
+
+An array `(n, ...)` is stored as the `GroupedMatrix` of its n rows, the last group of each filled up with
+zeros: `name.lines`, `name.scales` and, of 4 bits, `name.minima`. Its shape is known to whoever reads it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Container, Iterator, Mapping
+
+import numpy as np
+import torch
+from torch import nn
+
+from ..format.parquet import Tensor, WeightsFile, WeightsFiles
+from .grouped import BLOCK, GROUP, GroupedMatrix
+
+Arrays = WeightsFile | WeightsFiles
+PARTS = ("lines", "scales", "minima")
+FEW = 8  # bits of what is not packed: they cost nothing that could be measured, 4 do
+
+
+def rounded(array: np.ndarray, bits: int = FEW) -> GroupedMatrix:
+    """An array `(n, ...)` in few bits."""
+    rows = np.asarray(array, np.float32).reshape(len(array), -1)
+    return GroupedMatrix.quantise(np.pad(rows, ((0, 0), (0, -rows.shape[1] % GROUP))), bits)
+
+
+def restored(matrix: GroupedMatrix, shape: tuple[int, ...]) -> np.ndarray:
+    """The array of this shape, FP32."""
+    rows = matrix.rows(np.arange(shape[0]))
+    return np.ascontiguousarray(rows[:, : math.prod(shape[1:])]).reshape(shape)
+
+
+def kept_in_8_bits(array: np.ndarray) -> GroupedMatrix | None:
+    """The few bits that are this array to the bit, if there are any: it was rounded before. The first row is
+    looked at before the others; nothing but zeros was never rounded.
+    """
+    if not array.any():
+        return None
+    for some in (array[:1], array):
+        if not np.isfinite(some).all() or not np.array_equal(restored(rounded(some), some.shape), some):
+            return None
+    return rounded(array)
+
+
+def round_module(module: nn.Module) -> None:
+    """Rounds every array of a module, vectors aside; `named_tensors` then stores them in so few bits."""
+    with torch.no_grad():
+        for parameter in module.state_dict().values():
+            if parameter.ndim > 1:
+                array = parameter.float().numpy()
+                parameter.copy_(torch.from_numpy(restored(rounded(array), array.shape)))
+
+
+def parts_of(name: str, matrix: GroupedMatrix) -> Iterator[tuple[str, Tensor]]:
+    """The tensors that a file has for an array in few bits."""
+    for part in PARTS:
+        if (array := getattr(matrix, part)) is not None:
+            yield f"{name}.{part}", Tensor.of(array)
+
+
+def few_bit_tensors(arrays: Mapping[str, np.ndarray]) -> Iterator[tuple[str, Tensor]]:
+    """What a file has for arrays: vectors in FP32, the rest in few bits."""
+    for name, array in arrays.items():
+        if array.ndim > 1:
+            yield from parts_of(name, rounded(array))
+        else:
+            yield name, Tensor.of(array.astype(np.float32))
+
+
+def arrays_of(module: nn.Module) -> dict[str, np.ndarray]:
+    """All that a module is made of, FP32."""
+    return {name: one.detach().float().cpu().numpy() for name, one in module.state_dict().items()}
+
+
+def in_few_bits(arrays: Arrays, without: Container[str] = ()) -> list[str]:
+    """Names of the arrays that files have in few bits; tensors of `without` belong to something else."""
+    lines = f".{PARTS[0]}"
+    return [name.removesuffix(lines) for name in arrays if name.endswith(lines) and name not in without]
+
+
+def read(arrays: Arrays, name: str, shape: tuple[int, ...]) -> np.ndarray:
+    """An array of this shape as FP32, whichever way it is stored.
+
+    Raises:
+        ValueError: it lies there in few bits that do not fit the shape.
+    """
+    if name in arrays.entries:
+        return np.array(arrays[name], np.float32)
+    found = {part: f"{name}.{part}" for part in PARTS if f"{name}.{part}" in arrays.entries}
+    if len(shape) < 2 or not {"lines", "scales"} <= found.keys():
+        raise ValueError(f"{arrays.path} has {sorted(found.values())} for {name!r} of shape {shape}")
+    bits = 8 * arrays.entries[found["lines"]].shape[-1] // (GROUP * BLOCK)
+    whole = shape[0], -(-math.prod(shape[1:]) // GROUP) * GROUP
+    try:
+        return restored(GroupedMatrix(bits, whole, **{k: arrays[v] for k, v in found.items()}), shape)
+    except ValueError as error:
+        raise ValueError(f"{arrays.path}, {name}: {error}") from None
