@@ -292,3 +292,40 @@ def test_a_memory_is_opened_with_the_model_or_given_open(folder, tmp_path):
         assert ArrowEngine.load(folder, memory=store).memory is store
         assert store.search("fox")[0].memory.id == id
     assert ArrowEngine.load(folder).memory is None
+
+
+def test_adapters_of_an_engine_come_and_go(folder, tmp_path):
+    """By a call, by the engine, by the command; without any, every byte is the base's again."""
+    from typer.testing import CliRunner
+
+    from bowstring.cli import app
+    from bowstring.nn.adapters import LoRA
+    from bowstring.weights.adapters import save_adapter
+
+    engine = ArrowEngine.load(folder)
+    rng = torch.Generator().manual_seed(0)
+    lora = LoRA.fresh(engine.network.trunk, 2, 4.0, rng)
+    for one in lora.b.values():
+        one.normal_(generator=rng)
+    said = {"base": engine.base, "domain": "tales"}
+    save_adapter(tmp_path / "tales", lora, kind="diffusion", **said)
+    write = lambda **options: engine.generate("a fox", max_tokens=16, seed=1, **options)
+    base = write()
+    assert engine.load_adapter(tmp_path / "tales") == "tales"
+    bent = write()
+    assert bent != base and bent.settings["adapters"] == {"tales": 1.0}
+    assert write(adapters={}) == base == write(adapters={"tales": 0}) != write(adapters={"tales": -1})
+    np.testing.assert_array_equal(engine.encode("a fox"), ArrowEngine.load(folder).encode("a fox"))
+    engine.set_adapters({})
+    assert write() == base and write(adapters={"tales": 1.0}) == bent
+    given = ["run", "a fox", "--max-tokens", "16", "--seed", "1", "--model", str(folder)]
+    ran = CliRunner().invoke(app, [*given, "--adapter", f"{tmp_path / 'tales'}:1"])
+    assert ran.exit_code == 0 and bent.text in ran.output
+    engine.unload_adapter("tales")
+    with pytest.raises(ValueError, match="no adapter 'tales'; none is loaded"):
+        write(adapters={"tales": 1.0})
+    with pytest.raises(FileNotFoundError, match="no folder of an adapter"):
+        engine.load_adapter("nowhere")
+    save_adapter(tmp_path / "other", lora, kind="ar", **said)
+    with pytest.raises(ValueError, match="trained for 'ar'; this model writes by 'diffusion'"):
+        engine.load_adapter(tmp_path / "other")

@@ -55,6 +55,14 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and 
 Seed = Annotated[
     int, typer.Option(help="Same seed, same output: 0 to 2**64 - 1; -1 is the last one, and so on.")
 ]
+Adapters = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--adapter",
+        metavar="PATH[:WEIGHT]",
+        help="An adapter's folder, or the name of one that ships, and its weight; may be repeated.",
+    ),
+]
 SchemaFile = Annotated[
     Path | None, typer.Option("--schema", help="A file with a JSON schema that the text must fit.")
 ]
@@ -62,6 +70,31 @@ Regex = Annotated[str | None, typer.Option("--regex", help="A pattern that the w
 Choices = Annotated[
     list[str] | None, typer.Option("--choices", help="A text that may be the answer; repeat it for others.")
 ]
+
+
+def with_adapters(engine: Any, given: list[str] | None) -> Any:
+    """The engine, with those of --adapter active.
+
+    Raises:
+        FileNotFoundError, ValueError: there is none, or it does not belong to this model.
+    """
+    for one in given or ():
+        path, weight = weighted(one)
+        engine.load_adapter(path, one, weight)
+    return engine
+
+
+def weighted(given: str) -> tuple[str, float]:
+    """A path or name, and the weight behind its last colon.
+
+    >>> weighted("tales:0.5"), weighted("./tales")
+    (('tales', 0.5), ('./tales', 1.0))
+    """
+    path, colon, weight = given.rpartition(":")
+    try:
+        return (path, float(weight)) if colon else (given, 1.0)
+    except ValueError:
+        return given, 1.0
 
 
 def form_options(schema: Path | None, regex: str | None, choices: list[str] | None) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .common import AsJson, Model, Seed, app
+from .common import Adapters, AsJson, Model, Seed, app, with_adapters
 from .terminal import HALF, can_show, note, put_json, read_stdin_for, watch
 
 Steps = Annotated[
@@ -34,6 +34,7 @@ def image(
     strength: Annotated[float, typer.Option(help="How much of it is made new, 0 to 1.")] = 0.7,
     mask: Annotated[Path | None, typer.Option(help="White where the picture is painted anew.")] = None,
     seed: Seed = 0,
+    adapter: Adapters = None,
     model: Model = None,
     as_json: AsJson = False,
 ) -> None:
@@ -45,7 +46,7 @@ def image(
     from ..engine import ArrowEngine
     from ..weights.shipped import MULTIMODAL
 
-    engine = ArrowEngine.load(model or MULTIMODAL)
+    engine = with_adapters(ArrowEngine.load(model or MULTIMODAL), adapter)
     options: dict[str, Any] = {"style": style, "steps": steps, "cfg_scale": cfg_scale, "seed": seed}
     options |= {"negative_prompt": negative_prompt, "size": size}
     options |= {} if start is None else {"start": start, "strength": strength}

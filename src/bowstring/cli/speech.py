@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .common import AsJson, Model, Seed, app
+from .common import Adapters, AsJson, Model, Seed, app, with_adapters
 from .image import Steps
 from .terminal import note, note_faults, put_json, read_stdin_for, watch
 
@@ -27,6 +27,7 @@ def say(
     steps: Steps = None,
     temperature: Annotated[float, typer.Option(help="0 is steady and dull, 1 lively and rough.")] = 0.0,
     seed: Seed = 0,
+    adapter: Adapters = None,
     model: Model = None,
     as_json: AsJson = False,
 ) -> None:
@@ -39,7 +40,7 @@ def say(
     from ..weights.shipped import MULTIMODAL
 
     spoken = read_stdin_for(text)
-    frames = ArrowEngine.load(model or MULTIMODAL).say_stream(
+    frames = with_adapters(ArrowEngine.load(model or MULTIMODAL), adapter).say_stream(
         spoken, voice=voice, speed=speed, steps=steps, temperature=temperature, seed=seed
     )
     result = watch(frames, speaking)

@@ -9,7 +9,18 @@ from typing import Annotated, Any
 
 import typer
 
-from .common import AsJson, Choices, Model, Regex, SchemaFile, Seed, app, form_options
+from .common import (
+    Adapters,
+    AsJson,
+    Choices,
+    Model,
+    Regex,
+    SchemaFile,
+    Seed,
+    app,
+    form_options,
+    with_adapters,
+)
 from .terminal import SHADE, can_show, note, on_terminal, put, put_json, read_stdin_for, watch
 
 MaxTokens = Annotated[int, typer.Option("--max-tokens", "--max-new-tokens", help="Longest text.")]
@@ -43,6 +54,7 @@ def run(
     schema: SchemaFile = None,
     regex: Regex = None,
     choices: Choices = None,
+    adapter: Adapters = None,
     model: Model = None,
     as_json: AsJson = False,
 ) -> None:
@@ -53,10 +65,10 @@ def run(
     if model is not None and is_imported(model):
         options = {"max_tokens": max_tokens, "temperature": temperature, "top_p": top_p, "seed": seed}
         options |= wanted
-        return run_imported(model, read_stdin_for(prompt), options, as_json=as_json)
+        return run_imported(model, read_stdin_for(prompt), options, adapter, as_json=as_json)
     from ..engine import ArrowEngine
 
-    engine = ArrowEngine.load(model)
+    engine = with_adapters(ArrowEngine.load(model), adapter)
     frames = engine.stream(
         read_stdin_for(prompt).removesuffix("\n"),
         mode,
@@ -114,12 +126,14 @@ def encode(
     put_json([round(float(v), 6) for v in vector])
 
 
-def run_imported(model: Path, prompt: str, options: Mapping[str, Any], *, as_json: bool) -> None:
+def run_imported(
+    model: Path, prompt: str, options: Mapping[str, Any], adapters: list[str] | None, *, as_json: bool
+) -> None:
     """Goes on from a prompt with an imported model, piece by piece on a terminal."""
     from ..llm.pipeline import LanguageModel
 
     result: Any = None
-    for result in LanguageModel.load(model).stream(prompt, **options):
+    for result in with_adapters(LanguageModel.load(model), adapters).stream(prompt, **options):
         if on_terminal() and not as_json and not hasattr(result, "tokens"):
             print(result, end="", flush=True)
     if as_json:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal, Unpack, overload
 
 from ..core.cancel import Cancel
@@ -42,6 +42,7 @@ class ImageEngine(TextEngine):
         seed: int = 0,
         num_inference_steps: int | None = None,
         guidance_scale: float | None = None,
+        adapters: Mapping[str, float] | None = None,
         cancel: Cancel | None = None,
     ) -> ImageResult | list[ImageResult]:
         """Paints what the prompt asks for.
@@ -60,6 +61,7 @@ class ImageEngine(TextEngine):
                 "ddim", "dpmpp_2m" or "heun". shift: 0.1 to 10; above 1 more steps are spent on noise.
             seed: 0 to 2**64 - 1; the same seed gives the same picture.
             num_inference_steps, guidance_scale: other names of steps and cfg_scale.
+            adapters: see `generate`.
             cancel: a `threading.Event` or a function; set or true, it stops within a step.
 
         Raises:
@@ -70,7 +72,11 @@ class ImageEngine(TextEngine):
         steps = self._steps("image", steps, num_inference_steps)
         cfg_scale = either(cfg_scale, DEFAULT_GUIDANCE, "cfg_scale", guidance_scale, "guidance_scale")
         sampling = ImageSampling(steps, cfg_scale, sampler, shift, seed)
-        made = [one for one in self._painted(inputs, sampling, n, cancel) if isinstance(one, ImageResult)]
+        made = [
+            one
+            for one in self.with_adapters(adapters)._painted(inputs, sampling, n, cancel)
+            if isinstance(one, ImageResult)
+        ]
         return made[0] if n == 1 else made
 
     def image_stream(
@@ -91,13 +97,15 @@ class ImageEngine(TextEngine):
         seed: int = 0,
         num_inference_steps: int | None = None,
         guidance_scale: float | None = None,
+        adapters: Mapping[str, float] | None = None,
         cancel: Cancel | None = None,
     ) -> Iterator[ImageFrame | ImageResult]:
         """As `image`, but yields an `ImageFrame` of the first picture after each step, then the results."""
         inputs = ImageInputs(prompt, style, negative_prompt, start, mask, strength, size)
         steps = self._steps("image", steps, num_inference_steps)
         cfg_scale = either(cfg_scale, DEFAULT_GUIDANCE, "cfg_scale", guidance_scale, "guidance_scale")
-        return self._painted(inputs, ImageSampling(steps, cfg_scale, sampler, shift, seed), n, cancel)
+        sampling = ImageSampling(steps, cfg_scale, sampler, shift, seed)
+        return self.with_adapters(adapters)._painted(inputs, sampling, n, cancel)
 
     def _painted(
         self, inputs: ImageInputs, sampling: ImageSampling, n: int, cancel: Cancel | None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -70,6 +70,7 @@ class JointEngine(ImageEngine, SpeechEngine):
         closing: bool = True,
         num_inference_steps: int | None = None,
         guidance_scale: float | None = None,
+        adapters: Mapping[str, float] | None = None,
         cancel: Cancel | None = None,
     ) -> JointResult:
         """Answers with text, speech, a face and a picture, on one clock.
@@ -81,7 +82,7 @@ class JointEngine(ImageEngine, SpeechEngine):
             text: what to say; by default the model writes it, of at most `max_tokens` tokens.
             picture: whether to paint what the prompt asks for, in `style`, guided by `cfg_scale`.
             closing: whether the lips meet in every p, b and m, exactly.
-            voice, steps, speed, seed, cancel: see `say`. cfg_scale, guidance_scale: see `image`.
+            voice, steps, speed, seed, adapters, cancel: see `say`. cfg_scale, guidance_scale: see `image`.
 
         Raises:
             TypeError: an unknown option, or a value of the wrong kind. ValueError: nothing to say, a value
@@ -91,7 +92,7 @@ class JointEngine(ImageEngine, SpeechEngine):
         cfg_scale = either(cfg_scale, DEFAULT_GUIDANCE, "cfg_scale", guidance_scale, "guidance_scale")
         sampling = JointSampling(steps, speed, cfg_scale, seed, closing)
         shown = Shown(picture, style, voice, max_tokens)
-        *_, result = self._answered(prompt, text, shown, sampling, cancel)
+        *_, result = self.with_adapters(adapters)._answered(prompt, text, shown, sampling, cancel)
         assert isinstance(result, JointResult)
         return result
 
@@ -111,13 +112,15 @@ class JointEngine(ImageEngine, SpeechEngine):
         closing: bool = True,
         num_inference_steps: int | None = None,
         guidance_scale: float | None = None,
+        adapters: Mapping[str, float] | None = None,
         cancel: Cancel | None = None,
     ) -> Iterator[TextFrame | TextResult | ImageFrame | SpeechFrame | JointResult]:
         """As `converse`, but yields every step of the writing and of the picture, and the sound in parts."""
         steps = self._steps("audio", steps, num_inference_steps)
         cfg_scale = either(cfg_scale, DEFAULT_GUIDANCE, "cfg_scale", guidance_scale, "guidance_scale")
         sampling = JointSampling(steps, speed, cfg_scale, seed, closing)
-        return self._answered(prompt, text, Shown(picture, style, voice, max_tokens), sampling, cancel)
+        shown = Shown(picture, style, voice, max_tokens)
+        return self.with_adapters(adapters)._answered(prompt, text, shown, sampling, cancel)
 
     def _answered(
         self, prompt: str, text: str | None, shown: Shown, sampling: JointSampling, cancel: Cancel | None

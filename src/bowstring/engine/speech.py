@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..core.cancel import Cancel
@@ -16,10 +16,10 @@ from ..speech.vocoder import Vocoder
 from ..speech.weights import load_speech
 from ..weights.layout import POSTFILTER, SPEECH, find
 from ..weights.shipped import G2P_FOLDER
-from .loaded import LoadedModel
+from .adapted import AdaptedModel
 
 
-class SpeechEngine(LoadedModel):
+class SpeechEngine(AdaptedModel):
     """A model that says texts."""
 
     def say(
@@ -32,6 +32,7 @@ class SpeechEngine(LoadedModel):
         temperature: float = TEMPERATURE,
         seed: int = 0,
         num_inference_steps: int | None = None,
+        adapters: Mapping[str, float] | None = None,
         cancel: Cancel | None = None,
     ) -> SpeechResult:
         """Speaks a text.
@@ -43,7 +44,7 @@ class SpeechEngine(LoadedModel):
             speed: 0.5 to 2, 2 is twice as fast.
             temperature: 0 to 1, share of the noise that speech starts from; less is steadier and duller.
             seed: 0 to 2**64 - 1; the same seed gives the same sound. cancel: see `image`.
-            num_inference_steps: another name of steps.
+            num_inference_steps: another name of steps. adapters: see `generate`.
 
         Raises:
             TypeError: an unknown option, or a value of the wrong kind. ValueError: nothing to say, a
@@ -51,7 +52,8 @@ class SpeechEngine(LoadedModel):
             asked to stop.
         """
         steps = self._steps("audio", steps, num_inference_steps)
-        *_, result = self._spoken(text, voice, SpeechSampling(steps, speed, seed, temperature), cancel)
+        sampling = SpeechSampling(steps, speed, seed, temperature)
+        *_, result = self.with_adapters(adapters)._spoken(text, voice, sampling, cancel)
         assert isinstance(result, SpeechResult)
         return result
 
@@ -65,11 +67,13 @@ class SpeechEngine(LoadedModel):
         temperature: float = TEMPERATURE,
         seed: int = 0,
         num_inference_steps: int | None = None,
+        adapters: Mapping[str, float] | None = None,
         cancel: Cancel | None = None,
     ) -> Iterator[SpeechFrame | SpeechResult]:
         """As `say`, but yields sound as soon as it can be heard, then the whole, which is all of it."""
         steps = self._steps("audio", steps, num_inference_steps)
-        return self._spoken(text, voice, SpeechSampling(steps, speed, seed, temperature), cancel)
+        sampling = SpeechSampling(steps, speed, seed, temperature)
+        return self.with_adapters(adapters)._spoken(text, voice, sampling, cancel)
 
     def _spoken(
         self, text: str, voice: Any, sampling: SpeechSampling, cancel: Cancel | None

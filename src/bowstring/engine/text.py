@@ -16,10 +16,10 @@ from ..text.pipeline import MOST, TextFrame, TextPipeline, deltas
 from ..text.request import TextOptions, TextRequest
 from ..text.result import TextResult
 from ..text.sampling import MAX_TOKENS, Sampling, pad_left
-from .loaded import LoadedModel
+from .adapted import AdaptedModel
 
 
-class TextEngine(LoadedModel):
+class TextEngine(AdaptedModel):
     """A model that writes."""
 
     def encode(self, sentences: str | Sequence[str]) -> np.ndarray:
@@ -91,6 +91,7 @@ class TextEngine(LoadedModel):
         schema: Mapping[str, Any] | None = None,
         regex: str | None = None,
         choices: Sequence[str] | None = None,
+        adapters: Mapping[str, float] | None = None,
         cancel: Cancel | None = None,
     ) -> TextResult | list[TextResult]:
         """Writes what the prompt asks for; the result is a string.
@@ -115,6 +116,7 @@ class TextEngine(LoadedModel):
             num_inference_steps: another name of steps.
             schema, regex, choices: JSON of a schema, a text that a whole pattern describes, or one of a
                 list; the text always is, of packed models in mode "ar".
+            adapters: weights by name of those that bend this call; None: the active ones (`load_adapter`).
             cancel: a `threading.Event` or a function; set or true, it stops within a step.
 
         Raises:
@@ -147,6 +149,7 @@ class TextEngine(LoadedModel):
         schema: Mapping[str, Any] | None = None,
         regex: str | None = None,
         choices: Sequence[str] | None = None,
+        adapters: Mapping[str, float] | None = None,
         cancel: Cancel | None = None,
     ) -> Iterator[TextFrame | TextResult]:
         """As `generate`, but yields a `TextFrame` after each step, and the `TextResult` at the end; of
@@ -175,6 +178,7 @@ class TextEngine(LoadedModel):
         schema: Mapping[str, Any] | None = None,
         regex: str | None = None,
         choices: Sequence[str] | None = None,
+        adapters: Mapping[str, float] | None = None,
         cancel: Cancel | None = None,
     ) -> Iterator[str]:
         """As `generate`, but yields the text in pieces as it is settled: nothing is taken back, no character
@@ -185,7 +189,9 @@ class TextEngine(LoadedModel):
 
     def _texts(self, request: TextRequest) -> Iterator[TextFrame | TextResult]:
         """What every text that is asked for comes through."""
-        return self.text_pipeline.stream(request, self._steps("text", None, None))
+        engine = self.with_adapters(request.adapters)
+        frames = engine.text_pipeline.stream(request, self._steps("text", None, None))
+        return noted(frames, engine.said) if engine.said else frames
 
     def infill(
         self,
@@ -203,6 +209,7 @@ class TextEngine(LoadedModel):
         top_k: int = 0,
         seed: int = 0,
         num_inference_steps: int | None = None,
+        adapters: Mapping[str, float] | None = None,
         cancel: Cancel | None = None,
     ) -> TextResult:
         """Writes the middle between `prefix` and `suffix`, which stay as they are to the last character.
@@ -221,10 +228,20 @@ class TextEngine(LoadedModel):
         sampling = Sampling(
             mode, steps=steps, order=order, temperature=temperature, top_p=top_p, seed=seed, top_k=top_k
         )
-        return self.text_pipeline.infill(prefix, suffix, length, sampling, kind, prompt, cancel)
+        pipeline = self.with_adapters(adapters).text_pipeline
+        return pipeline.infill(prefix, suffix, length, sampling, kind, prompt, cancel)
 
     @property
     def text_pipeline(self) -> TextPipeline:
         """The part that writes."""
         context, schedule = self.metadata.context, self.schedules["text"]
         return self._part("text", lambda: TextPipeline(self.network, self.tokenizer, context, schedule))
+
+
+def noted(
+    frames: Iterator[TextFrame | TextResult], adapters: Mapping[str, float]
+) -> Iterator[TextFrame | TextResult]:
+    """A stream whose results tell the adapters that they were made with."""
+    for one in frames:
+        told = isinstance(one, TextResult)
+        yield one.but(settings={**one.settings, "adapters": dict(adapters)}) if told else one  # type: ignore[union-attr]

@@ -48,6 +48,7 @@ class ImageOptions(TypedDict, total=False):
     seed: int
     num_inference_steps: int | None
     guidance_scale: float | None
+    adapters: Mapping[str, float] | None
     cancel: Cancel | None
 
 

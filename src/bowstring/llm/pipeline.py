@@ -28,7 +28,7 @@ from ..grammar.tokens import TokenAutomaton, Trie
 from ..text.result import TextResult
 from ..text.stops import checked_stops, first_stop, held_back
 from ..weights.adapter_set import AdapterSet
-from ..weights.shipped import model_folder
+from ..weights.shipped import adapter_folder, model_folder
 from .adapters import load_adapter
 from .chat import chat_tokens
 from .folder import Model, load
@@ -101,7 +101,7 @@ class LanguageModel:
         Raises:
             FileNotFoundError: there is none. ValueError: it belongs to another model or does not fit.
         """
-        deltas, card = load_adapter(Path(path), self.decoder, base=self.base, kind=self.mode)
+        deltas, card = load_adapter(adapter_folder(path), self.decoder, base=self.base, kind=self.mode)
         return self._changed(
             self.adapters.add, Path(path).resolve().name if name is None else name, deltas, card, weight
         )

@@ -34,6 +34,7 @@ class TextOptions(TypedDict, total=False):
     schema: Mapping[str, Any] | None
     regex: str | None
     choices: Sequence[str] | None
+    adapters: Mapping[str, float] | None
     cancel: Cancel | None
 
 
@@ -64,6 +65,7 @@ class TextRequest:
     schema: Mapping[str, Any] | None = None
     regex: str | None = None
     choices: Sequence[str] | None = None
+    adapters: Mapping[str, float] | None = None
     cancel: Cancel | None = None
 
     def __post_init__(self) -> None:

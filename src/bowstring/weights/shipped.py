@@ -9,6 +9,7 @@ from pathlib import Path
 
 DATA = Path(__file__).parent.parent / "data"
 SHIPPED = DATA / "text-int4"  # the default
+CONTROLNETS = DATA / "controlnets"  # adapters that ship
 MULTIMODAL = DATA / "multimodal"  # the default where all heads are needed
 G2P_FOLDER = DATA / "g2p"
 INSTALLED = Path.home() / ".local" / "share" / "bowstring" / "models"  # imported ones
@@ -71,3 +72,18 @@ def model_folder(name: Path | str | None) -> Path:
             f"written as a path: ./{name}"
         )
     return DATA / name
+
+
+def adapter_folder(name: Path | str) -> Path:
+    """The folder of an adapter: the name of one that ships, or a path.
+
+    Raises:
+        FileNotFoundError: there is neither.
+    """
+    if isinstance(name, str) and not is_path(name) and (CONTROLNETS / name).is_dir():
+        return CONTROLNETS / name
+    if not Path(name).is_dir():
+        there = sorted(path.name for path in CONTROLNETS.glob("*/"))
+        shipped = f"; those that ship are {', '.join(there)}" if there else ""
+        raise FileNotFoundError(f"{name} is no folder of an adapter{shipped}")
+    return Path(name)
