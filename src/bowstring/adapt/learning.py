@@ -1,0 +1,132 @@
+"""Learning at one level, and the trial at the gate: what a supervised process does.
+
+Nothing is kept here. A process leaves an adapter and a verdict in a folder of its own; whoever supervises it
+puts both into the ledger, in one transaction, if the verdict is that it is better.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from .gate import Trial, Verdict, judge
+from .lesson import Example, Lesson
+from .levels import Level
+
+COMPETING = ("L3", "L4")  # levels that must outlast a competing lesson
+Tell = Callable[[Mapping[str, Any]], None]
+
+
+@dataclass(frozen=True)
+class Learned:
+    """An adapter as a file's bytes, None being the model as it is; how it came about."""
+
+    adapter: bytes | None
+    steps: int
+    seconds: float
+    share: float
+
+
+NOTHING = Learned(None, 0, 0.0, 0.0)
+
+
+class Learner(Protocol):
+    """A model that can learn, and say how surprised it is."""
+
+    def losses(self, examples: Sequence[Example], learned: Learned) -> np.ndarray:
+        """Nats a byte of each example's answer behind its prompt, `(n,)`."""
+
+    def learn(
+        self, examples: Sequence[Example], level: Level, seconds: float, seed: int, tell: Tell, start: Learned = NOTHING
+    ) -> Learned:
+        """Learns from examples at a level, starting at what was learned before."""
+
+    def old_domains(self) -> Sequence[Example]:
+        """Held-in examples of what the model was made for."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a process found."""
+
+    learned: Learned
+    verdict: Verdict
+    threshold: float
+
+    def to_json(self) -> dict[str, Any]:
+        own = {"steps": self.learned.steps, "seconds": self.learned.seconds, "share": self.learned.share}
+        return {"verdict": asdict(self.verdict), "threshold": self.threshold, **own}
+
+
+def tried(
+    learner: Learner,
+    lesson: Lesson,
+    level: Level,
+    seconds: float,
+    seed: int,
+    tell: Tell,
+    competing: Sequence[Example] | None = None,
+) -> tuple[Learned, Verdict]:
+    """Learns a lesson and has the gate judge it."""
+    tell({"stage": "learning", "level": level, "examples": len(lesson.train)})
+    learned = learner.learn(lesson.train, level, seconds, seed, tell)
+    tell({"stage": "judging", "examples": len(lesson.held_out)})
+    later = None
+    if level in COMPETING:
+        other = learner.old_domains() if competing is None else competing
+        later = learner.learn(other, level, learned.seconds, seed + 1, tell, learned)
+    return learned, judge(trial(learner, lesson, learned, later))
+
+
+def trial(learner: Learner, lesson: Lesson, learned: Learned, later: Learned | None = None) -> Trial:
+    """Losses before and after, of the held-out examples, of their answers astray, and of old domains."""
+    own, old = lesson.held_out, learner.old_domains()
+    astray = strayed(own)
+    return Trial(
+        before=learner.losses(own, NOTHING),
+        after=learner.losses(own, learned),
+        astray_before=learner.losses(astray, NOTHING),
+        astray_after=learner.losses(astray, learned),
+        base_before=learner.losses(old, NOTHING),
+        base_after=learner.losses(old, learned),
+        later=None if later is None else learner.losses(own, later),
+    )
+
+
+def strayed(examples: Sequence[Example]) -> list[Example]:
+    """Each answer behind the prompt of another example whose answer is another one.
+
+    >>> [one.prompt for one in strayed([Example("a", "1"), Example("b", "2"), Example("c", "3")])]
+    ['b', 'c', 'a']
+    """
+    n = len(examples)
+    made = []
+    for i, one in enumerate(examples):
+        others = (examples[(i + k) % n] for k in range(1, n))
+        other = next((o for o in others if o.answer != one.answer and o.prompt != one.prompt), examples[(i + 1) % n])
+        made.append(Example(other.prompt, one.answer))
+    return made
+
+
+def write_outcome(folder: Path, learned: Learned) -> None:
+    """Leaves what was learned in a folder."""
+    from ..core import files
+
+    folder.mkdir(parents=True, exist_ok=True)
+    if learned.adapter is not None:
+        files.write(folder / ADAPTER, learned.adapter)
+
+
+ADAPTER = "adapter_model.safetensors"
+
+
+def clocked(make: Callable[[], tuple[bytes | None, int, float]]) -> Learned:
+    """What `make` learns (bytes, steps, share), with the seconds it took."""
+    clock = time.monotonic()
+    adapter, steps, share = make()
+    return Learned(adapter, steps, time.monotonic() - clock, share)
