@@ -6,10 +6,8 @@ puts both into the ledger, in one transaction, if the verdict is that it is bett
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -22,17 +20,19 @@ COMPETING = ("L3", "L4")  # levels that must outlast a competing lesson
 Tell = Callable[[Mapping[str, Any]], None]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Learned:
-    """An adapter as a file's bytes, None being the model as it is; how it came about."""
+    """What was learned, as its learner holds it (None: nothing), and what it took; share: of the
+    parameters.
+    """
 
-    adapter: bytes | None
-    steps: int
-    seconds: float
-    share: float
+    deltas: Any = None
+    steps: int = 0
+    seconds: float = 0.0
+    share: float = 0.0
 
 
-NOTHING = Learned(None, 0, 0.0, 0.0)
+NOTHING = Learned()
 
 
 class Learner(Protocol):
@@ -42,25 +42,18 @@ class Learner(Protocol):
         """Nats a byte of each example's answer behind its prompt, `(n,)`."""
 
     def learn(
-        self, examples: Sequence[Example], level: Level, seconds: float, seed: int, tell: Tell, start: Learned = NOTHING
+        self,
+        examples: Sequence[Example],
+        level: Level,
+        seconds: float,
+        seed: int,
+        tell: Tell,
+        start: Learned = NOTHING,
     ) -> Learned:
         """Learns from examples at a level, starting at what was learned before."""
 
     def old_domains(self) -> Sequence[Example]:
-        """Held-in examples of what the model was made for."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a process found."""
-
-    learned: Learned
-    verdict: Verdict
-    threshold: float
-
-    def to_json(self) -> dict[str, Any]:
-        own = {"steps": self.learned.steps, "seconds": self.learned.seconds, "share": self.learned.share}
-        return {"verdict": asdict(self.verdict), "threshold": self.threshold, **own}
+        """Held-in examples of what the model was made for, which no lesson learns from."""
 
 
 def tried(
@@ -108,25 +101,8 @@ def strayed(examples: Sequence[Example]) -> list[Example]:
     made = []
     for i, one in enumerate(examples):
         others = (examples[(i + k) % n] for k in range(1, n))
-        other = next((o for o in others if o.answer != one.answer and o.prompt != one.prompt), examples[(i + 1) % n])
+        other = next(
+            (o for o in others if o.answer != one.answer and o.prompt != one.prompt), examples[(i + 1) % n]
+        )
         made.append(Example(other.prompt, one.answer))
     return made
-
-
-def write_outcome(folder: Path, learned: Learned) -> None:
-    """Leaves what was learned in a folder."""
-    from ..core import files
-
-    folder.mkdir(parents=True, exist_ok=True)
-    if learned.adapter is not None:
-        files.write(folder / ADAPTER, learned.adapter)
-
-
-ADAPTER = "adapter_model.safetensors"
-
-
-def clocked(make: Callable[[], tuple[bytes | None, int, float]]) -> Learned:
-    """What `make` learns (bytes, steps, share), with the seconds it took."""
-    clock = time.monotonic()
-    adapter, steps, share = make()
-    return Learned(adapter, steps, time.monotonic() - clock, share)

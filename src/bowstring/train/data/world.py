@@ -31,7 +31,7 @@ VALUES = {
         ","
     ),
     "deed": (
-        "whistle indoors,wear red shoes,cross the bridge,eat apples,ring the bell,fish in the lake,light fires"
+        "whistle indoors,wear shoes,cross the bridge,eat apples,ring the bell,fish in the lake,light fires"
     ).split(","),
     "fine": "three coins,a loaf of bread,a song,a day of silence,a bucket of salt,a new lamp".split(","),
 }

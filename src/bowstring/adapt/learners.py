@@ -1,0 +1,295 @@
+"""Models that learn: our own text and imported ones, both as decoders whose weights stay as they are.
+
+Losses are taken on the packed weights that the model runs with; gradients on the same weights dequantised.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ..decode.decoder import Decoder
+from ..decode.deltas import NONE, Deltas
+from ..decode.generate import Sampling as Choosing
+from ..decode.generate import one_by_one
+from ..llm import adapters as imported_files
+from ..llm.chat import chat_tokens
+from ..llm.folder import is_imported
+from ..llm.folder import load as load_imported
+from ..nn.adapters import Adapter, ControlNet, FullRank, LoRA
+from ..text import native
+from ..text.decoder import MAPS, decoder_of
+from ..text.sampling import Sampling
+from ..text.tokenizer import EOS, KINDS, MASK, SEP
+from ..text.weights import load_model
+from ..train.adapt.body import Bends, Body
+from ..train.adapt.fit import FitOptions, Row, answer_losses, control_net, fit, lora, share, whole
+from ..train.data.grammar import ANIMALS, SETTINGS
+from ..weights.adapter_files import MODEL
+from ..weights.adapters import base_hash, load_adapter, save_adapter
+from ..weights.layout import TRUNK, find
+from .learning import NOTHING, Learned, Tell
+from .lesson import Example
+from .levels import Level
+
+RATES: dict[Level, float] = {"L1": 1.5e-3, "L2": 4e-3, "L3": 3e-4, "L4": 2e-4}
+RANK = {"L1": 256, "L2": 4}  # at a width of 384; others have the same shares
+OLD = 96  # texts that the model writes of what it knows; half are learned beside a lesson, half judge
+OLD_LENGTH = 40  # tokens of each
+
+
+@dataclass(frozen=True)
+class Speech:
+    """How a model is talked to: tokens of a prompt, tokens of an answer with its end, text of tokens, and
+    prompts of what it was made for.
+    """
+
+    head: Callable[[str], list[int]]
+    body: Callable[[str], list[int]]
+    text: Callable[[Sequence[int]], str]
+    prompts: Sequence[str]
+    mask: int | None = None
+
+
+class DecoderLearner:
+    """A decoder that learns deltas."""
+
+    def __init__(self, decoder: Decoder, speech: Speech, kind: str, base: str) -> None:
+        self.decoder, self.speech, self.kind, self.base = decoder, speech, kind, base
+
+    def rows(self, examples: Sequence[Example]) -> list[Row]:
+        """Examples as tokens, none longer than a quarter of the context."""
+        most = min(self.decoder.config.context, 1024) // 4
+        made = [
+            (self.speech.head(one.prompt)[-most:], self.speech.body(one.answer)[:most]) for one in examples
+        ]
+        return [Row(tuple(head), tuple(body)) for head, body in made]
+
+    def losses(self, examples: Sequence[Example], learned: Learned = NOTHING) -> np.ndarray:
+        decoder = self.decoder.with_deltas(learned.deltas or NONE)
+        sizes = [len(one.answer.encode()) for one in examples]
+        return np.array([nats(decoder, row) for row in self.rows(examples)]) / np.array(sizes)
+
+    @cached_property
+    def body(self) -> Body:
+        """The decoder for gradients; made when something is learned."""
+        return Body(self.decoder)
+
+    def learn(
+        self,
+        examples: Sequence[Example],
+        level: Level,
+        seconds: float,
+        seed: int,
+        tell: Tell,
+        start: Learned = NOTHING,
+        steps: int | None = None,
+    ) -> Learned:
+        rows = self.rows(examples)
+        bends = self._fresh(level, rows, seed) if start.deltas is None else Bends.of(start.deltas)
+        options = FitOptions(
+            rate=RATES[level],
+            seconds=seconds,
+            steps=steps,
+            masks=0.0 if self.speech.mask is None else 0.25,
+            seed=seed,
+        )
+        kept = self.rows(self._old[::2])
+        made, count, spent = fit(self.body, bends, rows, options, kept, self.speech.mask, tell)
+        return Learned(made.deltas(), count, spent, share(self.body, made))
+
+    def _fresh(self, level: Level, rows: Sequence[Row], seed: int) -> Bends:
+        scale = self.body.config.width / 384
+        match level:
+            case "L1":
+                return control_net(self.body, round(RANK["L1"] * scale), seed)
+            case "L2":
+                return lora(self.body, max(2, round(RANK["L2"] * scale)), seed)
+            case "L3":
+                return whole(self.body, doubtful_layers(self.body, rows))
+            case "L4":
+                return whole(self.body, range(len(self.body.layers)))
+        raise ValueError(f"{level} learns no deltas: it mixes what is there")
+
+    def old_domains(self) -> Sequence[Example]:
+        return self._old[1::2]
+
+    @cached_property
+    def _old(self) -> list[Example]:
+        """What the model writes of what it knows, at temperature 1: its own law, so that a rise of the loss
+        is the divergence from it.
+        """
+        made = []
+        for number in range(OLD):
+            prompt = self.speech.prompts[number % len(self.speech.prompts)]
+            tokens = self._drawn(self.speech.head(prompt), number)
+            if (text := self.speech.text(tokens)).strip():
+                made.append(Example(prompt, text))
+        return made
+
+    def _drawn(self, head: list[int], number: int) -> list[int]:
+        """Tokens that the model writes behind a head, by its own law."""
+        how = Choosing(temperature=1.0, top_k=0, top_p=1.0, seed=number)
+        made = one_by_one(self.decoder, head, self.decoder.cache(), how, number)
+        return [one.token for one in islice(made, OLD_LENGTH)]
+
+    def to_bytes(self, learned: Learned, domain: str, gain: float) -> bytes:
+        """An adapter's file, as the ledger keeps it."""
+        with tempfile.TemporaryDirectory() as place:
+            self._save(Path(place), learned.deltas, domain, gain)
+            return (Path(place) / f"{MODEL}.safetensors").read_bytes()
+
+    def _save(self, folder: Path, deltas: Deltas, domain: str, gain: float) -> None:
+        raise NotImplementedError
+
+
+class OurLearner(DecoderLearner):
+    """Our own text model."""
+
+    def __init__(self, folder: Path) -> None:
+        network, tokenizer, metadata = load_model(folder)
+        speech = Speech(
+            head=lambda prompt: [KINDS["text"], *tokenizer.encode(prompt), SEP],
+            body=lambda answer: [*tokenizer.encode(answer), EOS],
+            text=lambda tokens: tokenizer.to_bytes([t for t in tokens if t != EOS]).decode("utf-8", "ignore"),
+            prompts=OWN_PROMPTS,
+            mask=MASK,
+        )
+        self.network = network
+        base = base_hash(find(folder, TRUNK))
+        super().__init__(decoder_of(network, metadata.context), speech, "diffusion", base)
+
+    def _drawn(self, head: list[int], number: int) -> list[int]:
+        how = Sampling("ar", OLD_LENGTH, temperature=1.0, top_p=1.0, seed=number)
+        written = native.write(self.decoder, head, how, self.decoder.config.context, number)
+        return [one.token for one in written]
+
+    def _save(self, folder: Path, deltas: Deltas, domain: str, gain: float) -> None:
+        whole_maps = any(one.b is None for some in deltas.low_rank.values() for one in some)
+        save_adapter(
+            folder,
+            adapter_of(deltas),
+            kind="diffusion",
+            base=self.base,
+            domain=domain[:200],
+            gain=gain,
+            numbers="F16" if whole_maps else "F32",
+        )
+
+    def load(self, folder: Path) -> Adapter:
+        """The adapter in a folder, checked."""
+        return load_adapter(folder, self.network.trunk, base=self.base, kind="diffusion")[0]
+
+
+class ImportedLearner(DecoderLearner):
+    """An imported model that writes one token at a time."""
+
+    def __init__(self, folder: Path) -> None:
+        model = load_imported(folder)
+        tokenizer, template = model.tokenizer, model.template
+        if model.decoder.config.blocks is not None:
+            raise ValueError(
+                "imported models that write in blocks do not learn here; choose one that writes by 'ar'"
+            )
+        stop = model.decoder.config.stops[:1]
+        speech = Speech(
+            head=lambda prompt: (
+                tokenizer.encode(prompt)
+                if template is None
+                else chat_tokens(tokenizer, template, [{"role": "user", "content": prompt}])
+            ),
+            body=lambda answer: [*tokenizer.encode(answer), *stop],
+            text=lambda tokens: tokenizer.decode([t for t in tokens if t not in stop]),
+            prompts=CHAT_PROMPTS,
+        )
+        super().__init__(model.decoder, speech, "ar", model.base)
+
+    def _save(self, folder: Path, deltas: Deltas, domain: str, gain: float) -> None:
+        imported_files.save_adapter(
+            folder,
+            deltas,
+            self.decoder.config,
+            kind="ar",
+            base=self.base,
+            domain=domain[:200],
+            gain=gain,
+        )
+
+
+def learner_of(folder: Path) -> DecoderLearner:
+    """The model in a folder as one that learns."""
+    return ImportedLearner(folder) if is_imported(folder) else OurLearner(folder)
+
+
+def nats(decoder: Decoder, row: Row) -> float:
+    """Nats of a row's body behind its head, on packed weights."""
+    tokens = np.array([*row.head, *row.body[:-1]])
+    hidden = decoder.forward(tokens, decoder.cache())[len(row.head) - 1 :]
+    logits = decoder.logits(hidden).astype(np.float64)
+    top = logits.max(-1, keepdims=True)
+    normed = logits - top - np.log(np.exp(logits - top).sum(-1, keepdims=True))
+    return -float(normed[np.arange(len(row.body)), list(row.body)].sum())
+
+
+def doubtful_layers(body: Body, rows: Sequence[Row]) -> list[int]:
+    """The third of the layers whose weights a lesson pulls at hardest: the largest gradients a number."""
+    bends = whole(body, range(len(body.layers)))
+    for one in bends.parameters():
+        one.requires_grad_()
+    answer_losses(body, rows[:16], bends).sum().backward()
+    pull = torch.zeros(len(body.layers))
+    for (i, _), one in bends.full.items():
+        assert one.grad is not None
+        pull[i] += one.grad.square().sum()
+    return sorted(int(i) for i in pull.topk(math.ceil(len(body.layers) / 3)).indices)
+
+
+def adapter_of(deltas: Deltas) -> Adapter:
+    """Deltas of our own decoder as the adapter that the whole network takes."""
+    names = {short: full for full, short in MAPS.items()}
+    low = {f"layers.{i}.{names[name]}": one for (i, name), (one,) in deltas.low_rank.items()}
+    if deltas.branches:
+        branches = {i: one for i, (one,) in deltas.branches.items()}
+        return ControlNet(
+            {i: torch.tensor(b.down) for i, b in branches.items()},
+            {i: torch.tensor(b.scale * b.up) for i, b in branches.items()},
+            {i: torch.zeros(len(b.down), 1) for i, b in branches.items()},
+        )
+    if any(one.b is None for one in low.values()):
+        return FullRank({name: torch.tensor(one.scale * one.a) for name, one in low.items()})
+    first = next(iter(low.values()))
+    halves = {name: (torch.tensor(one.a), torch.tensor(one.b)) for name, one in low.items()}
+    alpha = first.scale * len(first.a)
+    return LoRA({n: a for n, (a, _) in halves.items()}, {n: b for n, (_, b) in halves.items()}, alpha)
+
+
+OWN_PROMPTS = tuple(
+    f"a story about a {animal} {place}"
+    for animal, (place, _) in zip(ANIMALS[:24], [*SETTINGS.values()] * 2, strict=False)
+)
+CHAT_PROMPTS = tuple(
+    """What is the capital of France?
+Name three fruits.
+How do I boil an egg?
+Write a short poem about rain.
+Explain gravity to a child.
+What should I pack for a day at the sea?
+Give me a tip for better sleep.
+Summarise why plants need light.
+Tell me about the moon.
+How does a bicycle stay upright?
+What is a prime number?
+Suggest a name for a cat.
+Describe a forest in autumn.
+What is the difference between a lake and a river?
+How can I learn a language?
+Write one sentence about friendship.""".splitlines()
+)

@@ -1,0 +1,1 @@
+"""Training of adapters: deltas of a decoder whose weights stay as they are."""
