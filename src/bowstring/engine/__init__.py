@@ -86,11 +86,18 @@ class ArrowEngine(JointEngine):
             if own[name] is not default and modality not in where:
                 raise ValueError(f"{name} is an option of {listed(where)}; modality is {modality!r}")
         real(guidance_scale, "guidance_scale", 0, 20, advice="1 is off")
-        notes = self._ignored(modality, guidance_scale, memory_guided=flag(memory_guided, "memory_guided"))
+        memory_guided = flag(memory_guided, "memory_guided")
+        notes = self._ignored(modality, guidance_scale, memory_guided=memory_guided)
         match modality:
             case "image":
                 return self.image(
-                    prompt, style=style, cfg_scale=guidance_scale, steps=num_steps, seed=seed, cancel=cancel
+                    prompt,
+                    style=style,
+                    cfg_scale=guidance_scale,
+                    steps=num_steps,
+                    seed=seed,
+                    memory_guided=memory_guided,
+                    cancel=cancel,
                 ).image
             case "audio":
                 return self.say(prompt, voice, steps=num_steps, seed=seed, cancel=cancel).audio
@@ -107,9 +114,10 @@ class ArrowEngine(JointEngine):
                     max_tokens=max_tokens,
                     steps=num_steps,
                     seed=seed,
+                    memory_guided=memory_guided,
                     cancel=cancel,
                 )
-                return written.but(notes=notes)
+                return written.but(notes=(*notes, *written.notes))
 
     @staticmethod
     def _ignored(modality: str, guidance_scale: float, *, memory_guided: bool) -> tuple[str, ...]:
@@ -117,6 +125,6 @@ class ArrowEngine(JointEngine):
         notes = []
         if modality != "image" and guidance_scale != 1:
             notes.append(f"guidance_scale does nothing: {modality} was not trained without prompts")
-        if memory_guided:
-            notes.append("no memory guided this: the engine has none")
+        if memory_guided and modality == "avatar":
+            notes.append("no memory guided this: what is said was given")
         return tuple(notes)

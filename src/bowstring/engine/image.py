@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any, Literal, Unpack, overload
 
 from ..core.cancel import Cancel
 from ..core.options import either
 from ..image.autoencoder import OUTSIDE, ImageAutoencoder, ImageDecoder
+from ..image.files import to_png
 from ..image.pipeline import ImageFrame, ImageInputs, ImageOptions, ImagePipeline
 from ..image.result import ImageResult
 from ..image.sampling import DEFAULT_GUIDANCE, ImageSampling
 from ..image.weights import load_autoencoder, load_decoder
+from ..memory.conditioner import Guidance
+from .guided import Kept
 from .text import TextEngine
 
 
@@ -43,6 +47,8 @@ class ImageEngine(TextEngine):
         num_inference_steps: int | None = None,
         guidance_scale: float | None = None,
         adapters: Mapping[str, float] | None = None,
+        memory_guided: bool = False,
+        write_back: bool = False,
         cancel: Cancel | None = None,
     ) -> ImageResult | list[ImageResult]:
         """Paints what the prompt asks for.
@@ -62,6 +68,9 @@ class ImageEngine(TextEngine):
             seed: 0 to 2**64 - 1; the same seed gives the same picture.
             num_inference_steps, guidance_scale: other names of steps and cfg_scale.
             adapters: see `generate`.
+            memory_guided: whether memories that fit the prompt guide the picture, where guidance leads to;
+                `result.memories` says which. write_back: whether the picture is remembered, as made by the
+                model.
             cancel: a `threading.Event` or a function; set or true, it stops within a step.
 
         Raises:
@@ -72,11 +81,9 @@ class ImageEngine(TextEngine):
         steps = self._steps("image", steps, num_inference_steps)
         cfg_scale = either(cfg_scale, DEFAULT_GUIDANCE, "cfg_scale", guidance_scale, "guidance_scale")
         sampling = ImageSampling(steps, cfg_scale, sampler, shift, seed)
-        made = [
-            one
-            for one in self.with_adapters(adapters)._painted(inputs, sampling, n, cancel)
-            if isinstance(one, ImageResult)
-        ]
+        kept = Kept(memory_guided, write_back)
+        frames = self.with_adapters(adapters)._painted(inputs, sampling, n, kept, cancel)
+        made = [one for one in frames if isinstance(one, ImageResult)]
         return made[0] if n == 1 else made
 
     def image_stream(
@@ -98,6 +105,8 @@ class ImageEngine(TextEngine):
         num_inference_steps: int | None = None,
         guidance_scale: float | None = None,
         adapters: Mapping[str, float] | None = None,
+        memory_guided: bool = False,
+        write_back: bool = False,
         cancel: Cancel | None = None,
     ) -> Iterator[ImageFrame | ImageResult]:
         """As `image`, but yields an `ImageFrame` of the first picture after each step, then the results."""
@@ -105,15 +114,33 @@ class ImageEngine(TextEngine):
         steps = self._steps("image", steps, num_inference_steps)
         cfg_scale = either(cfg_scale, DEFAULT_GUIDANCE, "cfg_scale", guidance_scale, "guidance_scale")
         sampling = ImageSampling(steps, cfg_scale, sampler, shift, seed)
-        return self.with_adapters(adapters)._painted(inputs, sampling, n, cancel)
+        kept = Kept(memory_guided, write_back)
+        return self.with_adapters(adapters)._painted(inputs, sampling, n, kept, cancel)
 
     def _painted(
-        self, inputs: ImageInputs, sampling: ImageSampling, n: int, cancel: Cancel | None
+        self, inputs: ImageInputs, sampling: ImageSampling, n: int, kept: Kept, cancel: Cancel | None
     ) -> Iterator[ImageFrame | ImageResult]:
         self._has("image")
         for prompt in filter(None, (inputs.prompt, inputs.negative_prompt)):
             self.text_pipeline.prompt(prompt, "text")
-        return self.image_pipeline.stream(inputs, sampling, n, cancel)
+        if kept.write_back:
+            self._has_memory()
+        guidance = self._guidance(inputs.prompt, "image", memory_guided=kept.memory_guided)
+        frames = self.image_pipeline.stream(
+            inputs, sampling, n, cancel, guidance.notes, guidance.conditioning
+        )
+        return self._remembered(frames, guidance, inputs.prompt, kept)
+
+    def _remembered(
+        self, frames: Iterator[ImageFrame | ImageResult], guidance: Guidance, prompt: str, kept: Kept
+    ) -> Iterator[ImageFrame | ImageResult]:
+        """Results that say which memories guided them, and that are remembered if they are to be."""
+        for one in frames:
+            if isinstance(one, ImageResult):
+                one = replace(one, memories=guidance.memories)
+                if kept.write_back:
+                    self._keep(f"a picture of: {prompt}", prompt, guidance.memories, to_png(one.image, {}))
+            yield one
 
     @property
     def image_pipeline(self) -> ImagePipeline:

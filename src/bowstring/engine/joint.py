@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Generator, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,12 @@ from ..joint.pipeline import JointPipeline
 from ..joint.result import JointResult
 from ..joint.sampling import JointSampling
 from ..joint.writing import WrittenText
+from ..memory.conditioner import NO_GUIDANCE
+from ..memory.record import Guide
 from ..speech.baseline import ResidualCoder
 from ..speech.pipeline import SpeechFrame, voice_in
-from ..text.pipeline import ABOUT, TextFrame, as_story
+from ..text.pipeline import ABOUT, TextFrame, as_story, whole_sentences
+from ..text.request import TextRequest
 from ..text.result import TextResult
 from ..text.sampling import LONGEST, Sampling
 from ..weights.layout import FACE, find
@@ -41,6 +44,7 @@ class Shown:
     style: str
     voice: Any
     max_tokens: int
+    memory_guided: bool = False
 
     def __post_init__(self) -> None:
         settle(
@@ -48,6 +52,7 @@ class Shown:
             picture=flag(self.picture, "picture"),
             style=checked_style(self.style),
             max_tokens=whole_number(self.max_tokens, "max_tokens", 1, LONGEST),
+            memory_guided=flag(self.memory_guided, "memory_guided"),
         )
 
 
@@ -71,6 +76,7 @@ class JointEngine(ImageEngine, SpeechEngine):
         num_inference_steps: int | None = None,
         guidance_scale: float | None = None,
         adapters: Mapping[str, float] | None = None,
+        memory_guided: bool = False,
         cancel: Cancel | None = None,
     ) -> JointResult:
         """Answers with text, speech, a face and a picture, on one clock.
@@ -82,6 +88,8 @@ class JointEngine(ImageEngine, SpeechEngine):
             text: what to say; by default the model writes it, of at most `max_tokens` tokens.
             picture: whether to paint what the prompt asks for, in `style`, guided by `cfg_scale`.
             closing: whether the lips meet in every p, b and m, exactly.
+            memory_guided: whether memories that fit the prompt guide text and picture; the text is then
+                written before it is spoken.
             voice, steps, speed, seed, adapters, cancel: see `say`. cfg_scale, guidance_scale: see `image`.
 
         Raises:
@@ -91,7 +99,7 @@ class JointEngine(ImageEngine, SpeechEngine):
         steps = self._steps("audio", steps, num_inference_steps)
         cfg_scale = either(cfg_scale, DEFAULT_GUIDANCE, "cfg_scale", guidance_scale, "guidance_scale")
         sampling = JointSampling(steps, speed, cfg_scale, seed, closing)
-        shown = Shown(picture, style, voice, max_tokens)
+        shown = Shown(picture, style, voice, max_tokens, memory_guided)
         *_, result = self.with_adapters(adapters)._answered(prompt, text, shown, sampling, cancel)
         assert isinstance(result, JointResult)
         return result
@@ -113,13 +121,14 @@ class JointEngine(ImageEngine, SpeechEngine):
         num_inference_steps: int | None = None,
         guidance_scale: float | None = None,
         adapters: Mapping[str, float] | None = None,
+        memory_guided: bool = False,
         cancel: Cancel | None = None,
     ) -> Iterator[TextFrame | TextResult | ImageFrame | SpeechFrame | JointResult]:
         """As `converse`, but yields every step of the writing and of the picture, and the sound in parts."""
         steps = self._steps("audio", steps, num_inference_steps)
         cfg_scale = either(cfg_scale, DEFAULT_GUIDANCE, "cfg_scale", guidance_scale, "guidance_scale")
         sampling = JointSampling(steps, speed, cfg_scale, seed, closing)
-        shown = Shown(picture, style, voice, max_tokens)
+        shown = Shown(picture, style, voice, max_tokens, memory_guided)
         return self.with_adapters(adapters)._answered(prompt, text, shown, sampling, cancel)
 
     def _answered(
@@ -143,10 +152,38 @@ class JointEngine(ImageEngine, SpeechEngine):
         cancel: Cancel | None,
     ) -> Iterator[TextFrame | TextResult | ImageFrame | SpeechFrame | JointResult]:
         matched, notes = voice
-        told = self._story(prompt, shown.max_tokens, sampling.seed) if text is None else text
+        told: str | WrittenText | None = text
+        guidance, guides = NO_GUIDANCE, list[Guide]()
+        if shown.memory_guided:
+            guidance = self._guidance(prompt, "image", memory_guided=shown.picture)
+            guides += guidance.memories
+        if text is None and shown.memory_guided:
+            written = yield from self._guided_story(prompt, shown.max_tokens, sampling.seed, cancel)
+            told, notes = whole_sentences(written.text), (*notes, *written.notes)
+            guides += (one for one in written.memories if one.id not in {guide.id for guide in guides})
+        elif told is None:
+            told = self._story(prompt, shown.max_tokens, sampling.seed)
+        assert told is not None
         subject, asked = prompt.removeprefix(ABOUT), {"prompt": prompt, "style": shown.style}
         caption = caption_tokens(self.tokenizer, subject, shown.style) if shown.picture else None
-        yield from self.joint_pipeline.stream(told, caption, matched, sampling, asked, notes, cancel)
+        notes = tuple(dict.fromkeys((*notes, *guidance.notes)))
+        for one in self.joint_pipeline.stream(
+            told, caption, matched, sampling, asked, notes, cancel, guidance.conditioning
+        ):
+            yield replace(one, memories=tuple(guides)) if isinstance(one, JointResult) else one
+
+    def _guided_story(
+        self, prompt: str, max_tokens: int, seed: int, cancel: Cancel | None
+    ) -> Generator[TextFrame | TextResult, None, TextResult]:
+        """What `converse` says if memories guide it, before it is spoken."""
+        asked = TextRequest(
+            as_story(prompt), max_tokens=max_tokens, seed=seed, memory_guided=True, cancel=cancel
+        )
+        *frames, result = self._texts(asked)
+        yield from frames
+        assert isinstance(result, TextResult)
+        yield result
+        return result
 
     def _story(self, prompt: str, max_tokens: int, seed: int) -> WrittenText:
         """What `converse` writes while it speaks: by the law of `generate`, with its randomness."""

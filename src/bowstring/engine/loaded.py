@@ -60,12 +60,14 @@ class LoadedModel:
             device: "auto" is CUDA where there is a device, else the CPU.
             dtype: "float32" or "bfloat16"; None leaves numbers as they are stored, and makes brain
                 floats of packed matrices where their kernels do not run.
-            memory: a store, or its folder, which is made if it does not exist.
+            memory: a store, or its folder, which is made if it does not exist; the default model is then
+                the one that memories guide.
 
         Raises:
             FileNotFoundError: no such model. ValueError: no such device or dtype, or a folder whose parts do
             not fit each other.
         """
+        folder = MULTIMODAL if folder is None and memory is not None else folder
         place, numbers = model_folder(folder), None if dtype is None else chosen_dtype(dtype)
         where = chosen_device(device)
         store = None if memory is None else ArrowStorage.of(memory)

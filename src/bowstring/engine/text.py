@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal, Unpack, overload
 
 import numpy as np
@@ -16,10 +17,10 @@ from ..text.pipeline import MOST, TextFrame, TextPipeline, deltas
 from ..text.request import TextOptions, TextRequest
 from ..text.result import TextResult
 from ..text.sampling import MAX_TOKENS, Sampling, pad_left
-from .adapted import AdaptedModel
+from .guided import GuidedModel
 
 
-class TextEngine(AdaptedModel):
+class TextEngine(GuidedModel):
     """A model that writes."""
 
     def encode(self, sentences: str | Sequence[str]) -> np.ndarray:
@@ -92,6 +93,8 @@ class TextEngine(AdaptedModel):
         regex: str | None = None,
         choices: Sequence[str] | None = None,
         adapters: Mapping[str, float] | None = None,
+        memory_guided: bool = False,
+        write_back: bool = False,
         cancel: Cancel | None = None,
     ) -> TextResult | list[TextResult]:
         """Writes what the prompt asks for; the result is a string.
@@ -117,6 +120,8 @@ class TextEngine(AdaptedModel):
             schema, regex, choices: JSON of a schema, a text that a whole pattern describes, or one of a
                 list; the text always is, of packed models in mode "ar".
             adapters: weights by name of those that bend this call; None: the active ones (`load_adapter`).
+            memory_guided: whether memories that fit the prompt guide the text; `result.memories` says which.
+            write_back: whether the text is remembered, as made by the model.
             cancel: a `threading.Event` or a function; set or true, it stops within a step.
 
         Raises:
@@ -150,6 +155,8 @@ class TextEngine(AdaptedModel):
         regex: str | None = None,
         choices: Sequence[str] | None = None,
         adapters: Mapping[str, float] | None = None,
+        memory_guided: bool = False,
+        write_back: bool = False,
         cancel: Cancel | None = None,
     ) -> Iterator[TextFrame | TextResult]:
         """As `generate`, but yields a `TextFrame` after each step, and the `TextResult` at the end; of
@@ -179,6 +186,8 @@ class TextEngine(AdaptedModel):
         regex: str | None = None,
         choices: Sequence[str] | None = None,
         adapters: Mapping[str, float] | None = None,
+        memory_guided: bool = False,
+        write_back: bool = False,
         cancel: Cancel | None = None,
     ) -> Iterator[str]:
         """As `generate`, but yields the text in pieces as it is settled: nothing is taken back, no character
@@ -189,9 +198,30 @@ class TextEngine(AdaptedModel):
 
     def _texts(self, request: TextRequest) -> Iterator[TextFrame | TextResult]:
         """What every text that is asked for comes through."""
-        engine = self.with_adapters(request.adapters)
-        frames = engine.text_pipeline.stream(request, self._steps("text", None, None))
+        engine, steps = self.with_adapters(request.adapters), self._steps("text", None, None)
+        if request.memory_guided or request.write_back:
+            frames = engine._remembering(request, steps)
+        else:
+            frames = engine.text_pipeline.stream(request, steps)
         return noted(frames, engine.said) if engine.said else frames
+
+    def _remembering(self, request: TextRequest, steps: int) -> Iterator[TextFrame | TextResult]:
+        """Texts that memories guide, prompt after prompt, and that are remembered if they are to be."""
+        if request.write_back:
+            self._has_memory()
+        made: list[TextResult] = []
+        for one in request.each():
+            prompt = one.prompts[0]
+            guidance = self._guidance(prompt, "text", memory_guided=one.memory_guided)
+            first = len(made)
+            for item in self.text_pipeline.stream(one, steps, guidance.conditioning):
+                if isinstance(item, TextFrame):
+                    yield replace(item, number=first + item.number)
+                    continue
+                made.append(item.but(memories=guidance.memories, notes=(*item.notes, *guidance.notes)))
+                if one.write_back:
+                    self._keep(item.text, prompt, guidance.memories)
+        yield from made
 
     def infill(
         self,

@@ -16,6 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..core.cancel import Cancel, stoppable
+from ..core.conditioning import NOTHING, Conditioning
 from ..core.loop import State
 from ..core.options import choice, real, settle, text, whole
 from ..core.process import Schedule, linear
@@ -49,6 +50,8 @@ class ImageOptions(TypedDict, total=False):
     num_inference_steps: int | None
     guidance_scale: float | None
     adapters: Mapping[str, float] | None
+    memory_guided: bool
+    write_back: bool
     cancel: Cancel | None
 
 
@@ -143,8 +146,10 @@ class ImagePipeline:
         n: int = 1,
         cancel: Cancel | None = None,
         notes: tuple[str, ...] = (),
+        memories: Conditioning = NOTHING,
     ) -> Iterator[ImageFrame | ImageResult]:
         """Yields a frame of the first picture after each step, then the n results, which carry the notes.
+        Memories that were read guide all of them.
 
         Raises:
             ValueError: a mask without its picture, one that does not fit it, or a size or a negative prompt
@@ -171,6 +176,7 @@ class ImagePipeline:
             where,
             negative=away,
             schedule=self.schedule,
+            memories=memories,
         )
         settings = {"prompt": what.prompt, "style": what.style, **asdict(sampling)}
         settings |= {"negative_prompt": what.negative_prompt} if what.negative_prompt else {}

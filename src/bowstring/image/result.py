@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from ..memory.record import Guide
 from .files import save_picture, to_png
 
 
@@ -19,7 +20,8 @@ from .files import save_picture, to_png
 class ImageResult:
     """A picture and how it was made; `np.asarray(result)` is its pixels.
 
-    seconds: of each step, then of the decoder. notes: what may have spoiled it.
+    seconds: of each step, then of the decoder. notes: what may have spoiled it. memories: which of
+    them guided it, with their weights.
     """
 
     image: np.ndarray
@@ -27,6 +29,7 @@ class ImageResult:
     seconds: tuple[float, ...]
     settings: dict[str, Any]
     notes: tuple[str, ...] = ()
+    memories: tuple[Guide, ...] = ()
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:  # noqa: FBT001  numpy's protocol
         return np.array(self.image, dtype, copy=copy)
@@ -48,7 +51,8 @@ class ImageResult:
         """Everything but the pixels, ready for JSON."""
         height, width, _ = self.image.shape
         cost = {"nfe": self.nfe, "seconds": [*self.seconds]}
-        return {"width": width, "height": height, **cost, "settings": self.settings, "notes": [*self.notes]}
+        known = {"notes": [*self.notes], "memories": [one.to_json() for one in self.memories]}
+        return {"width": width, "height": height, **cost, "settings": self.settings, **known}
 
     def __repr__(self) -> str:
         return f"ImageResult({self.settings.get('prompt')!r}, {self})"

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..core.conditioning import Cache, Conditioning
+from ..core.conditioning import NOTHING, Cache, Conditioning
 from ..core.guidance import pinned
 from ..core.loop import Denoise, State, iterate
 from ..core.options import choice, real, settle, whole
@@ -133,15 +133,18 @@ def image_denoiser(
     cfg_scale: float,
     step_size: float = 0.0,
     negative: Sequence[int] | None = None,
+    memories: Conditioning = NOTHING,
 ) -> Denoise:
     """The denoiser of pictures with these captions, guided by w = `cfg_scale` away from no caption, or from
-    the tokens of a `negative` one; 1 is off. One pass per evaluation.
+    the tokens of a `negative` one; 1 is off. One pass per evaluation. memories: what was read of them; the
+    branch that is led away from does not see them.
     """
     cfg_scale = mixing(cfg_scale, step_size)
     guided = cfg_scale != 1
     away = NULL_PROMPT if negative is None else [*negative]
     said = encode_captions(network, [*known, *([away] * len(known) if guided else [])])
-    place, conditioning = {"image": positions_after(said.after)}, said.conditioning
+    place = {"image": positions_after(said.after)}
+    conditioning = said.conditioning | seen_by(memories, len(known), len(said.after))
 
     def denoise(x: Tensor, t: Tensor) -> Tensor:
         twice = (torch.cat([x, x]), torch.cat([t, t])) if guided else (x, t)
@@ -156,6 +159,16 @@ def image_denoiser(
     return denoise
 
 
+def seen_by(memories: Conditioning, first: int, rows: int) -> Conditioning:
+    """Memories that the first of so many rows see alone."""
+    if not memories.read:
+        return memories
+    read = next(iter(memories.read.values()))
+    number = torch.arange(rows, device=read.device)
+    mask = (number < first)[:, None].expand(-1, read.shape[1])
+    return memories.rows(number % first).with_(read_mask=mask)
+
+
 @torch.no_grad()
 def sample_images(
     network: UnifiedScoreNetwork,
@@ -167,6 +180,7 @@ def sample_images(
     first: int = 0,
     negative: Sequence[int] | None = None,
     schedule: Schedule = linear,
+    memories: Conditioning = NOTHING,
 ) -> Iterator[State]:
     """States from noise to pictures' tokens, the starting one first; sample number `first` + i depends on
     (seed, number) alone.
@@ -176,6 +190,7 @@ def sample_images(
         where: `(b, 64)`, True where `start` is kept (inpainting).
         negative: tokens of what guidance leads away from.
         schedule: by which the noise falls; shortcuts were learned for the linear one.
+        memories: see `image_denoiser`.
     """
     rng = Rng.of(how.seed, len(known), first, network.device)
     x = PROCESS.prior(rng.fork(1), TOKENS, CHANNELS["image"])
@@ -184,7 +199,7 @@ def sample_images(
         x = (1 - strength) * start + strength * x
     whole = start is None and how.shift == 1 and how.sampler == "auto" and schedule is linear
     step_size = image_step_size(network, how.steps, how.cfg_scale, negative) if whole else 0.0
-    denoise = image_denoiser(network, known, how.cfg_scale, step_size, negative)
+    denoise = image_denoiser(network, known, how.cfg_scale, step_size, negative, memories)
     if where is not None and start is not None:
         denoise = pinned(denoise, start, where[..., None].to(x.device))
     u = falling(how.steps, schedule)

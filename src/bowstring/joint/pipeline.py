@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from ..core.cancel import Cancel, stoppable
+from ..core.conditioning import NOTHING, Conditioning
 from ..core.loop import State
 from ..core.process import Schedule
 from ..face.animate import shut
@@ -94,10 +95,11 @@ class JointPipeline:
         asked: Mapping[str, Any] | None = None,
         notes: tuple[str, ...] = (),
         cancel: Cancel | None = None,
+        memories: Conditioning = NOTHING,
     ) -> Iterator[TextFrame | TextResult | ImageFrame | SpeechFrame | JointResult]:
         """Yields the picture as it is expected to become, after each step, and each part of the sound; of a
         text that is written meanwhile its tokens, too; then the whole. `asked` is kept with the result's
-        settings, `notes` with the result.
+        settings, `notes` with the result; memories that were read guide the picture.
 
         Raises:
             ValueError: nothing to say. Cancelled: it was asked to stop.
@@ -109,7 +111,8 @@ class JointPipeline:
         number = 0
         while parts := parts or (yield from self._told(source, own, sampling, made, cancel)):
             utterance, parts = parts[0], parts[1:]
-            inputs = JointInputs(utterance, own, self.face is not None, caption if number == 0 else None)
+            shown = caption if number == 0 else None
+            inputs = JointInputs(utterance, own, self.face is not None, shown, memories=memories)
             state = yield from self._sampled(inputs, sampling, number, made, cancel, source)
             with made.timed("sound"):
                 self._keep(state, inputs, made)

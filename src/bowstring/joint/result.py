@@ -20,6 +20,7 @@ from ..face.draw import PICTURE, moving, strip, to_gif
 from ..face.shapes import SHAPES
 from ..face.video import AVAILABLE, to_mp4
 from ..image.files import to_png
+from ..memory.record import Guide
 from ..speech.alignment import Span
 from ..speech.files import to_wav
 from ..speech.result import player
@@ -32,6 +33,7 @@ class JointResult:
     words, phonemes, visemes: when each is heard or seen, seconds. face: ARKit's 52 shapes, 16 ms a frame.
     steps: evaluations. forwards: passes through the trunk for speech, face and picture together. seconds: of
     each stage. notes: what may have spoiled it. unspoken: what of the text cannot be said, as it is written.
+    memories: which of them guided text and picture, with their weights.
     """
 
     text: str
@@ -47,6 +49,7 @@ class JointResult:
     settings: dict[str, Any]
     notes: tuple[str, ...] = ()
     unspoken: tuple[str, ...] = ()
+    memories: tuple[Guide, ...] = ()
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:  # noqa: FBT001  numpy's protocol
         return np.array(self.face, dtype, copy=copy)

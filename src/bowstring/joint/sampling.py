@@ -15,7 +15,7 @@ from types import MappingProxyType
 import torch
 from torch import Tensor
 
-from ..core.conditioning import NOTHING
+from ..core.conditioning import NOTHING, Conditioning
 from ..core.loop import Denoise, State, iterate
 from ..core.options import flag, real, settle, whole
 from ..core.options import seed as checked_seed
@@ -70,6 +70,7 @@ class JointInputs:
     """What is to be made together: an utterance in a voice, with a face, perhaps a picture with a caption.
 
     caption: tokens of the picture's prompt; none makes no picture. negative: of what it is guided away from.
+    memories: what the picture, and not its unguided twin, sees of them.
     """
 
     utterance: Utterance
@@ -77,6 +78,7 @@ class JointInputs:
     face: bool = True
     caption: Sequence[int] | None = None
     negative: Sequence[int] | None = None
+    memories: Conditioning = NOTHING  # that were read, for the picture
 
 
 def captions(
@@ -139,6 +141,7 @@ def joint_denoiser(
     added = torch.cat([cond[name].expand(-1, n, -1) for name, n in lengths.items()], 1)
     caption = NOTHING if said is None else said.conditioning.with_(entries_mask=mask[None, :, : asked + free])
     conditioning = caption.with_(mask=mask[None, None], added={0: added})
+    conditioning |= seen_by_picture(what.memories, lengths)
     own = {name: step_sizes[name.partition("/")[0]] for name in lengths}
     shortcuts = any(own.values())
 
@@ -154,6 +157,15 @@ def joint_denoiser(
         return {name: x[name] - t[name][:, None, None] * v for name, v in velocity.items()}
 
     return denoise
+
+
+def seen_by_picture(memories: Conditioning, lengths: Mapping[str, int]) -> Conditioning:
+    """Memories that the picture's tokens alone look at."""
+    if not memories.read or "image" not in lengths:
+        return NOTHING
+    read = next(iter(memories.read.values()))
+    rows = torch.tensor([name == "image" for name, n in lengths.items() for _ in range(n)])
+    return memories.with_(read_mask=rows[None, :, None].expand(1, -1, read.shape[1]).to(read.device))
 
 
 def step_sizes(

@@ -178,6 +178,18 @@ class Hit:
         return self.memory.to_json() | why
 
 
+@dataclass(frozen=True)
+class Guide:
+    """A memory that guided, with its weight; the weights of all are 1 together."""
+
+    id: str
+    weight: float
+    text: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return {"id": self.id, "weight": self.weight, "text": self.text}
+
+
 class Hits(list[Hit]):
     """Hits, the best first. notes: what the search could not do."""
 

@@ -196,18 +196,29 @@ class Layer(nn.Module):
     def forward(
         self, x: Tensor, modulation: Tensor, cos: Tensor, sin: Tensor, given: LayerConditioning
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        shift_a, scale_a, gate_a, shift_f, scale_f, gate_f = (modulation + self.offset).unbind(-2)
+        x, present = self.attended(x, modulation, cos, sin, given)
+        return self.finished(x, modulation, given), present
+
+    def attended(
+        self, x: Tensor, modulation: Tensor, cos: Tensor, sin: Tensor, given: LayerConditioning
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """The tokens after they have looked at each other, and their keys and values."""
+        shift, scale, gate = (modulation + self.offset)[..., :3, :].unbind(-2)
         y, present = self.attention(
-            torch.addcmul(shift_a, F.rms_norm(x, x.shape[-1:]), 1 + scale_a), cos, sin, given
+            torch.addcmul(shift, F.rms_norm(x, x.shape[-1:]), 1 + scale), cos, sin, given
         )
-        x = x + gate_a * y
+        return x + gate * y, present
+
+    def finished(self, x: Tensor, modulation: Tensor, given: LayerConditioning) -> Tensor:
+        """What the rest of the layer makes of attended tokens, each for itself."""
+        shift, scale, gate = (modulation + self.offset)[..., 3:, :].unbind(-2)
         if self.cross is not None and (given.entries is not None or given.read is not None):
             x = x + self.cross(x, given)
-        y = self.feed_forward(torch.addcmul(shift_f, F.rms_norm(x, x.shape[-1:]), 1 + scale_f), given.deltas)
-        x = x + gate_f * y
+        y = self.feed_forward(torch.addcmul(shift, F.rms_norm(x, x.shape[-1:]), 1 + scale), given.deltas)
+        x = x + gate * y
         for branch in given.branches:
             x = x + branch(x)
-        return x, present
+        return x
 
 
 class Trunk(nn.Module):

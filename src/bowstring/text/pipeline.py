@@ -18,6 +18,7 @@ from torch import Tensor
 
 from .. import _native
 from ..core.cancel import Cancel, stoppable
+from ..core.conditioning import NOTHING, Conditioning
 from ..core.loop import Halt, State
 from ..core.options import choice
 from ..core.options import text as checked_text
@@ -152,11 +153,17 @@ class TextPipeline:
         self.network, self.tokenizer, self.context = network, tokenizer, context
         self.window, self.schedule = Window(), schedule
 
-    def stream(self, request: TextRequest, steps: int) -> Iterator[TextFrame | TextResult]:
+    def stream(
+        self, request: TextRequest, steps: int, conditioning: Conditioning = NOTHING
+    ) -> Iterator[TextFrame | TextResult]:
         """Frames of every text after each step, then n results of every prompt. See `ArrowEngine.stream`.
 
         Args:
             steps: evaluations a block, where the request names none.
+            conditioning: what bends all of them, beside their prompts.
+
+        Raises:
+            ValueError: among others, a form together with a conditioning.
         """
         kind, wanted, stops, sampling = request.kind, request.wanted, request.stop, request.sampling(steps)
         rows = [
@@ -165,10 +172,13 @@ class TextPipeline:
             for number in range(request.n)
         ]
         settings = {"kind": kind, **asdict(sampling)} | ({"stop": [*stops]} if stops else {})
+        if wanted is not None and conditioning is not NOTHING:
+            raise ValueError(f"{wanted[0]} and a conditioning do not go together yet; leave one out")
         if wanted is not None:
             settings |= {wanted[0]: wanted[1]}
             return self._formed(rows, sampling, settings, stops, request.cancel, wanted)
-        return self._written(rows, sampling, settings, [stop.encode() for stop in stops], request.cancel)
+        ends = [stop.encode() for stop in stops]
+        return self._written(rows, sampling, settings, ends, request.cancel, conditioning)
 
     def _formed(
         self,
@@ -231,6 +241,7 @@ class TextPipeline:
         settings: dict[str, Any],
         stops: Sequence[bytes],
         cancel: Cancel | None,
+        conditioning: Conditioning,
     ) -> Iterator[TextFrame | TextResult]:
         """Writes rows of (prompt, its tokens, number of its sample), `MOST` at once; results come last."""
         made: list[TextResult] = []
@@ -238,7 +249,8 @@ class TextPipeline:
         for first in range(0, len(rows), MOST):
             part = rows[first : first + MOST]
             known, numbers = [row[1] for row in part], [row[2] for row in part]
-            if self.decoder is not None and writes(sampling, self.schedule):
+            plain = conditioning is NOTHING and writes(sampling, self.schedule)
+            if plain and self.decoder is not None:
                 items = self._natively(self.decoder, part, sampling, block, stops, cancel, first)
             else:
                 halt = self._halts(stops, block)
@@ -247,6 +259,7 @@ class TextPipeline:
                     known,
                     sampling,
                     self.context,
+                    conditioning,
                     numbers=numbers,
                     halt=halt,
                     schedule=self.schedule,

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any, Self, TypedDict
 
 from ..core.cancel import Cancel
-from ..core.options import either, settle, texts, whole
+from ..core.options import either, flag, settle, texts, whole
 from ..grammar.form import Wanted, requested
 from .sampling import MAX_TOKENS, Sampling, mode_for
 from .stops import checked_stops
@@ -35,6 +35,8 @@ class TextOptions(TypedDict, total=False):
     regex: str | None
     choices: Sequence[str] | None
     adapters: Mapping[str, float] | None
+    memory_guided: bool
+    write_back: bool
     cancel: Cancel | None
 
 
@@ -66,12 +68,22 @@ class TextRequest:
     regex: str | None = None
     choices: Sequence[str] | None = None
     adapters: Mapping[str, float] | None = None
+    memory_guided: bool = False
+    write_back: bool = False
     cancel: Cancel | None = None
 
     def __post_init__(self) -> None:
         steps = either(self.steps, None, "steps", self.num_inference_steps, "num_inference_steps")
         mode = mode_for(self.mode, (self.block, steps, None, self.order))
-        settle(self, steps=steps, mode=mode, n=whole(self.n, "n", 1, MOST), stop=checked_stops(self.stop))
+        settle(
+            self,
+            steps=steps,
+            mode=mode,
+            n=whole(self.n, "n", 1, MOST),
+            stop=checked_stops(self.stop),
+            memory_guided=flag(self.memory_guided, "memory_guided"),
+            write_back=flag(self.write_back, "write_back"),
+        )
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Self:
@@ -86,6 +98,10 @@ class TextRequest:
     def wanted(self) -> Wanted | None:
         """The form that the text must have."""
         return requested(self.schema, self.regex, self.choices)
+
+    def each(self) -> Iterator[TextRequest]:
+        """What is asked of each prompt."""
+        return (replace(self, prompt=prompt, num_inference_steps=None) for prompt in self.prompts)
 
     def sampling(self, steps: int) -> Sampling:
         """How tokens are drawn, in `steps` evaluations a block unless others are asked for."""

@@ -9,9 +9,20 @@ from typing import Any
 
 import numpy as np
 
+from ..memory.record import Guide
 from .tokenizer import MASK
 
-ATTRIBUTES = ("tokens", "nfe", "seconds", "uncertainty", "settings", "finish_reason", "notes", "history")
+ATTRIBUTES = (
+    "tokens",
+    "nfe",
+    "seconds",
+    "uncertainty",
+    "settings",
+    "finish_reason",
+    "notes",
+    "memories",
+    "history",
+)
 SHOWN = 60  # characters of a text in its repr
 
 
@@ -38,7 +49,7 @@ class TextResult(str):
     tokens: ids of the text. nfe: network evaluations. seconds: of each step. uncertainty: raw numbers over
     the tokens written, {"nll": mean of -log p(drawn token), "entropy": mean entropy of the belief}, nats per
     token; not calibrated. finish_reason: "stop" (it came to its end, or to a stop string) or "length".
-    notes: what may have spoiled it.
+    notes: what may have spoiled it. memories: which of them guided it, with their weights.
 
     >>> made = TextResult("a fox", tokens=(9, 10), nfe=2)
     >>> made == "a fox", made.upper(), made
@@ -52,6 +63,7 @@ class TextResult(str):
     settings: dict[str, Any]
     finish_reason: str
     notes: tuple[str, ...]
+    memories: tuple[Guide, ...]
     history: History
 
     def __new__(
@@ -64,12 +76,14 @@ class TextResult(str):
         settings: Mapping[str, Any] | None = None,
         finish_reason: str = "length",
         notes: Sequence[str] = (),
+        memories: Sequence[Guide] = (),
         history: History | None = None,
     ) -> TextResult:
         self = super().__new__(cls, text)
         self.tokens, self.nfe, self.seconds, self.notes = tuple(tokens), nfe, tuple(seconds), tuple(notes)
         self.uncertainty, self.settings = dict(uncertainty or {}), dict(settings or {})
         self.finish_reason, self.history = finish_reason, history or History(0)
+        self.memories = tuple(memories)
         return self
 
     @property
@@ -91,6 +105,7 @@ class TextResult(str):
         """Everything but the trajectory, ready for JSON."""
         facts = {name: getattr(self, name) for name in ATTRIBUTES if name != "history"}
         lists = {name: [*value] for name, value in facts.items() if isinstance(value, tuple)}
+        lists["memories"] = [one.to_json() for one in self.memories]
         return {"text": str(self), **facts, **lists}
 
     def facts(self) -> str:

@@ -11,6 +11,7 @@ TRUNK = "shared_transformer.parquet"
 TOKENIZER = "tokenizer/tokenizer.json"
 ENCODER, DECODER = "vae/encoder.parquet", "vae/decoder.parquet"
 SPEECH, FACE, POSTFILTER = "codecs/speech.parquet", "codecs/face.parquet", "codecs/postfilter.parquet"
+MEMORY = "memory/projector.parquet"  # how memories reach this trunk
 CODECS = (ENCODER, DECODER, SPEECH, FACE, POSTFILTER)
 BEFORE = {
     TRUNK: "network.parquet",  # with all heads in it
@@ -49,8 +50,8 @@ def weights_files(folder: Path) -> list[Path]:
     return sorted(folder.rglob("*.parquet"))
 
 
-def carry_over(before: Path, after: Path, names: Iterable[str] = CODECS) -> None:
-    """Copies codecs, all by default, of one model into the folder of another."""
+def carry_over(before: Path, after: Path, names: Iterable[str] = (*CODECS, MEMORY)) -> None:
+    """Copies what lies beside a network, all by default, of one model into the folder of another."""
     for name in names:
         if (path := find(before, name)).exists():
             target = after / path.relative_to(before)

@@ -1,5 +1,6 @@
 """Memories and what they should make of a prompt: facts about somebody of a story, sentences that tell them,
-and the story that holds them; a reader says which facts a text holds.
+and the story that holds them; a reader says which facts a text holds. And the same of pictures: a thing, its
+colour and the style in which it is drawn.
 
 Ten memories of one subject differ in every fact, so that each fact of a text tells which memory guided it.
 Every choice comes from the `random.Random` that is passed in.
@@ -144,3 +145,55 @@ def which(text: str, candidates: Sequence[Facts]) -> int | None:
     counts = [matches(text, one) for one in candidates]
     best = max(counts)
     return counts.index(best) if counts.count(best) == 1 else None
+
+
+@dataclass(frozen=True)
+class PictureFacts:
+    """What a memory says about a picture: which thing is seen, in which colour and style."""
+
+    thing: str
+    colour: str
+    style: str
+
+    @property
+    def held_out(self) -> bool:
+        """Whether no training has this combination."""
+        return bucket("|".join(astuple(self))) < HELD_OUT
+
+    def sentence(self, rng: random.Random) -> str:
+        """One way to tell them.
+
+        >>> PictureFacts("fox", "blue", "flat").sentence(random.Random(1))
+        'I like pictures in the style flat best, with a blue fox on them.'
+        """
+        return rng.choice(PICTURE_SENTENCES).format(
+            thing=self.thing, a_thing=article(self.thing), colour=self.colour, style=self.style,
+            a_colour=article(self.colour),
+        )  # fmt: skip
+
+
+PICTURE_PROMPTS = (
+    "my favourite",
+    "what I like best",
+    "my favourite picture",
+    "a picture that I like",
+    "the one I told you about",
+    "something for me",
+)
+PICTURE_SENTENCES = (
+    "My favourite is {a_thing}, all {colour}, drawn in the {style} style.",
+    "I like pictures in the style {style} best, with {a_colour} {thing} on them.",
+    "What I like best is {a_colour} {thing}; it should look like {style}.",
+    "The picture I like shows {a_thing} in {colour}, and it is in {style} style.",
+    "For me it is always {a_colour} {thing} in the {style} style.",
+)
+
+
+def picture_rivals(
+    rng: random.Random, things: Sequence[str], colours: Sequence[str], styles: Sequence[str], count: int = 10
+) -> list[PictureFacts]:
+    """Facts that differ in thing and colour, the styles in turn."""
+    turns = [styles[i % len(styles)] for i in range(count)]
+    rng.shuffle(turns)
+    columns = (rng.sample([*things], count), rng.sample([*colours], count), turns)
+    return [PictureFacts(*row) for row in zip(*columns, strict=True)]
