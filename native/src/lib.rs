@@ -10,6 +10,7 @@ pub mod lattice;
 pub mod layout;
 pub mod linear;
 pub mod matmul;
+pub mod nearest;
 pub mod open;
 pub mod pool;
 pub mod random;
@@ -38,7 +39,7 @@ thread_local! {
 /// Version of this interface; the caller refuses another.
 #[unsafe(no_mangle)]
 pub extern "C" fn bowstring_abi() -> u32 {
-    7
+    8
 }
 
 /// Number of the instruction set in use.
@@ -541,68 +542,6 @@ pub unsafe extern "C" fn bowstring_trunk(call: *const TrunkRef) -> i32 {
         Ok(()) => 0,
         Err(fault) => fault,
     }
-}
-
-/// The `wanted` best of `count` vectors for a query: similarities and places, the best first.
-///
-/// # Safety
-/// Pointers must be valid for `values (n, d)`, `scales (n)`, `signs (n, d / 8)`, `exact (n, d)`, `query (d)`,
-/// `similarities` and `places (wanted)`.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn bowstring_top(
-    count: usize,
-    width: usize,
-    values: *const i8,
-    scales: *const f32,
-    signs: *const u8,
-    exact: *const f32,
-    query: *const f32,
-    candidates: usize,
-    wanted: usize,
-    similarities: *mut f32,
-    places: *mut i64,
-) -> i32 {
-    if values.is_null() || scales.is_null() || signs.is_null() || exact.is_null() {
-        return NULL;
-    }
-    if query.is_null() || similarities.is_null() || places.is_null() {
-        return NULL;
-    }
-    let Some(cells) = count.checked_mul(width) else {
-        return WRONG_SIZE;
-    };
-    if count == 0
-        || width == 0
-        || width % 8 != 0
-        || width > 131_072
-        || wanted == 0
-        || wanted > count
-    {
-        return WRONG_SIZE;
-    }
-    // SAFETY: promised by the caller.
-    unsafe {
-        let vectors = scan::Vectors {
-            count,
-            width,
-            values: std::slice::from_raw_parts(values, cells),
-            scales: std::slice::from_raw_parts(scales, count),
-            signs: std::slice::from_raw_parts(signs, cells / 8),
-            exact: std::slice::from_raw_parts(exact, cells),
-        };
-        let mut found = vec![(0.0, 0); wanted];
-        scan::top(
-            &vectors,
-            std::slice::from_raw_parts(query, width),
-            candidates,
-            &mut found,
-        );
-        for (i, (similarity, place)) in found.into_iter().enumerate() {
-            *similarities.add(i) = similarity;
-            *places.add(i) = place as i64;
-        }
-    }
-    0
 }
 
 /// One token per row of `logits (rows, v)`, drawn at `u (rows)`.

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-ABI = 7
+ABI = 8
 ISAS = {"portable": 1, "avx2": 2, "avx512vnni": 3, "neon": 4}
 NAME = {"darwin": "libbowstring_native.dylib", "win32": "bowstring_native.dll"}.get(
     sys.platform, "libbowstring_native.so"
@@ -39,7 +39,7 @@ def array_of(dtype: type, *, writeable: bool = False) -> Any:
     return np.ctypeslib.ndpointer(dtype, flags=flags)  # type: ignore[arg-type]
 
 
-INT8, UINT8, INT64, FLOAT32 = map(array_of, (np.int8, np.uint8, np.int64, np.float32))
+INT64, FLOAT32 = map(array_of, (np.int64, np.float32))
 OUT_INT64, OUT_FLOAT32, OUT_FLOAT64 = (
     array_of(dtype, writeable=True) for dtype in (np.int64, np.float32, np.float64)
 )
@@ -140,6 +140,16 @@ class DecoderShape(ctypes.Structure):
     )
 
 
+class Shard(ctypes.Structure):
+    """`ShardRef` of native/src/nearest.rs."""
+
+    _fields_ = (
+        ("rows", SIZE),
+        *((name, POINTER) for name in ("exact", "values", "scales", "codes", "biases", "factors")),
+        *((name, POINTER) for name in ("centre", "mask")),
+    )
+
+
 class Choice(ctypes.Structure):
     """`sample::Choice` of native/src/sample.rs."""
 
@@ -205,8 +215,15 @@ def _find() -> tuple[ctypes.CDLL | None, str]:
     library.bowstring_matmul.argtypes = [ctypes.POINTER(Matrix), POINTER, SIZE, POINTER, POINTER, POINTER]
     library.bowstring_linear.argtypes = [*[POINTER] * 3, *[SIZE] * 3, POINTER]
     library.bowstring_trunk.argtypes = [ctypes.POINTER(Trunk)]
-    vectors = [INT8, FLOAT32, UINT8, FLOAT32, FLOAT32]
-    library.bowstring_top.argtypes = [SIZE, SIZE, *vectors, SIZE, SIZE, OUT_FLOAT32, OUT_INT64]
+    library.bowstring_rotate.argtypes = [FLOAT32, SIZE, SIZE, SIZE, OUT_FLOAT32]
+    limits = [SIZE, ctypes.c_float, ctypes.c_float]
+    library.bowstring_nearest.argtypes = [
+        ctypes.POINTER(Shard),
+        *[SIZE] * 3,
+        POINTER,
+        *limits,
+        *[POINTER] * 3,
+    ]
     library.bowstring_draw.argtypes = [FLOAT32, SIZE, SIZE, FLOAT32, ctypes.c_float, OUT_INT64]
     who: list[Any] = [ctypes.c_uint64, INT64, INT64, ctypes.c_uint32]
     library.bowstring_normals.argtypes = [*who, SIZE, SIZE, OUT_FLOAT32]

@@ -4,6 +4,7 @@ import json
 import stat
 import subprocess
 import sys
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 
 from bowstring.memory import schema, where
 from bowstring.memory.chunks import LONGEST, chunks
+from bowstring.memory.doubles import calibrated
 from bowstring.memory.record import Embedder, Entry
 from bowstring.memory.store import ArrowStorage
 
@@ -217,7 +219,7 @@ def test_vector_search_is_exact_under_every_filter_across_segments(store):
     assert store.stats()["segments"] >= 3 and store.stats()["waiting"] == 0
     for query in vectors(4, seed=1):
         for given_where, allowed in filters:
-            found = [number[hit.memory.id] for hit in store.search(query, 10, given_where)]
+            found = [number[hit.memory.id] for hit in store.search(query, 10, given_where, exact=True)]
             assert found == brute_force(rows, query, 10, lambda i, a=allowed: a(i) and i % 50 != 3)
 
 
@@ -239,6 +241,41 @@ def test_links_are_those_of_all_pairs_where_directions_are_random(tmp_path):
         wanted = {(ids[i], ids[j]) for i, j in np.argwhere(np.triu(units @ units.T >= 0.95, 1))}
         found = {(a, b) for a in ids for b, _ in store.get(a).near}
         assert len(wanted) > 380 and found == wanted | {(b, a) for a, b in wanted}
+
+
+def test_a_filter_that_was_asked_before_sees_what_has_changed(store):
+    rows = vectors(600)
+    ids = store.add_many([{"vector": row, "tags": ["t"] * (i % 2)} for i, row in enumerate(rows[:300])])
+    asked = lambda row: store.search(row, 1, {"tags": "t"})[0].memory.id
+    assert asked(rows[1]) == ids[1] != asked(rows[0])
+    store.edit(ids[0], tags=["t"])
+    store.forget(ids[1])
+    later = store.add_many([{"vector": row, "tags": ["t"]} for row in rows[300:]])
+    assert asked(rows[0]) == ids[0] and asked(rows[1]) != ids[1] and asked(rows[599]) == later[-1]
+    store.undo()
+    store.undo()
+    assert asked(rows[1]) == ids[1] and asked(rows[599]) != later[-1]
+
+
+def test_what_expires_while_a_store_is_open_is_found_no_more(store, monkeypatch):
+    row, now = vectors(1)[0], time.time()
+    id = store.add("soon gone", vector=row, expires=now + 50, tags=["t"])
+    kept = store.add("stays", vector=vectors(1, 1)[0], tags=["t"])
+    for few in (None, {"tags": "t"}):
+        assert store.search(row, 1, few)[0].memory.id == id
+    monkeypatch.setattr(time, "time", lambda: now + 51)
+    for few in (None, {"tags": "t"}):
+        assert store.search(row, 1, few)[0].memory.id == kept
+
+
+def test_a_threshold_for_doubles_holds_its_share_of_unrelated_pairs():
+    units = vectors(2000, width=64)
+    near = calibrated(units, share=1e-4)
+    units = units / np.linalg.norm(units, axis=1, keepdims=True)
+    cosines = (units @ units.T)[np.triu_indices(2000, 1)]
+    assert (cosines >= near).sum() == int(1e-4 * len(cosines))
+    with pytest.raises(ValueError, match="expected 10000000 at least"):
+        calibrated(units)
 
 
 def test_a_filter_that_leaves_few_gives_few(store):

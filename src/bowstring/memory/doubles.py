@@ -1,8 +1,7 @@
-"""Records that say nearly the same are linked; neither is changed."""
+"""Records that say nearly the same are linked; neither is changed. From which cosine on, an embedder says."""
 
 from __future__ import annotations
 
-import math
 import sqlite3
 from collections.abc import Iterator, Sequence
 
@@ -10,12 +9,13 @@ import numpy as np
 
 from .changes import Draft, link
 from .index import Index
-from .search import Vectors
-from .segments import padded, unit
+from .segments import wide_unit
 
-BITS = 64  # signs that are compared first
-LOOKED_AT = 256  # of one file's rows, those whose signs are nearest
+CERTAIN = 5.0  # spreads of an estimate's error that are allowed for: one pair in three million is missed
+MOST = 64  # links that one new record gets to older ones, the nearest
 BATCH = 512  # vectors that are compared with all later ones at once
+ROUNDED = 1e-6  # what rounding may add to a cosine
+UNRELATED = 1e-6  # share of unrelated pairs that may be linked
 
 
 def link_doubles(
@@ -30,9 +30,6 @@ def link_doubles(
     rows = [(i, draft.vector) for i, draft in enumerate(drafts) if draft.vector is not None]
     if not rows:
         return
-    raw = np.stack([vector for _, vector in rows])
-    units = np.zeros((len(raw), padded(raw.shape[1])), np.float32)
-    units[:, : raw.shape[1]] = unit(raw)
 
     def connect(row: int, seq: int, cosine: float) -> None:
         i = rows[row][0]
@@ -43,39 +40,14 @@ def link_doubles(
         if found and found[0] != written[i][0]:
             link(db, written[i][0], found[0], cosine)
 
-    for seqs, vectors in index.everywhere():
-        for row, place, cosine in pairs_with(vectors, index.known["live"][seqs], units, near):
-            connect(row, int(seqs[place]), cosine)
+    before = index.in_force()
+    if index.width:
+        for row, (_, vector) in enumerate(rows):
+            for seq, cosine in index.nearest(vector, MOST, before, least=near, margin=CERTAIN):
+                connect(row, seq, cosine)
+    units = wide_unit(np.stack([vector for _, vector in rows]))[: len(rows)]
     for first, second, cosine in pairs_above(units, near):
         connect(first, written[rows[second][0]][1], cosine)
-
-
-def pairs_with(
-    vectors: Vectors, live: np.ndarray, units: np.ndarray, near: float
-) -> Iterator[tuple[int, int, float]]:
-    """(row of units, row of vectors, cosine) of pairs whose cosine is at least `near`.
-
-    Only rows are looked at whose leading signs differ in no more places than five standard deviations above
-    what such a cosine leads to, if directions are random.
-    """
-    share = math.acos(near) / math.pi
-    limit = BITS * share + 5 * math.sqrt(BITS * share * (1 - share))
-    words, asked = leading(vectors.signs), leading(np.packbits(units >= 0, 1, "little"))
-    for row, word in enumerate(asked):
-        differing = np.bitwise_count(words ^ word)
-        places = np.flatnonzero((differing <= limit) & live)
-        if len(places) > LOOKED_AT:
-            places = places[np.argsort(differing[places], kind="stable")[:LOOKED_AT]]
-        cosines = vectors.exact[places] @ units[row]
-        for i in np.flatnonzero(cosines >= near).tolist():
-            yield row, int(places[i]), float(cosines[i])
-
-
-def leading(signs: np.ndarray) -> np.ndarray:
-    """The first `BITS` signs of each row as one number."""
-    first = np.zeros((len(signs), BITS // 8), np.uint8)
-    first[:, : signs.shape[1]] = signs[:, : BITS // 8]
-    return first.view(np.uint64)[:, 0]
 
 
 def pairs_above(units: np.ndarray, near: float) -> Iterator[tuple[int, int, float]]:
@@ -84,3 +56,24 @@ def pairs_above(units: np.ndarray, near: float) -> Iterator[tuple[int, int, floa
         cosines = units[start : start + BATCH] @ units[start:].T
         for first, second in np.argwhere(np.triu(cosines >= near, 1)).tolist():
             yield start + first, start + second, float(cosines[first, second])
+
+
+def calibrated(vectors: np.ndarray, share: float = UNRELATED) -> float:
+    """The cosine that at most `share` of the pairs of these vectors, of unrelated texts, reach: `near` of an
+    embedder.
+
+    Raises:
+        ValueError: there are fewer than ten such pairs to go by: 4,473 vectors for a millionth.
+    """
+    units = wide_unit(np.asarray(vectors, np.float32))[: len(vectors)]
+    pairs = len(units) * (len(units) - 1) // 2
+    if pairs * share < 10:
+        raise ValueError(f"{len(units)} vectors make {pairs} pairs; expected {10 / share:.0f} at least")
+    allowed, kept = int(pairs * share), np.zeros(0, np.float32)
+    for start in range(0, len(units), BATCH):
+        cosines = units[start : start + BATCH] @ units[start:].T
+        upper = cosines[np.triu_indices(len(cosines), 1, cosines.shape[1])]
+        if len(kept) > allowed:
+            upper = upper[upper > kept[0]]
+        kept = np.sort(np.concatenate([kept, upper]))[-allowed - 1 :]
+    return float(kept[0]) + ROUNDED

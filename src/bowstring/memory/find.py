@@ -6,13 +6,14 @@ import json
 import re
 import sqlite3
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from . import changes
 from .index import Index
+from .masks import Mask
 from .record import Memory, unpacked
 from .where import condition
 
@@ -22,6 +23,9 @@ SPARE = 16  # hits beyond the wanted ones that are looked up first
 ALL = (-1,)  # no limit
 UNEXPIRED = "(expires IS NULL OR expires > ?)"
 COLUMNS = f"{changes.SEALED}, seal, vector"
+COLUMN_NAMES = COLUMNS.split(", ")
+SAME = ("version", "text", "namespace", "key", "source", "time", "expires", "state", "by")  # as in `Memory`
+MOST_AT_ONCE = 400  # versions that one statement reads
 
 
 def by_words(
@@ -54,7 +58,8 @@ def by_vector(
     vector: np.ndarray,
     wanted: int,
     where: Mapping[str, Any] | None,
-    candidates: int,
+    *,
+    exact: bool,
 ) -> dict[int, float]:
     """Versions in force with their cosines, the nearest first.
 
@@ -65,20 +70,24 @@ def by_vector(
         return {}
     if vector.size != index.width:
         raise ValueError(f"query has {vector.size} numbers; expected {index.width} as in this store")
-    return dict(index.nearest(vector, wanted, chosen(db, index, where), candidates))
+    return dict(index.nearest(vector, wanted, meant_by(db, index, where), exact=exact))
 
 
-def chosen(db: sqlite3.Connection, index: Index, where: Mapping[str, Any] | None) -> np.ndarray:
-    """A mask of the versions that a filter lets through; kept until something changes."""
-    in_force = index.in_force(time.time())
+def meant_by(db: sqlite3.Connection, index: Index, where: Mapping[str, Any] | None) -> Mask:
+    """The versions in force that a filter lets through."""
     term, values = condition(where)
     if term == "1":
-        return in_force
-    name = (term, *values)
-    if name not in index.chosen:
-        rows = db.execute(f"SELECT seq FROM versions WHERE live AND {term}", values)
-        index.chosen[name] = index.mask([seq for (seq,) in rows])
-    return index.chosen[name] & in_force
+        return index.in_force()
+
+    def ask(op: int) -> list[tuple[int, int]]:
+        now = time.time()
+        if op < 0:
+            query = f"SELECT seq, 1 FROM versions WHERE live AND {UNEXPIRED} AND {term}"
+            return db.execute(query, (now, *values)).fetchall()
+        query = f"SELECT seq, IFNULL(live AND {UNEXPIRED} AND {term}, 0) FROM versions WHERE touched > ?"
+        return db.execute(query, (now, *values, op)).fetchall()
+
+    return index.filtered((term, *values), ask)
 
 
 def fused(*lists: Mapping[int, float]) -> dict[int, float]:
@@ -139,41 +148,69 @@ def meant(
 
 
 def memory(db: sqlite3.Connection, seq: int, *, with_parts: bool = True) -> Memory:
-    """A version as it was written.
+    """A version as it was written; see `memories`."""
+    return memories(db, [seq], with_parts=with_parts)[0]
+
+
+def memories(db: sqlite3.Connection, seqs: Sequence[int], *, with_parts: bool = True) -> list[Memory]:
+    """Versions as they were written, in this order.
 
     Raises:
-        ValueError: it is damaged.
+        ValueError: one is damaged.
     """
-    row = db.execute(f"SELECT {COLUMNS} FROM versions WHERE seq = ?", (seq,)).fetchone()
-    one = dict(zip(COLUMNS.split(", "), row, strict=True))
-    values = {}
-    if with_parts:
-        parts = changes.parts_of(db, seq)
-        if changes.seal_of(row[:-2], parts) != one["seal"]:
-            raise ValueError(
-                f"the memory {one['record']} is damaged in version {one['version']}; "
-                "a copy or an export brings it back"
-            )
-        values = {name: unpacked(*part) for name, part in parts.items()}
+    found: dict[int, Memory] = {}
+    for start in range(0, len(seqs), MOST_AT_ONCE):
+        some = seqs[start : start + MOST_AT_ONCE]
+        marks = ", ".join("?" * len(some))
+        rows = db.execute(f"SELECT {COLUMNS}, seq FROM versions WHERE seq IN ({marks})", some).fetchall()
+        column = "data" if with_parts else "NULL"
+        parts: dict[int, changes.Parts] = {}
+        for seq, name, form, data in db.execute(
+            f"SELECT seq, name, form, {column} FROM parts WHERE seq IN ({marks})", some
+        ):
+            parts.setdefault(seq, {})[name] = (form, data)
+        doubles = near(db, {row[0] for row in rows})
+        for row in rows:
+            found[row[-1]] = _memory(row[:-1], parts.get(row[-1], {}), doubles, with_parts=with_parts)
+    return [found[seq] for seq in seqs]
+
+
+def _memory(
+    row: Sequence[Any],
+    parts: changes.Parts,
+    doubles: Mapping[str, Sequence[tuple[str, float]]],
+    *,
+    with_parts: bool,
+) -> Memory:
+    one = dict(zip(COLUMN_NAMES, row, strict=True))
+    if with_parts and changes.seal_of(row[:-2], parts) != one["seal"]:
+        raise ValueError(
+            f"the memory {one['record']} is damaged in version {one['version']}; "
+            "a copy or an export brings it back"
+        )
     return Memory(
         id=one["record"],
         tags=tuple(json.loads(one["tags"])),
         undone=bool(one["undone"]),
         vector=None if one["vector"] is None else np.frombuffer(one["vector"], np.float32),
-        holds=tuple(name for (name,) in db.execute("SELECT name FROM parts WHERE seq = ?", (seq,))),
-        parts=values,
-        near=near(db, one["record"]),
-        **{name: one[name] for name in ("version", "text", "namespace", "key", "source")},
-        **{name: one[name] for name in ("time", "expires", "state", "by")},
+        holds=tuple(parts),
+        parts={name: unpacked(*part) for name, part in parts.items()} if with_parts else {},
+        near=tuple(doubles.get(one["record"], ())),
+        **{name: one[name] for name in SAME},
     )
 
 
-def near(db: sqlite3.Connection, record: str) -> tuple[tuple[str, float], ...]:
-    """Near doubles of a record that are in force, with their cosines."""
+def near(db: sqlite3.Connection, records: Collection[str]) -> dict[str, list[tuple[str, float]]]:
+    """Near doubles of records that are in force, with their cosines."""
+    marks, given = ", ".join("?" * len(records)), [*records]
+    alive = "WHERE EXISTS (SELECT 1 FROM versions WHERE live AND record = twin)"
     rows = db.execute(
-        "SELECT other, similarity FROM links WHERE record = ? UNION ALL "
-        "SELECT record, similarity FROM links WHERE other = ?",
-        (record, record),
-    ).fetchall()
-    alive = "SELECT 1 FROM versions WHERE live AND record = ?"
-    return tuple((one, cosine) for one, cosine in rows if db.execute(alive, (one,)).fetchone())
+        "SELECT * FROM (SELECT record AS mine, other AS twin, similarity FROM links "
+        f"WHERE record IN ({marks}) UNION ALL "
+        f"SELECT other, record, similarity FROM links WHERE other IN ({marks})) {alive}",
+        (*given, *given),
+    )
+    found: dict[str, list[tuple[str, float]]] = {}
+    for mine, twin, cosine in rows:
+        found.setdefault(mine, []).append((twin, cosine))
+    return found

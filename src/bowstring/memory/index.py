@@ -6,28 +6,22 @@ yet, or holds damaged, are read from the database and kept in memory until a wri
 
 from __future__ import annotations
 
+import math
 import sqlite3
-from dataclasses import dataclass
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
-from .search import Vectors
-from .segments import Rows, Segment, next_room, padded, segment_path, unit
+from .masks import Mask, Shard, Tail
+from .search import MARGIN
+from .segments import Segment, centre_of, next_room, padded, segment_path, wide_unit
 
-SPARSE = 0.05  # below this share of the rows the few are gathered; above it all are scanned
-SPARE = 16  # hits beyond the wanted ones that a scan with a filter begins with
-KNOWN = np.dtype([("live", "?"), ("held", "?"), ("check", "u4"), ("expires", "f8")])
+KNOWN = np.dtype([("live", "?"), ("check", "u4"), ("expires", "f8"), ("place", "i4", 2)])
 READ = 500  # vectors that one statement reads
-
-
-@dataclass
-class Shard:
-    """Rows of one file, or of memory. seqs has 0 where a row is to be passed over."""
-
-    segment: Segment | None
-    seqs: np.ndarray
-    vectors: Vectors | None
+FILTERS = 16  # whose versions are kept in mind
+CENTRED = 2048  # vectors whose mean is a new segment's centre
 
 
 class Index:
@@ -40,12 +34,14 @@ class Index:
     def reset(self, generation: int) -> None:
         """Knows nothing any more, since segments have been rewritten."""
         self.generation, self.op, self.width = generation, -1, 0
-        self.known = np.zeros(1, KNOWN)  # by seq
+        self.known = np.zeros(1, KNOWN)  # by seq; place: number of the segment + 1, and row
+        self.segments: list[Segment | None] = []
         self.shards: list[Shard] = []
-        self.tail: Rows | None = None
+        self.tail: Tail | None = None
         self.faults: list[str] = []
-        self.expiring = False
-        self.chosen: dict[object, np.ndarray] = {}  # filters, as masks by seq, since the last change
+        self.soonest = math.inf  # when the next version expires
+        self.live = Mask(np.zeros(1, bool), [])
+        self.filters: dict[object, Mask] = {}
 
     def refresh(self, db: sqlite3.Connection, generation: int, op: int, width: int) -> None:
         """Brings everything up to the state that `db` sees."""
@@ -54,14 +50,13 @@ class Index:
         if op == self.op:
             return
         changed = db.execute(
-            "SELECT seq, vector_check, live, expires FROM versions "
+            "SELECT seq, vector_check, live, IFNULL(expires, 9e999) FROM versions "
             "WHERE touched > ? AND vector_check IS NOT NULL",
             (self.op,),
         ).fetchall()
         self.op, self.width = op, width
-        self.chosen.clear()
         if changed:
-            self._note(np.array([(*row[:3], np.inf if row[3] is None else row[3]) for row in changed], float))
+            self._note(np.array(changed, float))
         if width:
             self._map()
             self._hold(db)
@@ -72,110 +67,168 @@ class Index:
         Raises:
             OSError: the disk is full. The rows stay in memory.
         """
-        while self.tail is not None:
-            shard = self.shards[-1] if self.shards else None
-            if shard is None or shard.segment is None or len(shard.seqs) == shard.segment.room:
-                have = sum(len(one.seqs) for one in self.shards)
-                room = next_room(max(have, len(self.tail)))
-                number = len(self.shards)
-                segment = Segment.create(self.folder, self.generation, number, self.width, room)
-                shard = Shard(segment, np.zeros(0, np.int64), None)
-                self.shards.append(shard)
-            assert shard.segment is not None
-            start = len(shard.seqs)
-            shard.segment.append(self.tail.part(0, shard.segment.room - start), start)
+        while (tail := self.tail) is not None:
+            segment = self.segments[-1] if self.segments else None
+            if segment is None or len(self.shards[-1].seqs) == segment.room:
+                segment = self._new_segment(tail)
+            start = len(self.shards[-1].seqs)
+            some = slice(0, segment.room - start)
+            segment.append(tail.seqs[some], tail.sources[some], tail.raw[some], start)
             self._map()
             self._hold(db)
 
     def nearest(
-        self, query: np.ndarray, wanted: int, chosen: np.ndarray, candidates: int = 0
+        self,
+        query: np.ndarray,
+        wanted: int,
+        mask: Mask,
+        *,
+        exact: bool = False,
+        least: float = -math.inf,
+        margin: float = MARGIN,
     ) -> list[tuple[int, float]]:
-        """The `wanted` versions among the chosen ones (a mask by seq) whose vectors have the largest cosine
-        with `query`, the largest first, as (seq, cosine). Exact, unless candidates are given."""
-        if not self.width:  # nothing has a vector yet
+        """The `wanted` versions of a mask whose vectors have the largest cosine with `query`, the largest
+        first, as (seq, cosine); see `Shards.nearest`."""
+        shards, seqs = mask.places(self.shards, self.tail)
+        if shards is None:
             return []
-        wide = np.zeros(padded(self.width), np.float32)
-        wide[: self.width] = unit(query[None])[0]
-        found = [
-            hit
-            for seqs, vectors in self.everywhere()
-            for hit in nearest_rows(seqs, vectors, wide, wanted, chosen, candidates)
+        found = shards.nearest(self.unit(query), wanted, exact=exact, least=least, margin=margin)
+        hits = [
+            (int(seqs[shard][row]), cosine)
+            for shard, row, cosine in zip(*(part.tolist() for part in found), strict=True)
         ]
-        return sorted(found, key=lambda hit: (-hit[1], -hit[0]))[:wanted]
+        return sorted(hits, key=lambda hit: (-hit[1], -hit[0]))
 
-    def in_force(self, now: float) -> np.ndarray:
-        """A mask by seq: what is live and has not expired."""
-        return self.known["live"] & (self.known["expires"] > now) if self.expiring else self.known["live"]
+    def unit(self, query: np.ndarray) -> np.ndarray:
+        """A query of length 1, as rows are."""
+        wide = np.zeros(padded(self.width), np.float32)
+        length = math.sqrt(float(np.dot(query.astype(np.float64), query)))
+        wide[: self.width] = query / length
+        return wide
 
-    def mask(self, seqs: list[int]) -> np.ndarray:
-        """A mask by seq of some versions."""
-        made = np.zeros(len(self.known), bool)
-        made[[seq for seq in seqs if seq < len(made)]] = True
-        return made
+    def in_force(self) -> Mask:
+        """What is live and has not expired."""
+        if time.time() >= self.soonest:
+            self._expire()
+        return self.live
+
+    def filtered(self, name: object, ask: Callable[[int], list[tuple[int, int]]]) -> Mask:
+        """Versions that a filter means. ask: (seq, meant) of versions touched after an operation."""
+        self.in_force()
+        mask = self.filters.get(name)
+        if mask is None:
+            while len(self.filters) >= FILTERS:
+                del self.filters[next(iter(self.filters))]
+            rows = np.array(ask(-1), np.int64).reshape(-1, 2)
+            by_seq = np.zeros(len(self.known), bool)
+            rows = rows[rows[:, 0] < len(by_seq)]
+            by_seq[rows[:, 0]] = rows[:, 1] > 0
+            mask = self.filters[name] = Mask(by_seq, self.shards)
+        elif mask.op < self.op:
+            rows = np.array(ask(mask.op), np.int64).reshape(-1, 2)
+            rows = rows[rows[:, 0] < len(self.known)]
+            mask.change(rows[:, 0], rows[:, 1] > 0, self.known["place"][rows[:, 0]])
+        mask.op = self.op
+        return mask
 
     def counts(self) -> dict[str, int]:
         """Rows in segments and rows that wait for one."""
         return {
-            "segments": sum(one.segment is not None for one in self.shards),
+            "segments": sum(one is not None for one in self.segments),
             "segment_rows": sum(int((one.seqs > 0).sum()) for one in self.shards),
             "waiting": 0 if self.tail is None else len(self.tail),
         }
 
-    def everywhere(self) -> list[tuple[np.ndarray, Vectors]]:
-        """All rows, as (seqs, vectors) of each file and of memory; seq 0 is no row."""
-        found = [(one.seqs, one.vectors) for one in self.shards if one.vectors is not None]
-        return found + ([] if self.tail is None else [(self.tail.seqs, self.tail.vectors)])
+    # -- inside
+
+    def _masks(self) -> list[Mask]:
+        return [self.live, *self.filters.values()]
 
     def _note(self, changed: np.ndarray) -> None:
         """Takes over (seq, check, live, expires)."""
         seqs = changed[:, 0].astype(np.int64)
         if seqs.max() >= len(self.known):
-            self.known = np.concatenate(
-                [self.known, np.zeros(max(int(seqs.max()) + 1, 2 * len(self.known)) - len(self.known), KNOWN)]
-            )
+            grown = max(int(seqs.max()) + 1, 2 * len(self.known))
+            self.known = np.concatenate([self.known, np.zeros(grown - len(self.known), KNOWN)])
+        live = changed[:, 2] > 0
         self.known["check"][seqs] = changed[:, 1].astype(np.uint32)
-        self.known["live"][seqs] = changed[:, 2] > 0
+        self.known["live"][seqs] = live
         self.known["expires"][seqs] = changed[:, 3]
-        self.expiring |= bool(np.isfinite(changed[:, 3]).any())
+        if live.any():
+            self.soonest = min(self.soonest, float(changed[live, 3].min()))
+        self.live.change(seqs, live, self.known["place"][seqs])
+
+    def _expire(self) -> None:
+        """Takes out what has expired."""
+        now = time.time()
+        self.live = Mask(self.known["live"] & (self.known["expires"] > now), self.shards)
+        left = self.known["expires"][self.live.by_seq]
+        self.soonest = float(left.min()) if len(left) else math.inf
+        self.filters.clear()
+
+    def _new_segment(self, tail: Tail) -> Segment:
+        have = sum(len(one.seqs) for one in self.shards)
+        room, number = next_room(max(have, len(tail))), len(self.shards)
+        centre = centre_of(self._some(tail))
+        segment = Segment.create(self.folder, self.generation, number, self.width, room, centre)
+        self._add(segment, room)
+        return segment
+
+    def _some(self, tail: Tail) -> np.ndarray:
+        """Vectors from everywhere, of length 1."""
+        some = [one.vectors.exact[:: 1 + len(one.vectors.exact) * len(self.shards) // CENTRED]
+                for one in self.shards if one.vectors is not None]  # fmt: skip
+        some.append(wide_unit(tail.raw[:: 1 + len(tail) // CENTRED]))
+        rows = np.concatenate(some)
+        return rows[rows.any(1)]
+
+    def _add(self, segment: Segment | None, room: int) -> None:
+        self.segments.append(segment)
+        self.shards.append(Shard(room, np.zeros(0, np.int64)))
+        for mask in self._masks():
+            mask.add_shard(room)
 
     def _map(self) -> None:
         """Takes over rows that segments have gained."""
-        for number, shard in enumerate(self.shards):
-            if shard.segment is not None and len(shard.seqs) < shard.segment.room:
-                self._gain(number)
-        while (path := segment_path(self.folder, self.generation, len(self.shards))).exists():
-            number = len(self.shards)
+        for number, segment in enumerate(self.segments):
+            if segment is not None and len(self.shards[number].seqs) < segment.room:
+                self._gain(number, segment)
+        while (path := segment_path(self.folder, self.generation, len(self.segments))).exists():
+            number = len(self.segments)
             try:
                 segment = Segment.open(path, self.generation, number, self.width)
             except (OSError, ValueError) as fault:
                 self.faults.append(str(fault))
-                self.shards.append(Shard(None, np.zeros(0, np.int64), None))
+                self._add(None, 0)
                 continue
-            self.shards.append(Shard(segment, np.zeros(0, np.int64), None))
-            self._gain(number)
+            self._add(segment, segment.room)
+            self._gain(number, segment)
 
-    def _gain(self, number: int) -> None:
+    def _gain(self, number: int, segment: Segment) -> None:
         """Checks new rows of a segment; those that are damaged, unknown or held already are passed over."""
         shard = self.shards[number]
-        assert shard.segment is not None
-        start, end = len(shard.seqs), shard.segment.used()
+        start = len(shard.seqs)
+        end = segment.used(start)
         if start == end:
             return
-        rows = shard.segment.rows(start, end)
-        whole = rows.checks() == shard.segment.arrays["checks"][start:end]
+        rows = segment.rows(start, end)
+        whole = rows.checks() == segment.arrays["checks"][start:end]
         seqs = np.where(whole & (rows.seqs > 0) & (rows.seqs < len(self.known)), rows.seqs, 0)
-        seqs[(self.known["check"][seqs] != rows.sources) | self.known["held"][seqs]] = 0
+        seqs[(self.known["check"][seqs] != rows.sources) | (self.known["place"][seqs, 0] > 0)] = 0
         seqs[np.setdiff1d(np.arange(len(seqs)), np.unique(seqs, return_index=True)[1])] = 0
-        self.known["held"][seqs[seqs > 0]] = True
-        self.faults += [
-            f"{shard.segment.path.name} is damaged in row {start + i}" for i in np.flatnonzero(~whole)
-        ]
+        kept = np.flatnonzero(seqs)
+        self.known["place"][seqs[kept]] = np.stack([np.full(len(kept), number + 1), start + kept], 1)
+        self.faults += [f"{segment.path.name} is damaged in row {start + i}" for i in np.flatnonzero(~whole)]
         shard.seqs = np.concatenate([shard.seqs, seqs])
-        shard.vectors = shard.segment.rows(0, end).vectors
+        shard.vectors = segment.vectors(end)
+        for mask in self._masks():
+            mask.gain(number, start, seqs)
 
     def _hold(self, db: sqlite3.Connection) -> None:
         """Reads vectors that are in force and in no segment."""
-        missing = np.flatnonzero(self.known["live"] & ~self.known["held"]).tolist()
+        missing = np.flatnonzero(self.known["live"] & (self.known["place"][:, 0] == 0)).tolist()
+        if not missing and self.tail is None:
+            return
         found: list[tuple[int, bytes]] = []
         for i in range(0, len(missing), READ):
             some = missing[i : i + READ]
@@ -187,30 +240,6 @@ class Index:
         if found:
             seqs = np.array([seq for seq, _ in found])
             raw = np.frombuffer(b"".join(data for _, data in found), np.float32).reshape(-1, self.width)
-            self.tail = Rows.of(seqs, self.known["check"][seqs], raw)
-
-
-def nearest_rows(
-    seqs: np.ndarray, vectors: Vectors, query: np.ndarray, wanted: int, chosen: np.ndarray, candidates: int
-) -> list[tuple[int, float]]:
-    """`Index.nearest` among the rows of one shard."""
-    allowed = chosen[seqs]
-    few = int(allowed.sum())
-    if not few:
-        return []
-    if few < SPARSE * len(seqs):
-        rows = np.flatnonzero(allowed)
-        similar = vectors.exact[rows] @ query.astype(np.float64)
-        best = np.argsort(-similar, kind="stable")[:wanted]
-        return [*zip(seqs[rows[best]].tolist(), similar[best].tolist(), strict=True)]
-    many = wanted if few == len(seqs) else SPARE + wanted * len(seqs) // few
-    while True:  # the first of all rows that are allowed are the first of the allowed rows
-        many = min(many, len(seqs))
-        places, similarity = vectors.top(
-            query, many, min(max(candidates, many), len(seqs)) if candidates else 0
-        )
-        kept = allowed[places]
-        if kept.sum() >= min(wanted, few) or many == len(seqs):
-            found = seqs[places[kept]][:wanted].tolist()
-            return [*zip(found, similarity[kept][:wanted].tolist(), strict=True)]
-        many *= 4
+            self.tail = Tail(seqs, self.known["check"][seqs], raw)
+        for mask in self._masks():
+            mask.outdated()

@@ -246,12 +246,11 @@ def unpacked(form: str, data: bytes) -> Any:
 
 def digest(*values: Any) -> bytes:
     """16 bytes that depend on every value and on where one ends; values as SQLite keeps them."""
-    made = hashlib.blake2b(digest_size=16)
+    parts = []
     for value in values:
         data = value if isinstance(value, bytes) else repr(value).encode()
-        made.update(f"{type(value).__name__}{len(data)}:".encode())
-        made.update(data)
-    return made.digest()
+        parts += [b"%s%d:" % (type(value).__name__.encode(), len(data)), data]
+    return hashlib.blake2b(b"".join(parts), digest_size=16).digest()
 
 
 def _maybe(check: Callable[[Any, str], Any], value: Any, name: str) -> Any:

@@ -264,7 +264,7 @@ class ArrowStorage:
             ).fetchall()
             if not rows:
                 raise ValueError(f"no memory has the id {shown(id)}; `list` shows all")
-            return [find.memory(self._db, seq) for (seq,) in rows]
+            return find.memories(self._db, [seq for (seq,) in rows])
 
     def list(
         self, where: Mapping[str, Any] | None = None, limit: int | None = None, offset: int = 0
@@ -274,7 +274,7 @@ class ArrowStorage:
         condition(where)
         with self.reading():
             rows = find.listed(self._db, where, limit, whole(offset, "offset", 0))
-            return [find.memory(self._db, seq, with_parts=False) for seq, _ in rows]
+            return find.memories(self._db, [seq for seq, _ in rows], with_parts=False)
 
     def search(
         self,
@@ -283,7 +283,7 @@ class ArrowStorage:
         where: Mapping[str, Any] | None = None,
         *,
         vector: Any = None,
-        candidates: int = 0,
+        exact: bool = False,
     ) -> Hits:
         """The memories that fit best, the best first.
 
@@ -293,12 +293,13 @@ class ArrowStorage:
 
         Args:
             where: see `bowstring.memory.where`; {"namespace": "work", "tags": ["todo"]} for example.
-            candidates: 0 compares all vectors exactly; otherwise see `Vectors.top`.
+            exact: finds the set that FP64 finds on all vectors; otherwise about one of 200 of the nearest
+                is missed, in a fifth of the time.
 
         Raises:
             TypeError, ValueError: a query of neither kind or of another width, or an unknown filter.
         """
-        top_k, candidates = whole(top_k, "top_k", 1), whole(candidates, "candidates", 0)
+        top_k, exact = whole(top_k, "top_k", 1), flag(exact, "exact")
         condition(where)
         notes: tuple[str, ...] = ()
         words: str | None = None
@@ -314,11 +315,14 @@ class ArrowStorage:
         depth = top_k if words is None or vector is None else max(DEPTH, 4 * top_k)
         db, index = self._db, self._index
         with self.reading():
-            near = {} if vector is None else find.by_vector(db, index, vector, depth, where, candidates)
+            near = {} if vector is None else find.by_vector(db, index, vector, depth, where, exact=exact)
             said = {} if words is None else find.by_words(db, words, depth, where)
             scores = find.fused(near, said) if near and said else near or said
             best = sorted(scores, key=lambda seq: (-scores[seq], -seq))[:top_k]
-            hits = [Hit(find.memory(db, one), scores[one], near.get(one), said.get(one)) for one in best]
+            hits = [
+                Hit(memory, scores[one], near.get(one), said.get(one))
+                for one, memory in zip(best, find.memories(db, best), strict=True)
+            ]
         return Hits(hits, notes)
 
     def stats(self) -> dict[str, Any]:
