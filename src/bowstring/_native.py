@@ -216,7 +216,7 @@ def _find() -> tuple[ctypes.CDLL | None, str]:
     library.bowstring_linear.argtypes = [*[POINTER] * 3, *[SIZE] * 3, POINTER]
     library.bowstring_trunk.argtypes = [ctypes.POINTER(Trunk)]
     library.bowstring_rotate.argtypes = [FLOAT32, SIZE, SIZE, SIZE, OUT_FLOAT32]
-    limits = [SIZE, ctypes.c_float, ctypes.c_float]
+    limits: list[Any] = [SIZE, ctypes.c_float, ctypes.c_float]
     library.bowstring_nearest.argtypes = [
         ctypes.POINTER(Shard),
         *[SIZE] * 3,
