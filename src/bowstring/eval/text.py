@@ -49,6 +49,7 @@ from .likelihood import (
     score_sampler,
     source_of,
 )
+from .models import text_beside_llama
 from .report import network_report
 from .results import Measured, Measurement, Setting, announce, jackknife
 
@@ -362,6 +363,9 @@ def measure_text(setting: Setting) -> Measurement:
         "split_rule": rule,
         "model": folder.name,
     }
+    announce("beside llama.cpp")
+    ratios, absent = text_beside_llama(runs, 32 if quick else 128)
+    numbers, missing = numbers | ratios, missing | absent
     if rule == 1:
         missing["held-out templates"] = "the model was trained before templates of the grammars were held out"
     weights = [*weights_files(folder), *weights_files(setting.baseline)]
