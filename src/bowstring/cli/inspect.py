@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from .common import AsJson, Model, app
-from .terminal import put_json, put_line, table
+from .terminal import note, put_json, put_line, table
 
 
 @app.command()
@@ -43,8 +43,18 @@ def doctor() -> None:
 
 
 @app.command()
-def selftest() -> None:
-    """Check this installation, in under a minute."""
+def selftest(
+    board: Annotated[
+        bool, typer.Option("--board", help="Kill, cut off, fill and damage stores instead.")
+    ] = False,
+    long: Annotated[bool, typer.Option("--long", help="With --board: every case, for hours.")] = False,
+    write: Annotated[bool, typer.Option("--write", help="With --board: write docs/BOARD.md.")] = False,
+) -> None:
+    """Check this installation, in under a minute; or what it survives."""
+    if board:
+        return survive(long=long, write=write)
+    if long or write:
+        raise ValueError("--long and --write belong to --board")
     from ..eval.report import checks
 
     failed = 0
@@ -52,6 +62,26 @@ def selftest() -> None:
         put_line(f"{'ok  ' if fault is None else 'FAIL'} {name}{'' if fault is None else ': ' + fault}")
         failed += fault is not None
     raise typer.Exit(1 if failed else 0)
+
+
+def survive(*, long: bool, write: bool) -> None:
+    """Rows of the board as they come; exit code 1 if one of them failed."""
+    from ..core.files import write as write_file
+    from ..eval.board import rows
+
+    found = []
+    for one in rows.board(long=long):
+        found.append(one)
+        head = "none" if one.missing else "FAIL" if one.failures else "ok  "
+        put_line(
+            f"{head} {one.row.what}: {one.missing or f'{one.tries:,} tries, {len(one.failures):,} failures'}"
+        )
+        for failure in one.failures[: rows.SHOWN]:
+            put_line(f"     {failure}")
+    if write:
+        write_file(Path("docs/BOARD.md"), rows.markdown(found, long=long).encode())
+        note("docs/BOARD.md is written")
+    raise typer.Exit(1 if any(one.failures for one in found) else 0)
 
 
 @app.command()

@@ -77,7 +77,8 @@ def connect(folder: Path) -> sqlite3.Connection:
     """
     path = folder / FILE
     os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # the log takes over these permissions
-    db = sqlite3.connect(path, timeout=BUSY, isolation_level=None, check_same_thread=False)
+    with explained(path):
+        db = sqlite3.connect(path, timeout=BUSY, isolation_level=None, check_same_thread=False)
     try:
         with explained(path):
             if application(db) not in (0, APPLICATION):

@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from ..core.files import sync
 from . import changes, journal, lock, schema
 from .index import Index
 from .segments import segment_files
@@ -177,6 +178,7 @@ def prepared(folder: Path) -> Path:
         raise NotADirectoryError(f"{folder} is a file; expected a folder, or the name of a new one")
     if not folder.exists():
         folder.mkdir(parents=True, mode=0o700)
+        sync(folder.parent)  # its name must outlive a power loss as what is added to it does
     elif not any(folder.iterdir()):
         folder.chmod(0o700)
     elif not (folder / schema.FILE).exists():

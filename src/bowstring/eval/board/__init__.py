@@ -1,0 +1,1 @@
+"""What the engine survives: kills, power losses, full and failing disks, flipped bits. Loads no torch."""

@@ -1,0 +1,142 @@
+"""`bowstring selftest --board`: rows of what was tried and what failed, made into docs/BOARD.md."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from . import disk, faults, power, writers
+from .writers import Outcome
+
+SHOWN = 3  # failures that a row tells of
+
+
+@dataclass(frozen=True)
+class Row:
+    """What is tried, and what it promises. run: from a folder and whether it may take long."""
+
+    what: str
+    promise: str
+    run: Callable[[Path, bool], Outcome]
+    on_disk: bool = False
+    watches: bool = False  # needs SQLite in a file of its own
+
+
+@dataclass(frozen=True)
+class Tried:
+    """What came of a row. missing: why it could not be tried."""
+
+    row: Row
+    tries: int
+    failures: list[str]
+    missing: str | None = None
+
+
+ROWS = (
+    Row(
+        "memory: a writer is killed at a random time",
+        "what `add` returned is there, nothing else is changed",
+        lambda folder, long: writers.kill(folder, 10_000 if long else 500),
+        on_disk=True,
+    ),
+    Row(
+        "memory: the process ends before each write, sync, rename and statement",
+        "the old state or the new one",
+        lambda folder, long: writers.points(folder, () if long else ("add", "erase", "compact")),
+    ),
+    Row(
+        "memory: images of power losses: writes missing, torn at 512 bytes, reordered",
+        "the last acknowledged state or the one in the making",
+        lambda folder, long: power.power_losses(folder, 100_000 if long else 2000),
+        watches=True,
+    ),
+    Row(
+        "memory: files may not grow beyond a limit",
+        "a call works whole or says so; it works on when there is space",
+        lambda folder, long: writers.full(folder, 4096 if long else 24 * 1024),
+    ),
+    Row(
+        "memory: the n-th act of the disk fails, once or for good",
+        "the old state or the new one, and a sentence",
+        lambda folder, long: faults.failing_disk(folder, stride=1 if long else 5),
+        watches=True,
+    ),
+    Row(
+        "memory: one bit flips, in every file",
+        "it is found, or changes nothing that was written",
+        lambda folder, long: faults.flipped_bits(folder, 1000 if long else 200),
+    ),
+    Row(
+        "memory: one bit flips in a text or a vector",
+        "the record is named",
+        lambda folder, long: faults.flipped_bits_of_records(folder, 1000 if long else 100),
+    ),
+    Row(
+        "memory: erased bytes are looked for",
+        "no file has them",
+        lambda folder, long: faults.erased_bytes(folder),
+    ),
+    Row(
+        "memory: two processes",
+        "a second writer is told so, a reader sees whole transactions",
+        lambda folder, long: faults.two_processes(folder),
+    ),
+    Row(
+        "memory: the holder of the lock is killed",
+        "the next writer goes on at once",
+        lambda folder, long: faults.lost_lock(folder),
+    ),
+)
+
+
+@contextmanager
+def workplace(*, on_disk: bool) -> Iterator[Path]:
+    """A folder of its own; in memory where that is meant, since only processes die there."""
+    memory = Path("/dev/shm")
+    place = tempfile.mkdtemp(dir=None if on_disk or not memory.is_dir() else memory)
+    try:
+        yield Path(place)
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def tried(row: Row, *, long: bool) -> Tried:
+    if sys.platform == "win32":
+        return Tried(row, 0, [], "signals and limits of Unix")
+    if row.watches and disk.library() is None:
+        return Tried(row, 0, [], "SQLite is part of this Python's own file and cannot be watched")
+    with workplace(on_disk=row.on_disk) as place:
+        return Tried(row, *row.run(place / "store", long))
+
+
+def board(*, long: bool = False) -> Iterator[Tried]:
+    """All rows, one after the other."""
+    return (tried(row, long=long) for row in ROWS)
+
+
+def markdown(found: list[Tried], *, long: bool) -> str:
+    """docs/BOARD.md."""
+    machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
+    when = datetime.now(UTC).strftime("%Y-%m-%d %H:%M")
+    command = "bowstring selftest --board" + (" --long" if long else "")
+    lines = [
+        "# What the engine survives",
+        "",
+        f"Written by `{command} --write` on {when} UTC; {machine}, Python {platform.python_version()}.",
+        "",
+        "| tried | tries | failures | promise |",
+        "| --- | --- | --- | --- |",
+    ]
+    for one in found:
+        tries = one.missing or f"{one.tries:,}"
+        failures = "–" if one.missing else f"{len(one.failures):,}"
+        lines.append(f"| {one.row.what} | {tries} | {failures} | {one.row.promise} |")
+    return "\n".join(lines) + "\n"
