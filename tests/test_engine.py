@@ -37,7 +37,7 @@ def test_a_result_says_how_it_was_made(engine):
     assert isinstance(result.text, str) and str(result) == result.text
     assert all(token == MASK for token in result.trajectory[0])
     assert len(result.trajectory) == len(result.seconds) + 1 == result.nfe + 1
-    assert result.uncertainty["nll"] > 0 and result.uncertainty["entropy"] > 0
+    assert result.nats["nll"] > 0 and result.nats["entropy"] > 0
     assert result.settings["seed"] == 1
     json.dumps(result.to_json())
 

@@ -29,7 +29,7 @@ def test_a_text_is_json_of_the_schema_and_forced_tokens_cost_nothing(engine):
     for seed in range(3):
         made = engine.generate("a fox", schema=FOX, max_tokens=50, seed=seed, temperature=3.0, top_p=1.0)
         assert jsonschema.Draft202012Validator(FOX).is_valid(json.loads(made)), made
-        assert made.nfe < len(made.tokens) and set(made.uncertainty) == {"nll"}
+        assert made.nfe < len(made.tokens) and set(made.nats) == {"nll"}
         assert made.settings["schema"] == FOX
 
 

@@ -207,7 +207,9 @@ def test_work_stops_within_a_step(pipeline):
 
 
 def test_a_result_is_a_string():
-    made = TextResult("a <fox>\n", (9, 10), 2, (0.1,), {"nll": 1.0, "entropy": 1.0}, {"seed": 1})
+    made = TextResult(
+        "a <fox>\n", (9, 10), 2, (0.1,), nats={"nll": 1.0, "entropy": 1.0}, settings={"seed": 1}
+    )
     assert made == "a <fox>\n" and {made: 1}["a <fox>\n"] and json.dumps(made) == '"a <fox>\\n"'
     assert type(made.text) is str and made.but("x", nfe=3).nfe == 3 and made.but("x").tokens == (9, 10)
     assert "a &lt;fox&gt;" in made._repr_html_()

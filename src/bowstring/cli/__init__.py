@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import typer
 
 from . import (  # each adds its commands
+    adapt,  # noqa: F401
     fields,  # noqa: F401
     image,  # noqa: F401
     inspect,  # noqa: F401

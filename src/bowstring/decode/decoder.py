@@ -338,7 +338,11 @@ class Decoder:
 
     def logits(self, hidden: np.ndarray) -> np.ndarray:
         """`(r, d) -> (r, v)` FP32."""
-        return self._product(self.head, self._normal(hidden, self.norm, self.norm_shift), self.head_bias)
+        return self._product(self.head, self.normal(hidden), self.head_bias)
+
+    def normal(self, hidden: np.ndarray) -> np.ndarray:
+        """Hidden states `(r, d)` behind the last norm, which is how the readable network gives them."""
+        return self._normal(hidden, self.norm, self.norm_shift)
 
 
 def check_deltas(deltas: Deltas, layers: list[LayerWeights], width: int) -> None:

@@ -7,6 +7,7 @@ randomness of core/rng.py. This module knows no text.
 from __future__ import annotations
 
 import ctypes
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -18,6 +19,7 @@ from .decoder import Decoder, KVCache
 
 PREFILL = 256  # tokens of a prompt read in one call
 STREAM = 0
+LOWEST = -1e4  # a logit that counts for nothing and can be multiplied by 0
 
 
 @dataclass(frozen=True)
@@ -33,11 +35,14 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Drawn:
-    """A token with its probability before temperature and cuts, after `forwards` evaluations in all."""
+    """A token with its probability before temperature and cuts, after `forwards` evaluations in all, and the
+    entropy of the belief in nats, NaN where it was not taken.
+    """
 
     token: int
     probability: float
     forwards: int
+    entropy: float = math.nan
 
 
 def uniform(seed: int, sample: int, step: int, place: int = 0) -> float:
@@ -50,6 +55,18 @@ def uniform(seed: int, sample: int, step: int, place: int = 0) -> float:
         a, b, c, d = p1 >> 32 ^ b ^ k0, p1 & mask, p0 >> 32 ^ d ^ k1, p0 & mask
         k0, k1 = k0 + 0x9E3779B9 & mask, k1 + 0xBB67AE85 & mask
     return ((a, b, c, d)[place % 4] >> 8) / 16_777_216
+
+
+def entropy(logits: np.ndarray) -> float:
+    """Of the belief that logits `(v,)` stand for, nats; -inf bars a token.
+
+    >>> round(entropy(np.zeros(8)) / math.log(2), 9)
+    3.0
+    """
+    inside = logits - logits.max()
+    weights = np.exp(inside)
+    total = float(weights.sum(dtype=np.float64))
+    return math.log(total) - float(np.dot(weights, np.maximum(inside, LOWEST))) / total
 
 
 def choose(logits: np.ndarray, before: Sequence[int], how: Sampling, u: float) -> tuple[int, float]:
@@ -107,9 +124,10 @@ def one_by_one(
     hidden = prefill(decoder, prompt[cache.length :], cache)
     while True:
         u = uniform(how.seed, sample, len(before) - len(prompt))
-        token, probability = choose(decoder.logits(hidden)[0], before, how, u)
+        logits = decoder.logits(hidden)[0]
+        token, probability = choose(logits, before, how, u)
         before.append(token)
-        yield Drawn(token, probability, decoder.forwards - forwards)
+        yield Drawn(token, probability, decoder.forwards - forwards, entropy(logits))
         if token in decoder.config.stops or cache.length == decoder.config.context:
             return
         hidden = decoder.forward(np.array([token]), cache)

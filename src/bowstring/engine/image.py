@@ -149,7 +149,8 @@ class ImageEngine(TextEngine):
 
     def _image(self) -> ImagePipeline:
         schedule = self.schedules["image"]
-        return ImagePipeline(self.network, self.tokenizer, self._decoder(), self._autoencoder, schedule)
+        parts = self.network, self.tokenizer, self._decoder(), self._autoencoder, schedule
+        return ImagePipeline(*parts, self.calibrator)
 
     def _decoder(self) -> ImageDecoder:
         return load_decoder(self._place()).to(self.network.device)

@@ -9,6 +9,7 @@ from typing import Any, NoReturn, Self, TypeVar, cast
 
 import torch
 
+from ..core.calibration import Calibrator
 from ..core.files import output_folder, write
 from ..core.options import either, listed
 from ..llm.folder import is_imported
@@ -19,7 +20,7 @@ from ..nn.network import UnifiedScoreNetwork
 from ..text.tokenizer import TextTokenizer
 from ..text.weights import load_model, save_model
 from ..weights.folder import narrowest, schedules
-from ..weights.layout import METADATA, carry_over
+from ..weights.layout import CALIBRATION, CODECS, METADATA, carry_over
 from ..weights.metadata import Metadata, read_metadata
 from ..weights.placement import chosen_device, chosen_dtype, placed
 from ..weights.shipped import MULTIMODAL, model_folder
@@ -107,7 +108,7 @@ class LoadedModel:
         metadata = self.metadata.model_copy(update=stored)  # with schedules and steps of its own
         write(folder / METADATA, (metadata.model_dump_json(indent=1) + "\n").encode())
         if self.folder is not None:
-            carry_over(self.folder, folder)
+            carry_over(self.folder, folder, (*CODECS, CALIBRATION))
         return folder
 
     def save_pretrained(self, folder: Path | str) -> Path:
@@ -140,6 +141,14 @@ class LoadedModel:
         that was first there; no lock can be held while a process forks.
         """
         return self._parts[name] if name in self._parts else self._parts.setdefault(name, build())
+
+    @property
+    def calibrator(self) -> Calibrator:
+        """What tells how unsure a result is; it knows nothing where the model was not calibrated."""
+        place = self.folder
+        return self._part(
+            "calibrator", lambda: Calibrator() if place is None else Calibrator.read(place / CALIBRATION)
+        )
 
     def _place(self) -> Path:
         """The folder that codecs lie in."""

@@ -265,7 +265,10 @@ class TextEngine(GuidedModel):
     def text_pipeline(self) -> TextPipeline:
         """The part that writes."""
         context, schedule = self.metadata.context, self.schedules["text"]
-        return self._part("text", lambda: TextPipeline(self.network, self.tokenizer, context, schedule))
+        return self._part(
+            "text",
+            lambda: TextPipeline(self.network, self.tokenizer, context, schedule, self.calibrator),
+        )
 
 
 def noted(

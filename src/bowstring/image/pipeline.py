@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ..core.calibration import Calibrator
 from ..core.cancel import Cancel, stoppable
 from ..core.conditioning import NOTHING, Conditioning
 from ..core.loop import State
@@ -24,6 +25,7 @@ from ..core.threads import one_thread
 from ..nn.network import UnifiedScoreNetwork
 from ..text.tokenizer import TextTokenizer
 from .autoencoder import GRID, INSIDE, OUTSIDE, ImageAutoencoder, ImageDecoder
+from .doubt import ImageTrace, of_picture, of_places
 from .files import as_mask, as_picture, squared, squared_mask
 from .result import ImageResult
 from .sampling import STYLES, ImageSampling, caption_tokens, sample_images
@@ -127,10 +129,14 @@ class ImagePipeline:
         decoder: ImageDecoder,
         load: Callable[[], ImageAutoencoder],
         schedule: Schedule = linear,
+        calibrator: Calibrator | None = None,
     ) -> None:
-        """Noise falls by the schedule; `load` gives the whole autoencoder once a picture is read."""
+        """Noise falls by the schedule; `load` gives the whole autoencoder once a picture is read; the
+        calibrator tells how unsure pictures are.
+        """
         self.network, self.tokenizer, self.decoder = network, tokenizer, decoder
         self.load, self.schedule = load, schedule
+        self.calibrator = Calibrator() if calibrator is None else calibrator
 
     @property
     def autoencoder(self) -> ImageAutoencoder:
@@ -167,6 +173,7 @@ class ImagePipeline:
         strength = 1.0 if large is None or fresh is not None else what.strength
         tokens = caption_tokens(self.tokenizer, what.prompt, what.style)
         away = caption_tokens(self.tokenizer, what.negative_prompt) if what.negative_prompt else None
+        trace = ImageTrace()
         states = sample_images(
             self.network,
             [tokens] * n,
@@ -177,11 +184,12 @@ class ImagePipeline:
             negative=away,
             schedule=self.schedule,
             memories=memories,
+            trace=trace,
         )
         settings = {"prompt": what.prompt, "style": what.style, **asdict(sampling)}
         settings |= {"negative_prompt": what.negative_prompt} if what.negative_prompt else {}
         settings |= {} if large is None else {"strength": strength, "inpainting": fresh is not None}
-        for made in self._watch(stoppable(states, cancel), settings, large, fresh):
+        for made in self._watch(stoppable(states, cancel), settings, large, fresh, trace):
             yield made if isinstance(made, ImageFrame) else _finished(made, what.size, notes)
 
     def _given(self, what: ImageInputs) -> tuple[np.ndarray | None, np.ndarray | None]:
@@ -213,6 +221,7 @@ class ImagePipeline:
         settings: dict[str, Any],
         large: np.ndarray | None,
         fresh: np.ndarray | None,
+        trace: ImageTrace,
     ) -> Iterator[ImageFrame | ImageResult]:
         seconds: list[float] = []
         before, clock, total = None, time.perf_counter(), settings["steps"]
@@ -229,7 +238,9 @@ class ImagePipeline:
                 image = np.where(fresh[..., None], image, large)
             spent = (*seconds, time.perf_counter() - clock)
             own = settings if len(before.x) == 1 else settings | {"number": number}
-            yield ImageResult(image, int(before.nfe[number]), spent, own)
+            made = ImageResult(image, int(before.nfe[number]), spent, own)
+            doubt, places = (of(trace, number, self.calibrator) for of in (of_picture, of_places))
+            yield replace(made, uncertainty=doubt, places=places)  # type: ignore[arg-type]
 
     @torch.no_grad()
     @one_thread()

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from ..core.calibration import TRIGGER
 from ..memory.record import Guide
 from .files import save_picture, to_png
 
@@ -21,7 +22,8 @@ class ImageResult:
     """A picture and how it was made; `np.asarray(result)` is its pixels.
 
     seconds: of each step, then of the decoder. notes: what may have spoiled it. memories: which of
-    them guided it, with their weights.
+    them guided it, with their weights. uncertainty: calibrated, 1.0 is typical and above 1.5 is doubtful;
+    None where the model was not calibrated. places: of every eighth of it across and down, `(8, 8)`.
     """
 
     image: np.ndarray
@@ -30,6 +32,14 @@ class ImageResult:
     settings: dict[str, Any]
     notes: tuple[str, ...] = ()
     memories: tuple[Guide, ...] = ()
+    uncertainty: float | None = None
+    places: np.ndarray | None = None
+
+    @property
+    def doubtful(self) -> tuple[tuple[int, int], ...]:
+        """Which places, (row, column) of eight, are beyond the trigger."""
+        found = () if self.places is None else np.argwhere(self.places > TRIGGER)
+        return tuple((int(row), int(column)) for row, column in found)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:  # noqa: FBT001  numpy's protocol
         return np.array(self.image, dtype, copy=copy)
@@ -51,15 +61,18 @@ class ImageResult:
         """Everything but the pixels, ready for JSON."""
         height, width, _ = self.image.shape
         cost = {"nfe": self.nfe, "seconds": [*self.seconds]}
+        doubt = {"uncertainty": self.uncertainty, "doubtful": [[*place] for place in self.doubtful]}
         known = {"notes": [*self.notes], "memories": [one.to_json() for one in self.memories]}
-        return {"width": width, "height": height, **cost, "settings": self.settings, **known}
+        made = {"width": width, "height": height, **cost, **doubt}
+        return made | {"settings": self.settings, **known}
 
     def __repr__(self) -> str:
         return f"ImageResult({self.settings.get('prompt')!r}, {self})"
 
     def __str__(self) -> str:
         side = f"{self.image.shape[1]} x {self.image.shape[0]}"
-        return f"{side} pixels, {self.nfe} evaluations, {sum(self.seconds):.2f} s"
+        cost = f"{side} pixels, {self.nfe} evaluations, {sum(self.seconds):.2f} s"
+        return cost + ("" if self.uncertainty is None else f", uncertainty {self.uncertainty:.2f}")
 
     def __rich__(self) -> str:
         return str(self)

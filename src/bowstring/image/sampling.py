@@ -26,6 +26,7 @@ from ..nn.heads.image import ImageHead
 from ..nn.network import UnifiedScoreNetwork
 from ..text.sampling import pad_left
 from ..text.tokenizer import KINDS, SEP, TextTokenizer
+from .doubt import ImageTrace
 
 STYLES = ("noto", "flat", "fluent", "twemoji")
 PROCESS = Gaussian(linear, rectified)
@@ -134,10 +135,11 @@ def image_denoiser(
     step_size: float = 0.0,
     negative: Sequence[int] | None = None,
     memories: Conditioning = NOTHING,
+    trace: ImageTrace | None = None,
 ) -> Denoise:
     """The denoiser of pictures with these captions, guided by w = `cfg_scale` away from no caption, or from
-    the tokens of a `negative` one; 1 is off. One pass per evaluation. memories: what was read of them; the
-    branch that is led away from does not see them.
+    the tokens of a `negative` one; 1 is off. One pass per evaluation, which the trace notes. memories: what
+    was read of them; the branch that is led away from does not see them.
     """
     cfg_scale = mixing(cfg_scale, step_size)
     guided = cfg_scale != 1
@@ -145,16 +147,22 @@ def image_denoiser(
     said = encode_captions(network, [*known, *([away] * len(known) if guided else [])])
     place = {"image": positions_after(said.after)}
     conditioning = said.conditioning | seen_by(memories, len(known), len(said.after))
+    if trace is not None:
+        trace.read(said.hidden[: len(known)], said.cache.valid[: len(known)])
 
     def denoise(x: Tensor, t: Tensor) -> Tensor:
         twice = (torch.cat([x, x]), torch.cat([t, t])) if guided else (x, t)
         sizes = {"image": torch.full_like(twice[1], step_size)} if step_size else None
         x_t, at = {"image": twice[0]}, {"image": twice[1]}
-        velocity = network.flow(x_t, at, place, sizes, conditioning)["image"]
+        velocity, gap = network.flow(x_t, at, place, sizes, conditioning)["image"], None
         if guided:
             asked, free = velocity.chunk(2)
-            velocity = free + cfg_scale * (asked - free)
-        return x - t[:, None, None] * velocity
+            gap = asked - free
+            velocity = free + cfg_scale * gap
+        belief = x - t[:, None, None] * velocity
+        if trace is not None:
+            trace.take(float(t[0]), belief, gap)
+        return belief
 
     return denoise
 
@@ -181,6 +189,7 @@ def sample_images(
     negative: Sequence[int] | None = None,
     schedule: Schedule = linear,
     memories: Conditioning = NOTHING,
+    trace: ImageTrace | None = None,
 ) -> Iterator[State]:
     """States from noise to pictures' tokens, the starting one first; sample number `first` + i depends on
     (seed, number) alone.
@@ -191,6 +200,7 @@ def sample_images(
         negative: tokens of what guidance leads away from.
         schedule: by which the noise falls; shortcuts were learned for the linear one.
         memories: see `image_denoiser`.
+        trace: notes what tells how unsure the pictures are.
     """
     rng = Rng.of(how.seed, len(known), first, network.device)
     x = PROCESS.prior(rng.fork(1), TOKENS, CHANNELS["image"])
@@ -199,7 +209,7 @@ def sample_images(
         x = (1 - strength) * start + strength * x
     whole = start is None and how.shift == 1 and how.sampler == "auto" and schedule is linear
     step_size = image_step_size(network, how.steps, how.cfg_scale, negative) if whole else 0.0
-    denoise = image_denoiser(network, known, how.cfg_scale, step_size, negative, memories)
+    denoise = image_denoiser(network, known, how.cfg_scale, step_size, negative, memories, trace)
     if where is not None and start is not None:
         denoise = pinned(denoise, start, where[..., None].to(x.device))
     u = falling(how.steps, schedule)

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from ..core.calibration import Calibrator
 from ..core.options import choice, either, real, seed, text, texts, whole
 from ..decode.decoder import Decoder, KVCache
 from ..decode.deltas import NONE, Deltas
@@ -25,9 +26,11 @@ from ..grammar import constrained
 from ..grammar.checking import checked_text
 from ..grammar.form import form, key, requested
 from ..grammar.tokens import TokenAutomaton, Trie
+from ..text.doubt import Trace, doubted, source_of
 from ..text.result import TextResult
 from ..text.stops import checked_stops, first_stop, held_back
 from ..weights.adapter_set import AdapterSet
+from ..weights.layout import CALIBRATION
 from ..weights.shipped import adapter_folder, model_folder
 from .adapters import load_adapter
 from .chat import chat_tokens
@@ -71,7 +74,7 @@ class LanguageModel:
 
     def __init__(self, model: Model, name: str) -> None:
         self.decoder, self.tokenizer, self.template = model.decoder, model.tokenizer, model.template
-        self.name, self.base = name, model.base
+        self.name, self.base, self.calibrator = name, model.base, Calibrator()
         self.adapters = AdapterSet[Deltas]()
         self._bent: dict[tuple[tuple[str, float], ...], LanguageModel] = {}
         self._cache, self._read, self._planes = self.decoder.cache(), list[int](), 1
@@ -84,7 +87,9 @@ class LanguageModel:
     def load(cls, name: Path | str) -> LanguageModel:
         """An imported model by its name, or in a folder."""
         folder = model_folder(name)
-        return cls(load(folder), folder.name)
+        made = cls(load(folder), folder.name)
+        made.calibrator = Calibrator.read(folder / CALIBRATION)
+        return made
 
     def __repr__(self) -> str:
         c = self.decoder.config
@@ -92,7 +97,9 @@ class LanguageModel:
 
     def __deepcopy__(self, memo: dict[int, Any]) -> LanguageModel:
         """Another one over the same weights, which nothing changes."""
-        return LanguageModel(Model(self.decoder, self.tokenizer, self.template, self.base), self.name)
+        made = LanguageModel(Model(self.decoder, self.tokenizer, self.template, self.base), self.name)
+        made.calibrator = self.calibrator
+        return made
 
     def load_adapter(self, path: Path | str, name: str | None = None, weight: float = 1.0) -> str:
         """Brings in a LoRA, PEFT's or ours, and returns its name, by default its folder's. It is active at
@@ -507,6 +514,7 @@ class Growing:
         self.model, self.stops = model, stops
         self.tokens: list[int] = []
         self.probabilities: list[float] = []
+        self.entropies: list[float] = []
         self.seconds: list[float] = []
         self.data, self.given, self.said = b"", 0, ""
         self.decoder = codecs.getincrementaldecoder("utf-8")("replace")
@@ -520,6 +528,7 @@ class Growing:
             return ""
         self.tokens.append(one.token)
         self.probabilities.append(one.probability)
+        self.entropies.append(one.entropy)
         self.data += self.model.tokenizer.to_bytes(one.token)
         stop = first_stop(self.data, self.stops)
         if stop >= 0:
@@ -538,13 +547,17 @@ class Growing:
         return piece
 
     def result(self, settings: dict[str, Any]) -> TextResult:
-        nll = -np.log(np.maximum(self.probabilities, 1e-30)).mean() if self.probabilities else 0.0
-        return TextResult(
+        surprisal = -np.log(np.maximum(self.probabilities, 1e-30))
+        unknown = np.full(len(surprisal), np.nan)
+        made = TextResult(
             self.said,
             self.tokens,
             self.nfe,
             self.seconds,
-            {"nll": float(nll)},
-            settings,
-            self.reason or "length",
+            nats={"nll": float(surprisal.mean()) if len(surprisal) else 0.0},
+            settings=settings,
+            finish_reason=self.reason or "length",
+            trace=Trace(surprisal, np.array(self.entropies), unknown),
         )
+        pieces = [self.model.tokenizer.to_bytes(token) for token in self.tokens]
+        return doubted(made, self.model.calibrator, source_of("text", settings["mode"]), pieces)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias, TypeVar
 
@@ -17,7 +17,7 @@ import numpy as np
 
 from ..core.process import Schedule, linear
 from ..decode.decoder import Decoder
-from ..decode.generate import PREFILL, choose, uniform
+from ..decode.generate import PREFILL, choose, entropy, uniform
 from ..decode.generate import Sampling as Choosing
 from ..grammar.constrained import one_by_one
 from ..grammar.tokens import TokenAutomaton
@@ -31,7 +31,8 @@ T = TypeVar("T")
 @dataclass(frozen=True)
 class Written:
     """A token at a place of the canvas; its probability and the entropy of the belief in nats, both before
-    temperature; evaluations so far.
+    temperature; evaluations so far. early: nats of the token under the first belief that saw something of its
+    block, NaN where that is the belief it was drawn from, or none.
     """
 
     place: int
@@ -39,6 +40,7 @@ class Written:
     probability: float
     entropy: float
     nfe: int
+    early: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -46,13 +48,14 @@ class Evaluation:
     """Rows that a text wants read behind the first `behind` that it has read; what stood there is forgotten.
 
     mask: `(r, r)`, True where a row looks at a row; None is causal. last: of how many last rows logits are
-    wanted.
+    wanted. watch: may be given the normal hidden states of all rows, `(r, d)`, by whoever evaluates.
     """
 
     tokens: Sequence[int]
     behind: int
     mask: np.ndarray | None = None
     last: int = 1
+    watch: Callable[[np.ndarray], None] | None = None
 
 
 # A way of writing asks for evaluations, is sent their logits `(last, v)`, and gives tokens in between.
@@ -71,17 +74,22 @@ class Reader:
         self.next = np.zeros(0, np.float32)
 
     def _logits(
-        self, tokens: Sequence[int], behind: int, mask: np.ndarray | None = None, last: int = 1
+        self,
+        tokens: Sequence[int],
+        behind: int,
+        mask: np.ndarray | None = None,
+        last: int = 1,
+        watch: Callable[[np.ndarray], None] | None = None,
     ) -> Writing[np.ndarray]:
         self.nfe += 1
-        logits = yield Evaluation(tokens, behind, mask, last)
+        logits = yield Evaluation(tokens, behind, mask, last, watch)
         assert logits is not None
         return logits
 
-    def read(self, count: int) -> Writing[None]:
+    def read(self, count: int, watch: Callable[[np.ndarray], None] | None = None) -> Writing[None]:
         """Reads the last `count` tokens, a few hundred at a time."""
         for i in range(len(self.tokens) - count, len(self.tokens), PREFILL):
-            self.next = (yield from self._logits(self.tokens[i : i + PREFILL], i))[0]
+            self.next = (yield from self._logits(self.tokens[i : i + PREFILL], i, watch=watch))[0]
 
     def append(self, tokens: Sequence[int]) -> Writing[None]:
         """Reads more tokens."""
@@ -135,9 +143,10 @@ def write(
     context: int,
     number: int,
     window: Window | None = None,
+    pool: Pool | None = None,
 ) -> Iterator[Written]:
     """Tokens one after the other until the text ends; `number` is the sample's."""
-    writing = written(known, how, context, number, window)
+    writing = written(known, how, context, number, window, pool)
     cache, logits = decoder.cache(), None
     while True:
         try:
@@ -150,15 +159,41 @@ def write(
         else:
             cache.truncate(event.behind)
             hidden = decoder.forward(np.array(event.tokens), cache, event.mask)
+            if event.watch is not None:
+                event.watch(decoder.normal(hidden))
             logits = decoder.logits(hidden[-event.last :])
 
 
+class Pool:
+    """The mean hidden state of what is read, `(d,)`; None before."""
+
+    def __init__(self) -> None:
+        self.total: np.ndarray | None = None
+        self.count = 0
+
+    def add(self, hidden: np.ndarray) -> None:
+        """Counts rows `(r, d)`, too."""
+        total = hidden.sum(0, dtype=np.float64)
+        self.total, self.count = total if self.total is None else self.total + total, self.count + len(hidden)
+
+    @property
+    def mean(self) -> np.ndarray | None:
+        return None if self.total is None else self.total / self.count
+
+
 def written(
-    known: Sequence[int], how: Sampling, context: int, number: int, window: Window | None = None
+    known: Sequence[int],
+    how: Sampling,
+    context: int,
+    number: int,
+    window: Window | None = None,
+    pool: Pool | None = None,
 ) -> Writing[None]:
-    """A text as what it wants evaluated and what stands, for whoever has the network."""
+    """A text as what it wants evaluated and what stands, for whoever has the network; `pool` keeps the mean
+    of what was read of its prompt.
+    """
     text = Text(known, how, context, number)
-    yield from text.reader.read(len(known))
+    yield from text.reader.read(len(known), None if pool is None else pool.add)
     if how.mode == "diffusion":
         yield from in_blocks(text)
     elif how.mode == "auto":
@@ -200,11 +235,11 @@ class Text:
         steer(logits, self.seen, self.how, place)
         return choose(logits, (), self.choosing, uniform(self.how.seed, self.number, place))[0]
 
-    def put(self, found: tuple[int, float, float]) -> Written:
+    def put(self, found: tuple[int, float, float], early: float = math.nan) -> Written:
         """The next token stands."""
         self.seen.append(found[0])
         self.count += 1
-        return Written(self.count - 1, *found, self.reader.nfe)
+        return Written(self.count - 1, *found, self.reader.nfe, early)
 
     @property
     def full(self) -> bool:
@@ -225,11 +260,13 @@ def in_blocks(text: Text) -> Writing[None]:
     """Blocks whose places are filled from the left, one an evaluation."""
     size = min(text.how.block, text.how.max_tokens)
     while True:
-        block = [MASK] * size
+        block, first = [MASK] * size, None
         for i in range(size):
             # while nothing of a block is there, reading order knows its first token, and for free
-            logits = text.reader.next if i == 0 else (yield from text.reader.noisy(block))[i]
-            one = text.put(text.draw(logits, text.count, text.count, i))
+            rows = None if i == 0 else (yield from text.reader.noisy(block))
+            first = rows if first is None else first
+            found = text.draw(text.reader.next if rows is None else rows[i], text.count, text.count, i)
+            one = text.put(found, nats(first[i], found[0]) if first is not None and i > 1 else math.nan)
             block[i] = one.token
             yield one
             if one.token == EOS:
@@ -311,6 +348,14 @@ def cycle(text: Text, first: Written, size: int) -> Writing[Written | None]:
     return None
 
 
+def nats(logits: np.ndarray, token: int) -> float:
+    """-log p of a token under logits `(v,)` of what may stand in a text."""
+    logits = np.array(logits)
+    logits[BARRED] = -np.inf
+    most = logits.max()
+    return float(np.log(np.exp(logits - most).sum()) + most - logits[token])
+
+
 def steer(logits: np.ndarray, seen: Sequence[int], how: Sampling, place: int) -> None:
     """Bars what may not stand at a place, and makes less likely what stands already."""
     if how.repetition_penalty != 1 and seen:
@@ -326,8 +371,4 @@ def steer(logits: np.ndarray, seen: Sequence[int], how: Sampling, place: int) ->
 def drawn(logits: np.ndarray, how: Choosing, u: float) -> tuple[int, float, float]:
     """A token, its probability, and the entropy of the whole belief, nats."""
     token, probability = choose(logits, (), how, u)
-    inside = logits[np.isfinite(logits)]
-    inside = inside - inside.max()
-    weights = np.exp(inside)
-    total = float(weights.sum())
-    return token, probability, float(np.log(total) - (weights * inside).sum() / total)
+    return token, probability, entropy(logits)

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from .. import _native
+from ..core.calibration import Calibrator
 from ..core.cancel import Cancel, stoppable
 from ..core.conditioning import NOTHING, Conditioning
 from ..core.loop import Halt, State
@@ -31,11 +32,12 @@ from ..grammar.tokens import TokenAutomaton, Trie
 from ..nn.network import UnifiedScoreNetwork
 from ..weights.quant.packed import matrices
 from .decoder import decoder_of
+from .doubt import LEAST, Trace, doubted, source_of
 from .kind import guess_kind
-from .native import Window, Written, formed, write, writes
+from .native import Pool, Window, Written, formed, write, writes
 from .request import MOST, TextRequest
 from .result import History, TextResult
-from .sampling import Sampling, ended, fill_gap, log_likelihood, sample_text
+from .sampling import NOTED, Sampling, ended, fill_gap, log_likelihood, sample_text
 from .stops import Deltas, before_byte, checked_stops, first_stop, settled_tokens
 from .tokenizer import EOS, KINDS, MASK, MIDDLE, PAD, SEP, SUFFIX, TextTokenizer
 
@@ -89,7 +91,7 @@ class Watch:
     def __init__(self, canvas: np.ndarray, block: int) -> None:
         """canvas: `(b, l)` before the first step. block: tokens that are written together."""
         self.canvas, self.block = canvas, block
-        self.sure, self.entropy = (np.zeros(canvas.shape, np.float32) for _ in range(2))
+        self.sure, self.entropy, self.early = (np.zeros(canvas.shape, np.float32) for _ in NOTED)
         self.changes: list[list[tuple[np.ndarray, np.ndarray]]] = [[] for _ in canvas]
         self.seconds: list[float] = []
 
@@ -100,7 +102,7 @@ class Watch:
         self.seconds.append(seconds)
         rows, places = np.nonzero(canvas != self.canvas)
         inside = places % self.block
-        for kept, name in ((self.sure, "confidence"), (self.entropy, "entropy")):
+        for kept, name in zip((self.sure, self.entropy, self.early), NOTED, strict=True):
             kept[rows, places] = note[name].cpu().numpy()[rows, inside]
         for row in np.flatnonzero(running):
             own = places[rows == row]
@@ -113,6 +115,7 @@ class Watch:
         self.canvas = self.canvas.copy()
         self.canvas[0, one.place] = one.token
         self.sure[0, one.place], self.entropy[0, one.place] = one.probability, one.entropy
+        self.early[0, one.place] = one.early
         places = [one.place]
         if one.token == EOS:
             end = min((one.place // self.block + 1) * self.block, self.canvas.shape[1])
@@ -120,7 +123,19 @@ class Watch:
             self.canvas[0, one.place + 1 : end] = PAD
         self.changes[0].append((np.array(places), self.canvas[0, places]))
 
-    def result(self, row: int, tokenizer: TextTokenizer, stops: Sequence[bytes]) -> TextResult:
+    def trace(self, row: int, count: int, reading: np.ndarray | None) -> Trace:
+        """What the first `count` tokens of a row said about themselves."""
+        places = np.flatnonzero(~np.isin(self.canvas[row], (PAD, MASK, EOS)))[:count]
+        sure, entropy, early = (kept[row, places] for kept in (self.sure, self.entropy, self.early))
+        return Trace(-np.log(np.maximum(sure, LEAST)), entropy, early, reading)
+
+    def result(
+        self,
+        row: int,
+        tokenizer: TextTokenizer,
+        stops: Sequence[bytes],
+        reading: np.ndarray | None = None,
+    ) -> TextResult:
         """What has been written in a row, without what follows a stop."""
         tokens = tuple(token for token in self.canvas[row].tolist() if token not in (PAD, MASK, EOS))
         data, ended = tokenizer.to_bytes(tokens), EOS in self.canvas[row]
@@ -133,9 +148,10 @@ class Watch:
             data.decode("utf-8", "replace"),
             tokens,
             seconds=self.seconds[: len(changes)],
-            uncertainty={name: float(kept.mean()) if kept.size else 0.0 for name, kept in means.items()},
+            nats={name: float(kept.mean()) if kept.size else 0.0 for name, kept in means.items()},
             finish_reason="stop" if ended else "length",
             history=History(self.canvas.shape[1], changes),
+            trace=self.trace(row, len(tokens), reading),
         )
 
 
@@ -148,9 +164,13 @@ class TextPipeline:
         tokenizer: TextTokenizer,
         context: int,
         schedule: Schedule = linear,
+        calibrator: Calibrator | None = None,
     ) -> None:
-        """`context` is how many tokens the network reads at most; masks fall by the schedule."""
+        """`context` is how many tokens the network reads at most; masks fall by the schedule; the calibrator
+        tells how unsure texts are.
+        """
         self.network, self.tokenizer, self.context = network, tokenizer, context
+        self.calibrator = Calibrator() if calibrator is None else calibrator
         self.window, self.schedule = Window(), schedule
 
     def stream(
@@ -224,10 +244,8 @@ class TextPipeline:
                     continue
                 checked_form(item.text, *wanted)
                 several = {"number": number} if any(row[2] for row in rows) else {}
-                known_now = {"nll": item.uncertainty["nll"]}
-                made.append(
-                    item.but(settings={"prompt": prompt, **settings, **several}, uncertainty=known_now)
-                )
+                said = {"prompt": prompt, **settings, **several}
+                made.append(item.but(settings=said, nats={"nll": item.nats["nll"]}))
         yield from made
 
     @cached_property
@@ -271,8 +289,14 @@ class TextPipeline:
                     continue
                 prompt, _, number = rows[len(made)]
                 several = {"number": number} if any(row[2] for row in rows) else {}
-                made.append(item.but(settings={"prompt": prompt, **settings, **several}))
+                said = {"prompt": prompt, **settings, **several}
+                made.append(self._doubted(item.but(settings=said), settings["kind"], sampling.mode))
         yield from made
+
+    def _doubted(self, made: TextResult, kind: str, mode: str) -> TextResult:
+        """With how unsure it is."""
+        pieces = [self.tokenizer.to_bytes([token]) for token in made.tokens]
+        return doubted(made, self.calibrator, source_of(kind, mode), pieces)
 
     @cached_property
     def decoder(self) -> Decoder | None:
@@ -293,8 +317,9 @@ class TextPipeline:
         """Frames and the result of each row, one row after the other."""
         made = []
         for row, (_, known, number) in enumerate(rows, first):
-            tokens = write(decoder, known, sampling, self.context, number, self.window)
-            for item in self._shown(tokens, sampling, block, stops, cancel, row):
+            pool = Pool()
+            tokens = write(decoder, known, sampling, self.context, number, self.window, pool)
+            for item in self._shown(tokens, sampling, block, stops, cancel, row, pool):
                 if isinstance(item, TextFrame):
                     yield item
                 else:
@@ -309,6 +334,7 @@ class TextPipeline:
         stops: Sequence[bytes],
         cancel: Cancel | None,
         row: int,
+        pool: Pool | None = None,
     ) -> Iterator[TextFrame | TextResult]:
         """Frames of one text that is written in order, and its result."""
         watch = Watch(np.full((1, sampling.max_tokens), MASK), block)
@@ -322,7 +348,17 @@ class TextPipeline:
             if first_stop(tail, stops) >= 0:
                 break
             clock = time.perf_counter()
-        yield watch.result(0, self.tokenizer, stops).but(nfe=nfe)
+        yield watch.result(0, self.tokenizer, stops, None if pool is None else pool.mean).but(nfe=nfe)
+
+    def together(self, prompts: Sequence[str], kind: str, sampling: Sampling) -> list[TextResult]:
+        """A text of each prompt, all written at once by the readable loop, so that many come fast; their
+        samples have the numbers 0, 1, 2, ...
+        """
+        known = [self.prompt(prompt, kind) for prompt in prompts]
+        block = 1 if sampling.mode != "diffusion" else min(sampling.block, sampling.max_tokens)
+        states = sample_text(self.network, known, sampling, self.context, schedule=self.schedule)
+        made = [one for one in self._watched(states, block) if isinstance(one, TextResult)]
+        return [self._doubted(one, kind, sampling.mode) for one in made]
 
     def _halts(self, stops: Sequence[bytes], block: int) -> Halt:
         """Stops a text that has come to its end, or to a stop string."""
@@ -352,7 +388,7 @@ class TextPipeline:
         infill the first `gap` places count.
         """
         clock, state = time.perf_counter(), next(states)
-        watch = Watch(canvas_of(state, gap), block)
+        watch, readings = Watch(canvas_of(state, gap), block), readings_of(state)
         yield from (frame_of(watch, state, row, first) for row in range(len(watch.canvas)))
         for after in states:
             running = ~state.halted.cpu().numpy()
@@ -362,7 +398,7 @@ class TextPipeline:
             yield from (frame_of(watch, state, row, first) for row in np.flatnonzero(running).tolist())
             clock = time.perf_counter()
         for row, nfe in enumerate(state.nfe.tolist()):
-            yield watch.result(row, self.tokenizer, stops).but(nfe=nfe)
+            yield watch.result(row, self.tokenizer, stops, readings[row]).but(nfe=nfe)
 
     def infill(
         self,
@@ -429,6 +465,12 @@ class TextPipeline:
 def canvas_of(state: State, gap: int | None) -> np.ndarray:
     """What is written in a state, `(b, l)`."""
     return state.x[:, :gap].cpu().numpy()  # type: ignore[index]
+
+
+def readings_of(state: State) -> np.ndarray:
+    """Mean hidden states of the prompts, `(b, d)`, of a state that has written nothing."""
+    model = state.carry["model"]
+    return (model["model"] if "model" in model else model)["read"].float().cpu().numpy()
 
 
 def frame_of(watch: Watch, state: State, row: int, first: int) -> TextFrame:

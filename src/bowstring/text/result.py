@@ -4,24 +4,18 @@ from __future__ import annotations
 
 import html
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
 from ..memory.record import Guide
+from .doubt import TOKENWISE, Doubtful, Trace
 from .tokenizer import MASK
 
 ATTRIBUTES = (
-    "tokens",
-    "nfe",
-    "seconds",
-    "uncertainty",
-    "settings",
-    "finish_reason",
-    "notes",
-    "memories",
-    "history",
+    *("tokens", "nfe", "seconds", "uncertainty", "uncertainties", "doubtful", "nats"),
+    *("settings", "finish_reason", "notes", "memories", "history", "trace"),
 )
 SHOWN = 60  # characters of a text in its repr
 
@@ -46,10 +40,11 @@ class History:
 class TextResult(str):
     """What was written; a string with attributes.
 
-    tokens: ids of the text. nfe: network evaluations. seconds: of each step. uncertainty: raw numbers over
-    the tokens written, {"nll": mean of -log p(drawn token), "entropy": mean entropy of the belief}, nats per
-    token; not calibrated. finish_reason: "stop" (it came to its end, or to a stop string) or "length".
-    notes: what may have spoiled it. memories: which of them guided it, with their weights.
+    tokens: ids of the text. nfe: network evaluations. seconds: of each step. uncertainty: calibrated, 1.0 is
+    typical and above 1.5 is doubtful; None where the model was not calibrated. uncertainties: of each token.
+    doubtful: spans of the text that are. nats: means over the tokens, {"nll": of -log p(drawn token),
+    "entropy": of the belief}, not calibrated. finish_reason: "stop" (it came to its end, or to a stop string)
+    or "length". notes: what may have spoiled it. memories: which of them guided it, with their weights.
 
     >>> made = TextResult("a fox", tokens=(9, 10), nfe=2)
     >>> made == "a fox", made.upper(), made
@@ -59,12 +54,16 @@ class TextResult(str):
     tokens: tuple[int, ...]
     nfe: int
     seconds: tuple[float, ...]
-    uncertainty: dict[str, float]
+    uncertainty: float | None
+    uncertainties: tuple[float, ...]
+    doubtful: tuple[Doubtful, ...]
+    nats: dict[str, float]
     settings: dict[str, Any]
     finish_reason: str
     notes: tuple[str, ...]
     memories: tuple[Guide, ...]
     history: History
+    trace: Trace
 
     def __new__(
         cls,
@@ -72,18 +71,28 @@ class TextResult(str):
         tokens: Sequence[int] = (),
         nfe: int = 0,
         seconds: Sequence[float] = (),
-        uncertainty: Mapping[str, float] | None = None,
+        uncertainty: float | None = None,
+        uncertainties: Sequence[float] = (),
+        doubtful: Sequence[Doubtful] = (),
+        nats: Mapping[str, float] | None = None,
         settings: Mapping[str, Any] | None = None,
         finish_reason: str = "length",
         notes: Sequence[str] = (),
         memories: Sequence[Guide] = (),
         history: History | None = None,
+        trace: Trace | None = None,
     ) -> TextResult:
         self = super().__new__(cls, text)
         self.tokens, self.nfe, self.seconds, self.notes = tuple(tokens), nfe, tuple(seconds), tuple(notes)
-        self.uncertainty, self.settings = dict(uncertainty or {}), dict(settings or {})
+        self.uncertainty, self.uncertainties, self.doubtful = (
+            uncertainty,
+            tuple(uncertainties),
+            tuple(doubtful),
+        )
+        self.nats, self.settings = dict(nats or {}), dict(settings or {})
         self.finish_reason, self.history = finish_reason, history or History(0)
         self.memories = tuple(memories)
+        self.trace = Trace(*(np.zeros(0) for _ in TOKENWISE)) if trace is None else trace
         return self
 
     @property
@@ -103,7 +112,8 @@ class TextResult(str):
 
     def to_json(self) -> dict[str, Any]:
         """Everything but the trajectory, ready for JSON."""
-        facts = {name: getattr(self, name) for name in ATTRIBUTES if name != "history"}
+        facts = {name: getattr(self, name) for name in ATTRIBUTES if name not in ("history", "trace")}
+        facts["doubtful"] = tuple(asdict(span) for span in self.doubtful)
         lists = {name: [*value] for name, value in facts.items() if isinstance(value, tuple)}
         lists["memories"] = [one.to_json() for one in self.memories]
         return {"text": str(self), **facts, **lists}
@@ -112,8 +122,9 @@ class TextResult(str):
         """What it cost and how sure it was, in a line."""
         tokens = f"{len(self.tokens)} token" + "s" * (len(self.tokens) != 1)
         cost = f"{tokens}, {self.nfe} evaluations, {sum(self.seconds):.2f} s"
-        nats = max(self.uncertainty.get("nll", 0.0), 0.0)  # a forced token has none, not minus none
-        return cost + (f", {nats:.2f} nats a token" if "nll" in self.uncertainty else "")
+        nats = max(self.nats.get("nll", 0.0), 0.0)  # a forced token has none, not minus none
+        cost += f", {nats:.2f} nats a token" if "nll" in self.nats else ""
+        return cost + ("" if self.uncertainty is None else f", uncertainty {self.uncertainty:.2f}")
 
     def __repr__(self) -> str:
         shown = self if len(self) <= SHOWN else self[: SHOWN - 1] + "…"

@@ -30,6 +30,7 @@ NEVER = (MASK, KINDS["text"], KINDS["code"], SEP, SUFFIX, MIDDLE)
 PROCESS = Masked(MASK)
 LONGEST = 65_536  # tokens of a text
 DIFFUSION_DEFAULTS = (4, None, None, "leftmost")  # block, steps by either name, order
+NOTED = ("confidence", "entropy", "early")  # what is kept of every token
 MAX_TOKENS = 192  # unless more are asked for
 
 
@@ -123,6 +124,7 @@ class BlockDiffusion:
         return {
             **{"layers": cache.layers, "valid": valid, "position": position[:, -1] + 1, "tokens": tokens},
             **{"head": valid.sum(1), "next": self.logits(hidden[:, -1]), "row": row},
+            "read": (hidden * valid[..., None]).sum(1) / valid.sum(1, keepdim=True),
         }
 
     def given(self, carry: dict[str, Any]) -> Conditioning:
@@ -314,8 +316,9 @@ def likeliest(logits: Tensor, k: int) -> Tensor:
 def text_update(how: Sampling, *, gap: bool = False) -> Update:
     """The update of text: reveal the positions that the order puts first, with admissible tokens.
 
-    It remembers per position of the block {"confidence", "entropy"}: the probability of the drawn token and
-    the entropy of the whole belief in nats, both before temperature.
+    It remembers per position of the block {"confidence", "entropy", "early"}: the probability of the drawn
+    token, the entropy of the whole belief in nats, both before temperature, and the nats of the token under
+    the block's second belief, the first that saw something of it, NaN where that came no earlier.
     """
 
     order = ORDERS[how.order]
@@ -327,14 +330,17 @@ def text_update(how: Sampling, *, gap: bool = False) -> Update:
         here = reveal_places(order, belief, masked, t, s, rng)
         tokens = invert_cdf(law(allowed, how.temperature, how.top_p, how.top_k), rng.uniform(x.shape[1]))
         x_s = torch.where(here, tokens, x)
-        before = carry or dict.fromkeys(("confidence", "entropy"), torch.zeros(x.shape, device=x.device))
+        before = carry or dict.fromkeys(NOTED, torch.zeros(x.shape, device=x.device))
         fresh = {
             "confidence": belief.gather(-1, tokens[..., None])[..., 0],
             "entropy": torch.special.entr(belief).sum(-1),
+            "early": torch.full_like(belief[..., 0], torch.nan),
         }
-        return (x_s if gap else finished(x_s)), {
-            name: torch.where(here, fresh[name], before[name]) for name in fresh
-        }
+        second = {} if carry is None else {"second": carry.get("second", allowed.log_softmax(-1))}
+        if "second" in before:
+            fresh["early"] = -second["second"].gather(-1, tokens[..., None])[..., 0]
+        noted = {name: torch.where(here, fresh[name], before[name]) for name in NOTED}
+        return (x_s if gap else finished(x_s)), noted | second
 
     return update
 

@@ -12,6 +12,7 @@ TOKENIZER = "tokenizer/tokenizer.json"
 ENCODER, DECODER = "vae/encoder.parquet", "vae/decoder.parquet"
 SPEECH, FACE, POSTFILTER = "codecs/speech.parquet", "codecs/face.parquet", "codecs/postfilter.parquet"
 MEMORY = "memory/projector.parquet"  # how memories reach this trunk
+CALIBRATION = "calibration.json"  # what tells how unsure results are
 CODECS = (ENCODER, DECODER, SPEECH, FACE, POSTFILTER)
 BEFORE = {
     TRUNK: "network.parquet",  # with all heads in it

@@ -1,0 +1,60 @@
+"""Calibrates a whole model from the corpora that it learned from."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+from ..adapt.calibrate import Asked, calibrate_images, calibrate_imported, calibrate_text, merged
+from ..core.calibration import Calibrator
+from ..core.options import whole
+from ..llm.pipeline import LanguageModel
+from ..train.data.corpora import Document, corpora_in
+from ..train.data.gallery import LEARNED, plan
+from ..train.data.pictures import load_icons, pair_learned
+from . import ArrowEngine
+
+KINDS = ("text", "code")
+MOST_IMPORTED = 100  # prompts of an imported model, which writes one after the other
+WORDS = 24  # of a text that an imported model goes on from
+
+
+def calibrate_model(folder: Path, data: Path, count: int, seed: int = 0) -> Calibrator:
+    """Of every modality that was learned from prompts.
+
+    Raises:
+        FileNotFoundError: `data` holds no corpora.
+    """
+    count = whole(count, "count", 16)
+    learned = [one for one in corpora_in(data) if one.split == "train"]
+    engine = ArrowEngine.load(folder)
+    if isinstance(engine, LanguageModel):
+        return calibrate_imported(engine, beginnings(learned, min(count, MOST_IMPORTED), seed))
+    asked = {kind: Asked.halves(held_in_prompts(learned, kind, count, seed)) for kind in KINDS}
+    found = calibrate_text(engine.text_pipeline, asked, seed)
+    if "image" not in engine.modalities:
+        return found
+    steps = engine.metadata.scheduler("image").num_inference_steps
+    captions = held_in_captions(data, engine.metadata.split_rule, count, seed)
+    return merged(found, calibrate_images(engine.network, engine.tokenizer, captions, steps, seed))
+
+
+def held_in_prompts(learned: list[Document], kind: str, count: int, seed: int) -> list[str]:
+    """One prompt of each of some documents that were learned from, of every source alike."""
+    rng = random.Random(f"{kind}-{seed}")
+    own = [one for one in learned if one.kind == kind]
+    return [rng.choice(one.prompts) for one in rng.sample(own, min(count, len(own)))]
+
+
+def beginnings(learned: list[Document], count: int, seed: int) -> list[str]:
+    """First words of texts that people wrote."""
+    rng = random.Random(f"beginnings-{seed}")
+    own = [one for one in learned if one.source == "tale"] or learned
+    return [" ".join(one.body.split()[:WORDS]) for one in rng.sample(own, min(count, len(own)))]
+
+
+def held_in_captions(data: Path, rule: int, count: int, seed: int) -> list[tuple[str, str]]:
+    """Captions and styles of pictures that were learned from."""
+    rng, (_, concepts) = random.Random(f"captions-{seed}"), load_icons(data)
+    own = [one for one in plan(concepts, 0, 0, LEARNED) if pair_learned(one.concept, one.style, rule)]
+    return [(rng.choice(one.captions), one.style) for one in rng.choices(own, k=count)]
