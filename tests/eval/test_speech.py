@@ -12,7 +12,7 @@ from bowstring.eval.judges.speech import (
 from bowstring.eval.speech import word_times
 from bowstring.face.animate import FRAME, animate
 from bowstring.speech.alignment import Span
-from bowstring.train.speech.teacher import Reading
+from bowstring.train.speech.reading import Reading
 
 SAID = ["The birch canoe slid.", "It cost 2 coins."]
 

@@ -14,7 +14,7 @@ from bowstring.speech.baseline import ResidualCoder, features
 from bowstring.speech.codec import AUDIO_CHANNELS
 from bowstring.speech.source_filter import BANDS, FRAMES, HOP, NOISE_BANDS, RATE, Frames
 from bowstring.speech.voice import Warp, voice_of
-from bowstring.train.face import face_loss, face_motion
+from bowstring.train.face.head import face_loss, face_motion
 from bowstring.train.speech.files import load_utterances, save_utterances
 from bowstring.train.speech.flow import (
     TrainingUtterance,
@@ -24,7 +24,7 @@ from bowstring.train.speech.flow import (
     speech_loss,
     warped_utterance,
 )
-from bowstring.train.speech.teacher import alphabet_durations
+from bowstring.train.speech.reading import alphabet_durations
 from bowstring.train.speech.voices import (
     HELD_OUT_VOICES,
     SENTENCES_PER_VOICE,

@@ -21,7 +21,7 @@ from bowstring.text.tokenizer import TEXT
 from bowstring.train import fields, loop
 from bowstring.train.checkpoint import restore, save
 from bowstring.train.data.corpora import snippet_documents, story_documents
-from bowstring.train.face import face_loss, face_motion
+from bowstring.train.face.head import face_loss, face_motion
 from bowstring.train.fields import FieldRecipe, fit_fields
 from bowstring.train.image.autoencoder import AutoencoderRecipe, fit_autoencoder
 from bowstring.train.image.flow import CaptionedPicture

@@ -27,7 +27,8 @@ from ..train.data.sentences import HARVARD, sentences
 from ..train.data.splits import RULE
 from ..train.speech.files import load_utterances
 from ..train.speech.flow import HELD_OUT_WARPS, TrainingUtterance, warped_utterance
-from ..train.speech.teacher import Reading, Teacher, as_utterance
+from ..train.speech.reading import Reading, as_utterance
+from ..train.speech.teacher import Teacher
 from ..train.speech.voices import is_held_out_voice
 from .judges.face import closings
 from .judges.speech import (

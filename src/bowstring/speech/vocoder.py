@@ -8,7 +8,6 @@ import numpy as np
 import torch
 
 from ..core.threads import one_thread
-from ..weights.folder import load_weights
 from ..weights.format.parquet import WeightsFile
 from .postfilter import Postfilter
 from .source_filter import HOP, Frames, concatenate, noise_of, pulse_train, shaped
@@ -44,6 +43,8 @@ class Vocoder:
         Raises:
             ValueError: the file does not fit it.
         """
+        from ..weights.folder import load_weights  # trainings go on from bundles without it
+
         if not path.exists():
             return cls()
         postfilter = Postfilter()

@@ -19,11 +19,9 @@ from .layout import METADATA, TRUNK, head, network_files
 from .metadata import Metadata, Settings, read_metadata
 from .names import Place, places
 from .quant import rounded
-from .quant.arrowquant import ArrowQuant
+from .quant.arrowquant import PARTS, ArrowQuant
 from .quant.packed import matrices, packed
 from .quant.rounded import Arrays, in_few_bits, kept_in_8_bits, parts_of
-
-PARTS = ("lines", "group_scales", "scales")
 
 
 def named_tensors(network: nn.Module, dtype: str) -> Iterator[tuple[str, Tensor]]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -18,12 +18,17 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...image.autoencoder import ImageAutoencoder, decibels
-from ...image.weights import save_autoencoder
-from ..data import gallery
 from ..loop import apply_gradients, step_generator, training_steps
 from ..optim import Muon, mixed
 from ..progress import TrainingLog, tell
 from ..schedule import Moment, Run, warm_up_share
+
+
+class Pixels(Protocol):
+    """Pictures `(n, 512, 512, 3)` that are read when they are asked for, by number or numbers."""
+
+    def __getitem__(self, index: Any, /) -> np.ndarray: ...
+
 
 PERMUTATIONS = torch.tensor([*itertools.permutations(range(3))])
 
@@ -93,7 +98,7 @@ def reconstruction_psnr(codec: ImageAutoencoder, pictures: Iterable[np.ndarray])
 
 
 def fit_autoencoder(
-    recipe: AutoencoderRecipe, pixels: np.ndarray, train: np.ndarray, run: Run
+    recipe: AutoencoderRecipe, pixels: Pixels, train: np.ndarray, run: Run
 ) -> Iterator[tuple[Moment, float, ImageAutoencoder]]:
     """Trains, yielding (moment, decibels of the batch, autoencoder); resumes from `run.out`."""
     torch.manual_seed(recipe.seed)
@@ -117,7 +122,7 @@ def fit_autoencoder(
 
 
 @torch.no_grad()
-def scale_tokens(codec: ImageAutoencoder, pixels: np.ndarray, index: np.ndarray) -> None:
+def scale_tokens(codec: ImageAutoencoder, pixels: Pixels, index: np.ndarray) -> None:
     """Sets shift and scale from some pictures: mean zero, variance proportional to the spread, 1 on
     average.
     """
@@ -134,12 +139,9 @@ def scale_tokens(codec: ImageAutoencoder, pixels: np.ndarray, index: np.ndarray)
     codec.scale.copy_(spread.sqrt() * spread.mean().sqrt())
 
 
-def train_autoencoder(data: Path, run: Run) -> None:
-    """`bowstring train autoencoder`: draws the gallery if need be, trains, writes `run.out/model`."""
+def run_autoencoder(pixels: Pixels, held_out: np.ndarray, run: Run) -> ImageAutoencoder:
+    """Trains on the pictures `(n, 512, 512, 3)` that are not held out `(n,)`; the others judge."""
     codec, recipe = None, AutoencoderRecipe()
-    pictures = gallery.build_gallery(data, data.parent / "gallery")
-    pixels = gallery.pixels_of(data.parent / "gallery")
-    held_out = np.array([picture.held_out for picture in pictures])
     (train,), (valid,) = np.nonzero(~held_out), np.nonzero(held_out)
     with TrainingLog(run) as log:
         for moment, quality, codec in fit_autoencoder(recipe, pixels, train, run):
@@ -149,6 +151,6 @@ def train_autoencoder(data: Path, run: Run) -> None:
             log.add(moment, row, f"{quality:.2f} dB", "autoencoder")
     assert codec is not None
     scale_tokens(codec, pixels, train[::8])
-    save_autoencoder(run.out / "model", codec.cpu())
+    codec = codec.cpu()
     tell(f"{reconstruction_psnr(codec, (pixels[i] for i in valid)):.2f} dB on {len(valid)} held-out pictures")
-    tell(f"autoencoder written to {run.out / 'model'}")
+    return codec

@@ -5,35 +5,19 @@ Source: misaki's American dictionaries (Apache-2.0), as the package hibari-tts c
 
 from __future__ import annotations
 
-import gzip
 import hashlib
-import json
-import lzma
 import random
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
-from rich.progress import track
 from torch import Tensor
 from torch.nn import functional as F
 
-from ...core.files import replacing
 from ...speech.g2p import SYMBOLS
 from ...speech.g2p_network import G2PNetwork, best_phonemes, letter_ids
-from ...weights.format.parquet import write
-from ...weights.quant.rounded import arrays_of, few_bit_tensors
-from ..progress import tell
-from ..schedule import CPU, Run
+from ..schedule import CPU
 
-
-def dictionary_words(assets: Path, name: str) -> dict[str, str]:
-    """Words and phonemes of one of the dictionaries; where it depends on the part of speech, the default."""
-    with gzip.open(assets / f"lexicon_us_{name}.json.gz") as file:
-        found = json.load(file)
-    plain = {word: s["DEFAULT"] if isinstance(s, dict) else s for word, s in found.items()}
-    fits = lambda word, s: word.isascii() and s and set(s) <= set(SYMBOLS) and word.replace("'", "").isalpha()  # noqa: E731
-    return {word: phonemes for word, phonemes in plain.items() if fits(word, phonemes)}
+STEPS = 1500
 
 
 def is_held_out_word(word: str) -> bool:
@@ -48,14 +32,22 @@ def letter_batch(rows: list[tuple[str, str]]) -> tuple[Tensor, Tensor, Tensor]:
     return pad(letters), pad(phonemes), torch.tensor([len(s) for s in phonemes])
 
 
-def fit_g2p(rows: list[tuple[str, str]], steps: int, seed: int = 0, device: torch.device = CPU) -> G2PNetwork:
-    """Trains by the likelihood of the phonemes over all ways of giving them to letters."""
+def fit_g2p(
+    rows: list[tuple[str, str]],
+    steps: int = STEPS,
+    seed: int = 0,
+    device: torch.device = CPU,
+    shown: Callable[[range], Iterable[int]] = iter,
+) -> G2PNetwork:
+    """Trains by the likelihood of the phonemes over all ways of giving them to letters; `shown` may say how
+    far it is.
+    """
     torch.manual_seed(seed)
     network, rng = G2PNetwork(len(SYMBOLS)).to(device), random.Random(seed)
     optimiser = torch.optim.AdamW(network.parameters(), lr=4e-3, weight_decay=0.01)
     plan = torch.optim.lr_scheduler.OneCycleLR(optimiser, 4e-3, steps)
     by_length = sorted(rows, key=lambda row: len(row[0]))
-    for _ in track(range(steps), "g2p"):
+    for _ in shown(range(steps)):
         at = rng.randrange(max(1, len(by_length) - 256))
         letters, phonemes, counts = (part.to(device) for part in letter_batch(by_length[at : at + 256]))
         log_p = network(letters).transpose(0, 1)
@@ -88,26 +80,3 @@ def g2p_errors(network: G2PNetwork, rows: list[tuple[str, str]]) -> dict[str, fl
         off = edit_distance(made, truth.translate(bare))
         wrong, phonemes, words = wrong + off, phonemes + len(truth.translate(bare)), words + (off > 0)
     return {"phoneme_errors": wrong / phonemes, "word_errors": words / len(rows)}
-
-
-def train_g2p(run: Run, steps: int = 1500) -> None:
-    """`bowstring train g2p`: writes dictionary.xz and network.parquet."""
-    import hibari
-
-    assets = Path(hibari.__file__).parent / "assets"
-    gold = dictionary_words(assets, "gold")
-    rows = [*(dictionary_words(assets, "silver") | gold).items()]
-    rows = [
-        (word, phonemes)
-        for word, phonemes in rows
-        if letter_ids(word) and len(phonemes) <= 3 * len(letter_ids(word))
-    ]
-    learned = [row for row in rows if not is_held_out_word(row[0])]
-    network, out = fit_g2p(learned, steps, device=run.device), run.out
-    held_out = random.Random(0).sample([row for row in rows if is_held_out_word(row[0])], 1500)
-    out.mkdir(parents=True, exist_ok=True)
-    write(out / "network.parquet", few_bit_tensors(arrays_of(network)), {})
-    text = "".join(f"{word}\t{phonemes}\n" for word, phonemes in sorted(gold.items()))
-    with replacing(out / "dictionary.xz") as partial:
-        partial.write_bytes(lzma.compress(text.encode("utf-8"), preset=9 | lzma.PRESET_EXTREME))
-    tell(f"{len(gold):,} words; {g2p_errors(network, held_out)} on 1,500 held-out words; written to {out}")

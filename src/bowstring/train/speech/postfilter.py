@@ -6,14 +6,11 @@ Shapes: b pieces of f frames, `(b, 192 f)` samples.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import torch
-from rich.progress import track
 from torch import Tensor
 
 from ...nn.network import UnifiedScoreNetwork
@@ -24,22 +21,14 @@ from ...speech.postfilter import Postfilter
 from ...speech.sampling import SpeechSampling, Utterance, sample_speech
 from ...speech.source_filter import HOP, RATE, Frames, noise_gated, synthesise
 from ...speech.vocoder import asked
-from ...speech.weights import load_speech
-from ...text.weights import load_model
-from ...weights.format.parquet import write
-from ...weights.layout import POSTFILTER, SPEECH, find
 from ...weights.placement import placed
-from ...weights.quant.rounded import arrays_of, few_bit_tensors
-from ..data.corpora import corpus_documents
-from ..data.sentences import sentences
 from ..loop import apply_gradients, set_rate, step_generator, training_steps
 from ..optim import mixed
 from ..progress import TrainingLog, tell
 from ..schedule import Moment, Run, warm_up_share
-from .teacher import Reading, Teacher, as_utterance
+from .reading import Reading, as_utterance
 
 LEARNING_RATE, WARM_UP = 2e-3, 50
-POSTFILTER_SENTENCES = 600  # read aloud, a share of those that the network learned from
 HELD_OUT_READINGS = 15  # of them only judge
 PIECE_FRAMES = 160  # frames
 POSTFILTER_ROWS = 16
@@ -79,7 +68,7 @@ def aligned_pairs(
     """
     ours, coded = [], []
     own, rng = torch.from_numpy(voice)[None], np.random.default_rng(0)
-    for number, reading in enumerate(track(readings, "saying it ourselves")):
+    for number, reading in enumerate(readings):
         spoken = as_utterance(reading)
         how = SpeechSampling(steps=int(rng.choice(FLOW_STEPS)), seed=number)
         utterance = Utterance((), spoken.phonemes, np.zeros_like(spoken.phonemes), spoken.durations)
@@ -159,20 +148,16 @@ def mean_distance(network: Postfilter, some: Sequence[Pair]) -> float:
     return float(np.mean([batch_distance(network, [one]).item() for one in some]))
 
 
-def train_postfilter(data: Path, run: Run, steps: int = 3000) -> None:
-    """`bowstring train postfilter`: for the result of `bowstring train face`, which it copies, or of
-    `shortcut` or `multimodal`; that network stays as it is.
-    """
-    made = [run.out.parent / name / "model" for name in ("face", "shortcut", "multimodal")]
-    before = next((folder for folder in made if folder.exists()), made[0])
-    network, _, _ = load_model(before)
-    codec, table, voice = load_speech(find(before, SPEECH))
-    teacher = Teacher()
-    texts = sentences(corpus_documents(data, "train"), POSTFILTER_SENTENCES)
-    read = [one for text in track(texts, "reading aloud") for one in teacher.read(text)]
-    read = [one for one in read if one.is_short and len(one.signal) > PIECE_FRAMES * HOP]
-    network = placed(network, run.device)
-    ours, coded = aligned_pairs(read, network, ResidualCoder(codec, table), voice)
+def run_postfilter(
+    readings: Sequence[Reading],
+    network: UnifiedScoreNetwork,
+    coder: ResidualCoder[Frames],
+    voice: np.ndarray,
+    run: Run,
+    steps: int = 3000,
+) -> Postfilter:
+    """A postfilter for what this network says, trained on readings; some of them only judge."""
+    ours, coded = aligned_pairs(readings, placed(network, run.device), coder, voice)
     torch.manual_seed(4)
     postfilter = Postfilter().to(run.device)
     kept, learned = ours[:HELD_OUT_READINGS], (ours[HELD_OUT_READINGS:], coded[HELD_OUT_READINGS:])
@@ -180,8 +165,5 @@ def train_postfilter(data: Path, run: Run, steps: int = 3000) -> None:
     with TrainingLog(run) as log:
         for moment, loss in fit_postfilter(postfilter.train(), *learned, steps, run):
             log.add(moment, {"loss": loss}, f"{loss:.3f}", "postfilter")
-    shutil.copytree(before, run.out / "model", dirs_exist_ok=True)
-    (run.out / "model" / POSTFILTER).parent.mkdir(parents=True, exist_ok=True)
-    write(run.out / "model" / POSTFILTER, few_bit_tensors(arrays_of(postfilter)), {})
-    tell(f"distance to the teacher {first:.3f} before, {mean_distance(postfilter, kept):.3f} after")
-    tell(f"model written to {run.out / 'model'}")
+    tell(f"distance to the teacher {first:.3f} before, {mean_distance(postfilter.eval(), kept):.3f} after")
+    return postfilter

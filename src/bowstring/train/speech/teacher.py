@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -16,45 +15,17 @@ from typing import Any
 import numpy as np
 from rich.progress import track
 
-from ...speech.alignment import ALPHABET
-from ...speech.analysis import analyse, filled
-from ...speech.source_filter import FRAMES, HOP, RATE, Frames
+from ...speech.source_filter import RATE
 from ..data.corpora import Document
 from ..data.sentences import sentences
 from .files import load_utterances, save_utterances
-from .flow import MAX_TOKENS, TrainingUtterance
+from .flow import TrainingUtterance
+from .reading import Reading, as_utterance
 
-TEACHER_HOP = 300  # samples of a frame of its spectra and pitch
 DURATION_UNIT = 600  # samples of a unit of its durations
 TEACHER_DURATIONS = "/Clip_output_0"  # one for each of its ids
-MIN_PITCH = 40.0  # Hz, below which it means that nothing is voiced
 TEACHER_SENTENCES = 2600
 TEXTS_PER_TASK = 20  # sentences that a process reads at a time
-
-
-@dataclass(frozen=True)
-class Reading:
-    """symbols: `p` phonemes. seconds: `(p + 2,)`, silence at both ends. signal: `(s,)`. pitch: `(s / 300,)`
-    Hz, 0 where nothing is voiced.
-    """
-
-    symbols: str
-    seconds: np.ndarray
-    signal: np.ndarray
-    pitch: np.ndarray
-
-    @property
-    def is_short(self) -> bool:
-        """Whether it is not too long to be learned from."""
-        return len(self.signal) <= MAX_TOKENS * FRAMES * HOP
-
-    def taken_apart(self) -> Frames:
-        """Frames of 8 ms, with the pitch that the teacher meant."""
-        voiced = self.pitch > MIN_PITCH
-        at = (np.arange(len(self.signal) // HOP) + 0.5) * HOP / TEACHER_HOP - 0.5
-        pitch = np.interp(at, np.arange(len(voiced)), filled(self.pitch, voiced))
-        nearest = np.clip(at.round().astype(int), 0, len(voiced) - 1)
-        return analyse(self.signal.astype(np.float32), pitch, voiced[nearest].astype(np.float32))
 
 
 def timed_session(graph: Any, outputs: Iterable[str], where: str) -> Any:
@@ -107,31 +78,6 @@ class Teacher:
             *parts, durations = self.session.run(None, {"ids": ids, "speed": np.ones(1, np.float32)})
             signal = dsp.synth(*(part[0] for part in parts), np.random.default_rng(seed))
             yield Reading(symbols, durations.reshape(-1) * DURATION_UNIT / RATE, signal, parts[5][0])
-
-
-def alphabet_durations(symbols: str, seconds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Our ids and their durations in frames of 8 ms; what we do not write goes to the sound before it.
-
-    Args:
-        symbols: `(p,)`. seconds: `(p + 2,)`, silence at both ends.
-    """
-    ids, durations = [0], [seconds[0]]
-    for symbol, length in zip(symbols, seconds[1:-1], strict=True):
-        if symbol in ALPHABET:
-            ids.append(ALPHABET.index(symbol) + 1)
-            durations.append(length)
-        else:
-            durations[-1] += length
-    ids.append(0)
-    durations.append(seconds[-1])
-    return np.array(ids), np.array(durations) * RATE / HOP
-
-
-def as_utterance(reading: Reading) -> TrainingUtterance:
-    """A reading with our phonemes, its times fitted to the frames."""
-    ids, durations = alphabet_durations(reading.symbols, reading.seconds)
-    frames = reading.taken_apart()
-    return TrainingUtterance(ids, durations * len(frames) / durations.sum(), frames)
 
 
 def short_utterances(readings: Iterable[Reading]) -> list[TrainingUtterance]:

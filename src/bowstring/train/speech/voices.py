@@ -24,11 +24,10 @@ from ..data.sentences import HARVARD, sentences
 from ..data.splits import least
 from .files import load_utterances, save_utterances
 from .flow import TrainingUtterance
+from .reading import MIN_PITCH, Reading
 from .teacher import (
     DURATION_UNIT,
-    MIN_PITCH,
     TEACHER_SENTENCES,
-    Reading,
     Teacher,
     short_utterances,
     timed_session,

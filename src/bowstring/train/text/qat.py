@@ -21,8 +21,10 @@ from torch.nn.utils import parametrize
 from ...nn.network import UnifiedScoreNetwork
 from ...weights.quant.arrowquant import GROUP, ArrowQuant, best_scales, grouped
 from ...weights.quant.packed import linears, packed
+from ...weights.quant.rounded import round_module
 from ..loop import apply_gradients, set_rate, step_generator, training_steps
 from ..optim import mixed
+from ..progress import TrainingLog
 from ..schedule import Moment, Run, warm_up_share
 from .loop import WHOLE_BODY, Recipe, batches
 from .losses import blocks_of, draw_noise, masked_tokens, on, paired_hidden
@@ -179,3 +181,15 @@ def fit_qat(
         torch.nn.utils.clip_grad_norm_(student.parameters(), 1.0)
         apply_gradients(optimiser)
         yield moment, loss.item(), student
+
+
+def run_qat(network: UnifiedScoreNetwork, corpus: Corpus, plan: QATRecipe, run: Run) -> UnifiedScoreNetwork:
+    """The network, packed, after the steps of a plan, its heads in 8 bits; see `fit_qat`."""
+    student = None
+    with TrainingLog(run) as log:
+        for moment, loss, student in fit_qat(network, corpus, plan, run):  # noqa: B007
+            log.add(moment, {"loss": loss}, f"divergence {loss:.3f} nats a token", f"INT{plan.bits}")
+    assert student is not None
+    small = pack_student(student, plan.bits)
+    round_module(small.heads)
+    return small

@@ -17,11 +17,11 @@ from ...weights.quant.packed import unpacked
 from ...weights.quant.rounded import round_module
 from ..data.corpora import Document, corpus_documents
 from ..data.splits import RULE
-from ..progress import TrainingLog, tell
+from ..progress import tell
 from ..schedule import CPU, Run
 from .loop import WHOLE_BODY, Recipe, batches, run_text
 from .packing import Corpus
-from .qat import QATRecipe, fit_qat, pack_student, quantise_at_once
+from .qat import QATRecipe, quantise_at_once, run_qat
 from .recipes import RECIPES, known_recipe
 
 TOKENIZER_MIX = {"tale": 1.0, "story": 0.25, "function": 3.0, "snippet": 3.0}
@@ -78,6 +78,13 @@ def train_text(name: str, data: Path, run: Run) -> None:
     tell(f"model written to {run.out / 'model'}")
 
 
+def prepare_qat(data: Path, model: Path) -> TextStart:
+    """The model that is to be packed, its matrices in FP32, and the corpus."""
+    network, tokenizer, metadata = load_model(model)
+    corpus = Corpus.of(corpus_documents(data, "train"), tokenizer)
+    return TextStart(corpus, tokenizer, unpacked(network), metadata.settings())
+
+
 def quantise_model(
     out: Path, bits: int, steps: int, data: Path, model: Path, device: torch.device = CPU
 ) -> None:
@@ -88,19 +95,14 @@ def quantise_model(
     """
     if bits not in (2, 4):
         raise ValueError(f"bits is {bits}; expected 2 or 4")
-    network, codec, metadata = load_model(model)
-    network = unpacked(network)
+    start = prepare_qat(data, model)
+    assert start.network is not None
     recipe = RECIPES["text"]()
-    corpus = Corpus.of(corpus_documents(data, "train"), codec)
     if steps:
-        run, student = Run(out / "qat", device), None
-        with TrainingLog(run) as log:
-            for moment, loss, student in fit_qat(network, corpus, QATRecipe(bits, steps, recipe=recipe), run):  # noqa: B007
-                log.add(moment, {"loss": loss}, f"divergence {loss:.3f} nats a token", f"INT{bits}")
-        assert student is not None
-        small = pack_student(student, bits)
+        plan = QATRecipe(bits, steps, recipe=recipe)
+        small = run_qat(start.network, start.corpus, plan, Run(out / "qat", device))
     else:
-        small = quantise_at_once(network, bits, next(batches(corpus, recipe, 0)))
-    round_module(small.heads)
-    save_model(out, small, codec, **metadata.settings())
+        small = quantise_at_once(start.network, bits, next(batches(start.corpus, recipe, 0)))
+        round_module(small.heads)
+    save_model(out, small, start.tokenizer, **start.metadata)
     carry_over(model, out)

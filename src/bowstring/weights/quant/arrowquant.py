@@ -21,6 +21,7 @@ GROUP = 64
 BLOCK = 16
 FACTORS = {2: (0.5, 0.6, 0.7, 0.8, 0.9, 1.0), 4: (0.7, 0.8, 0.85, 0.9, 0.95, 1.0)}
 TOP = {2: 3.0, 4: 8.0}  # the largest level
+PARTS = ("lines", "group_scales", "scales")  # arrays of a packed matrix
 MOST_INPUTS = 129 * GROUP  # beyond it a 32-bit sum could overflow
 
 

@@ -8,34 +8,26 @@ learned before can change. Shapes: b utterances, l tokens.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..core.conditioning import Conditioning, visible
-from ..face.animate import animate, loudness
-from ..face.codec import FaceCodec
-from ..face.weights import save_face
-from ..joint.sampling import attention_mask
-from ..nn.heads.speech import SpeechHead
-from ..nn.network import UnifiedScoreNetwork
-from ..speech.alignment import spans_of
-from ..speech.baseline import ResidualCoder
-from ..speech.source_filter import HOP, RATE, Frames
-from ..speech.voice import voice_of
-from ..speech.weights import load_speech
-from ..text.weights import load_model, save_model
-from ..weights.layout import FACE, SPEECH, carry_over, find
-from ..weights.placement import placed
-from .joint.run import training_utterances, well_voiced
-from .joint.shortcut import draw_shortcuts
-from .loop import Source, add_noise, logit_normal, run_tasks, step_generator
-from .progress import tell
-from .schedule import Run, TaskSchedule
-from .speech.flow import SPEECH_TIMES, TrainingUtterance, batch_of
+from ...core.conditioning import Conditioning, visible
+from ...face.animate import animate, loudness
+from ...joint.sampling import attention_mask
+from ...nn.heads.speech import SpeechHead
+from ...nn.network import UnifiedScoreNetwork
+from ...speech.alignment import spans_of
+from ...speech.baseline import ResidualCoder
+from ...speech.source_filter import HOP, RATE, Frames
+from ...weights.placement import placed
+from ..joint.shortcut import draw_shortcuts
+from ..loop import Source, add_noise, logit_normal, run_tasks, step_generator
+from ..schedule import Run, TaskSchedule
+from ..speech.flow import SPEECH_TIMES, TrainingUtterance, batch_of
 
 FACE_ROWS = 16
 SHORTCUT_SHARE = (
@@ -104,32 +96,23 @@ def face_source(
     return loss
 
 
-def train_face(data: Path, run: Run, steps: int = 120) -> None:
-    """`bowstring train face`: goes on from the result of `train shortcut`, or else of `train multimodal`."""
-    made = [run.out.parent / name / "model" for name in ("shortcut", "multimodal")]
-    before = next((folder for folder in made if folder.exists()), made[-1])
-    network, words, metadata = load_model(before)
-    speech, table, _ = load_speech(find(before, SPEECH))
-    utterances = well_voiced(training_utterances(data))
-    motions = [face_motion(one, seed) for seed, one in enumerate(utterances)]
-    voices = [voice_of(one.frames) for one in utterances]
-    examples = [
-        (face, one.phonemes, one.durations, voice)
-        for face, one, voice in zip(motions, utterances, voices, strict=True)
-    ]
-    codec = FaceCodec.fit_faces(motions)
-    coder = ResidualCoder.fit(codec, examples)
-    faces = [torch.from_numpy(coder.encode(*one)) for one in examples]
-    torch.manual_seed(2)
-    head = network.add_head("avatar")
-    head.std.copy_(torch.cat(faces).std(0))
+@dataclass(frozen=True)
+class FaceData:
+    """Utterances, the coder of their speech, what their faces are beyond what is expected `(l, 40)`, and
+    whose voices they are.
+    """
+
+    utterances: list[TrainingUtterance]
+    coder: ResidualCoder[Frames]
+    faces: list[Tensor]
+    voices: list[np.ndarray]
+
+
+def run_face(network: UnifiedScoreNetwork, data: FaceData, run: Run, steps: int = 120) -> UnifiedScoreNetwork:
+    """Trains the avatar head of a network in place, and nothing else."""
     network.requires_grad_(requires_grad=False)
-    head.requires_grad_()
-    sources = {"face": face_source(utterances, faces, voices, ResidualCoder(speech, table))}
-    network = placed(network, run.device)
-    run_tasks(TaskSchedule(((1.0, ("face",)),), steps, rate=4e-3, warm_up=20), network, sources, run)
-    out = run.out
-    save_model(out / "model", network.cpu().eval(), words, **metadata.settings())
-    carry_over(before, out / "model")
-    save_face(out / "model" / FACE, codec, coder.table)
-    tell(f"model written to {out / 'model'}")
+    network.heads["avatar"].requires_grad_()
+    source = face_source(data.utterances, data.faces, data.voices, data.coder)
+    plan = TaskSchedule(((1.0, ("face",)),), steps, rate=4e-3, warm_up=20)
+    run_tasks(plan, placed(network, run.device), {"face": source}, run)
+    return network.cpu().eval()

@@ -1,0 +1,72 @@
+"""`bowstring train face`: reads what was made before, trains, writes a model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from ...face.codec import FaceCodec
+from ...face.weights import save_face
+from ...nn.network import UnifiedScoreNetwork
+from ...speech.baseline import ResidualCoder
+from ...speech.voice import voice_of
+from ...speech.weights import load_speech
+from ...text.tokenizer import TextTokenizer
+from ...text.weights import load_model, save_model
+from ...weights.layout import FACE, SPEECH, carry_over, find
+from ...weights.metadata import Settings
+from ..joint.run import training_utterances, well_voiced
+from ..progress import tell
+from ..schedule import Run
+from .head import FaceData, face_motion, run_face
+
+
+@dataclass(frozen=True)
+class FaceStart:
+    """What the training of a face begins with: the model before, in its folder, with a fresh head, the data,
+    and the file of the face's codec.
+    """
+
+    before: Path
+    network: UnifiedScoreNetwork
+    tokenizer: TextTokenizer
+    metadata: Settings
+    data: FaceData
+    codec: Path
+
+
+def prepare_face(data: Path, out: Path) -> FaceStart:
+    """Goes on from the result of `train shortcut`, or else of `train multimodal`, beside `out`."""
+    made = [out.parent / name / "model" for name in ("shortcut", "multimodal")]
+    before = next((folder for folder in made if folder.exists()), made[-1])
+    network, words, metadata = load_model(before)
+    speech, table, _ = load_speech(find(before, SPEECH))
+    utterances = well_voiced(training_utterances(data))
+    motions = [face_motion(one, seed) for seed, one in enumerate(utterances)]
+    voices = [voice_of(one.frames) for one in utterances]
+    examples = [
+        (face, one.phonemes, one.durations, voice)
+        for face, one, voice in zip(motions, utterances, voices, strict=True)
+    ]
+    codec = FaceCodec.fit_faces(motions)
+    coder = ResidualCoder.fit(codec, examples)
+    save_face(out / "face.parquet", codec, coder.table)
+    faces = [torch.from_numpy(coder.encode(*one)) for one in examples]
+    torch.manual_seed(2)
+    network.add_head("avatar").std.copy_(torch.cat(faces).std(0))
+    learned = FaceData(utterances, ResidualCoder(speech, table), faces, voices)
+    return FaceStart(before, network, words, metadata.settings(), learned, out / "face.parquet")
+
+
+def train_face(data: Path, run: Run, steps: int = 120) -> None:
+    """Writes `run.out/model`; see `prepare_face`."""
+    start = prepare_face(data, run.out)
+    network = run_face(start.network, start.data, run, steps)
+    model = run.out / "model"
+    save_model(model, network, start.tokenizer, **start.metadata)
+    carry_over(start.before, model)
+    (model / FACE).parent.mkdir(parents=True, exist_ok=True)
+    (model / FACE).write_bytes(start.codec.read_bytes())
+    tell(f"model written to {model}")
