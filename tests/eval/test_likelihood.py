@@ -9,9 +9,9 @@ from bowstring.eval.likelihood import (
     HeldText,
     bits_per_byte,
     held_texts,
+    key_of,
     over_works,
     perplexity_gap,
-    source_of,
 )
 from bowstring.train.data.corpora import Document
 
@@ -65,5 +65,5 @@ def test_held_texts_are_spread_over_works_and_were_not_learned(codec):
 )
 def test_templates_words_and_combinations_are_told_apart_where_they_were_held_out(novelty, name):
     one = document("story", "x", "x", novelty=novelty)
-    assert source_of(one, 2) == name and source_of(one, 1) == "story"
-    assert source_of(document("tale", "x", "x"), 2) == "tale"
+    assert key_of(one, 2) == name and key_of(one, 1) == "story"
+    assert key_of(document("tale", "x", "x"), 2) == "tale"

@@ -10,7 +10,7 @@ import pytest
 
 import bowstring
 from bowstring.eval.ngram import probabilities
-from bowstring.eval.text import content, distinct_2, parses, recall, token_entropy
+from bowstring.eval.text import content, distinct_2, parses, token_entropy, words_found
 
 
 @pytest.mark.parametrize("order", [1, 2, 5])
@@ -36,7 +36,7 @@ def test_a_long_context_tells_a_cycle():
 
 def test_recall_counts_words_that_were_asked_for():
     assert content("a story about a brave fox and the wheel") == {"brave", "fox", "wheel"}
-    assert recall("a story about a fox and a wheel", "Two foxes met.") == 0.5
+    assert words_found("a story about a fox and a wheel", "Two foxes met.") == 0.5
 
 
 def test_entropy_and_distinct_pairs_by_hand():

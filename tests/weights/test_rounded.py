@@ -12,10 +12,10 @@ from bowstring.weights.folder import named_tensors
 from bowstring.weights.format.parquet import WeightsFile, write
 from bowstring.weights.layout import DECODER, ENCODER, TOKENIZER, find
 from bowstring.weights.quant.rounded import (
+    few_bit_parts,
     few_bit_tensors,
     kept_in_8_bits,
-    parts_of,
-    read,
+    read_array,
     restored,
     round_module,
     rounded,
@@ -52,15 +52,15 @@ def test_what_was_rounded_is_kept_to_the_bit(shape, monkeypatch):
 @pytest.mark.parametrize("bits", [4, 8])
 def test_a_file_gives_back_what_was_written(bits, tmp_path):
     array = drawn((9, 50))
-    write(tmp_path / "a.parquet", parts_of("one", rounded(array, bits)), {})
+    write(tmp_path / "a.parquet", few_bit_parts("one", rounded(array, bits)), {})
     file = WeightsFile(tmp_path / "a.parquet")
-    assert np.array_equal(read(file, "one", (9, 50)), restored(rounded(array, bits), (9, 50)))
+    assert np.array_equal(read_array(file, "one", (9, 50)), restored(rounded(array, bits), (9, 50)))
     assert sum(entry.size for entry in file.entries.values()) == 128 * bits + 64 * (8 // bits)
     for wrong in ((9, 65), (17, 50), (9,)):
         with pytest.raises(ValueError, match="one"):
-            read(file, "one", wrong)
+            read_array(file, "one", wrong)
     with pytest.raises(ValueError, match="two"):
-        read(file, "two", (9, 50))
+        read_array(file, "two", (9, 50))
 
 
 def test_a_rounded_network_stays_the_same_in_its_folder(codec, tmp_path):

@@ -39,7 +39,7 @@ Score = Callable[[list["HeldText"]], Tensor]
 @dataclass(frozen=True)
 class HeldText:
     """One held-out text: its tokenised prompt, the tokens that are scored, their UTF-8 bytes, and the work it
-    is a piece of. source: see `source_of`.
+    is a piece of. source: see `key_of`.
     """
 
     kind: str
@@ -50,7 +50,7 @@ class HeldText:
     work: str = ""
 
 
-def source_of(document: Document, rule: int) -> str:
+def key_of(document: Document, rule: int) -> str:
     """The name a document's numbers go under: what of a grammar's text is new decides.
 
     "story" and "snippet" have held-out templates where the model's training had a rule for them, "_filler"
@@ -77,7 +77,7 @@ def held_texts(
     """`count` texts of each source that a model of `rule` has not learned from, spread over works."""
     out, taken = [], Counter[str]()
     for document in over_works([one for one in documents if one.held_out(rule)]):
-        name = source_of(document, rule)
+        name = key_of(document, rule)
         if taken[name] == count:
             continue
         head = prompt_tokens(codec, document.kind, document.prompts[0])

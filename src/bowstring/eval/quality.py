@@ -146,12 +146,12 @@ def measure_pictures(engine: ArrowEngine, source: Path, *, quick: bool) -> dict[
             for best, value in precision(judge, made[name], asked).items():
                 row[f"rprecision{best}_{name}"] = value
         curve[str(steps)] = row
-    numbers |= curve["50"] | {"curve": curve, "keep_4_of_50": kept(curve["4"], curve["50"])}
+    numbers |= curve["50"] | {"curve": curve, "keep_4_of_50": share_kept(curve["4"], curve["50"])}
     announce(f"{len(sets.scenes)} scenes")
     return numbers | scene_numbers(engine, codec, sets.scenes, source)
 
 
-def kept(few: Mapping[str, Measured], many: Mapping[str, Measured]) -> dict[str, Measured]:
+def share_kept(few: Mapping[str, Measured], many: Mapping[str, Measured]) -> dict[str, Measured]:
     """What few steps keep of many, metric by metric, a distance the other way round. Where many steps reach
     nothing there is nothing to keep, and the metric is left out.
     """
@@ -226,13 +226,13 @@ def text_change(
     keep = bits_ratio(held, curve[16], curve[4])
     prompts = [one.prompts[0] for one in documents if one.kind == "text" and one.held_out(rule)]
     prompts = prompts[: 12 if quick else 60]
-    numbers["text_written"] = {str(steps): written(engine, network, prompts, steps) for steps in counts}
+    numbers["text_written"] = {str(steps): stepwise(engine, network, prompts, steps) for steps in counts}
     real = "text" if keep["real"].value is not None else "text (stories alone)"
     numbers["keep_4_of_16"] = {real: keep["real"] if real == "text" else keep["story"]}
     return numbers, missing
 
 
-def written(
+def stepwise(
     engine: ArrowEngine, reader: UnifiedScoreNetwork, prompts: Sequence[str], steps: int
 ) -> dict[str, Measured]:
     """Stories in blocks of 16 by so many steps a block: how many nats a token another model wants to read

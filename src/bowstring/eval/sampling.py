@@ -51,7 +51,7 @@ def one_core() -> Iterator[None]:
     _native.set_threads(0)
 
 
-def rates(states: list[Tensor], seconds: float, energy: EnergyPotential) -> dict[str, float]:
+def draw_rates(states: list[Tensor], seconds: float, energy: EnergyPotential) -> dict[str, float]:
     """Independent draws per second of every monitor and of the energy, from fields `(n)(b, h, w)`."""
     x = torch.stack(states, 1)
     draws = {name: monitor(x) for name, monitor in MONITORS.items()}
@@ -81,7 +81,7 @@ def lattice_chain(
 
     def run(seed: int) -> dict[str, float]:
         kept, seconds = timed_chain(step, State.begin(tuned.draws[:, -1]), count, seed)
-        return rates(kept, seconds, energy)
+        return draw_rates(kept, seconds, energy)
 
     return run
 
@@ -91,7 +91,7 @@ def free_chain(count: int) -> Contender:
 
     def run(seed: int) -> dict[str, float]:
         kept, seconds = timed_chain(free_field(FREE), State.begin(torch.zeros(16, 64, 64)), count, seed)
-        return rates(kept, seconds, FREE)
+        return draw_rates(kept, seconds, FREE)
 
     return run
 
@@ -135,7 +135,7 @@ def chain_numbers(*, quick: bool) -> dict[str, Any]:
             "gff": free_chain(n // 10),
             "wells": lattice_chain(WELLS, (1, 2), 1, 4096, n // 8, 4),
             "wells without cluster updates": lattice_chain(WELLS, (1, 2), 0, 4096, n // 8, 4),
-        } | rivals.chains(LATTICE, FREE, WELLS, rates, n)
+        } | rivals.chains(LATTICE, FREE, WELLS, draw_rates, n)
         found = in_turns(contenders, rounds)
     ours, gff, wells = found["phi4"], found["gff"], found["wells"]
     return {

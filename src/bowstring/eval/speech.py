@@ -55,7 +55,7 @@ def judge_speech(texts: Sequence[str], signals: Sequence[np.ndarray]) -> dict[st
     }
 
 
-def named(found: dict[str, Measured], name: str) -> dict[str, Measured]:
+def tagged(found: dict[str, Measured], name: str) -> dict[str, Measured]:
     """The same numbers of something else: `wer` becomes `wer_name`."""
     return {f"{key}_{name}": value for key, value in found.items()}
 
@@ -71,13 +71,15 @@ def measure_speech(engine: ArrowEngine, data: Path, *, quick: bool) -> tuple[dic
     texts, teacher = HARVARD[: 8 if quick else 50], Teacher()
     readings = [next(teacher.read(text)) for text in texts]
     announce(f"speech: {len(texts)} sentences of the teacher, and through the codec")
-    numbers: dict[str, Any] = named(judge_speech(texts, [limited(one.signal) for one in readings]), "teacher")
+    numbers: dict[str, Any] = tagged(
+        judge_speech(texts, [limited(one.signal) for one in readings]), "teacher"
+    )
     coder, sound = engine.speech_pipeline.coder.codec, engine.speech_pipeline.vocoder.sound
     coded = [sound(noise_gated(coder.decode(coder.encode(one.taken_apart())))) for one in readings]
-    numbers |= named(judge_speech(texts, coded), "codec")
+    numbers |= tagged(judge_speech(texts, coded), "codec")
     numbers |= step_curves(engine, texts, (4, 50) if quick else STEP_COUNTS)
     chosen = development(data, len(texts))
-    numbers |= named(judge_speech(chosen, [engine.say(text).audio for text in chosen]), "development")
+    numbers |= tagged(judge_speech(chosen, [engine.say(text).audio for text in chosen]), "development")
     announce("speech: alignment")
     numbers |= alignment_numbers(engine, texts, readings)
     announce("speech: voices")
@@ -181,7 +183,7 @@ def spoken_in(engine: ArrowEngine, recording: np.ndarray | None) -> np.ndarray:
     return speaker_embedding(np.concatenate([engine.say(text, voice=recording).audio for text in OTHERS]))
 
 
-def halves(utterances: Sequence[TrainingUtterance], sound: Callable[..., np.ndarray]) -> list[np.ndarray]:
+def two_parts(utterances: Sequence[TrainingUtterance], sound: Callable[..., np.ndarray]) -> list[np.ndarray]:
     """What a voice says, through our codec, in two recordings."""
     signals = [sound(noise_gated(one.frames)) for one in utterances]
     middle = len(signals) // 2
@@ -202,7 +204,7 @@ def unseen_voices(engine: ArrowEngine, data: Path) -> tuple[dict[str, Any], dict
     for one in load_utterances(path):
         if is_held_out_voice(one):
             of.setdefault(one.speaker, []).append(one)
-    pairs = [halves(some, engine.speech_pipeline.vocoder.sound) for some in of.values() if len(some) > 1]
+    pairs = [two_parts(some, engine.speech_pipeline.vocoder.sound) for some in of.values() if len(some) > 1]
     references = [speaker_embedding(first) for first, _ in pairs]
     own = spoken_in(engine, None)
     return {

@@ -40,6 +40,7 @@ from .likelihood import (
     bits_per_byte,
     by_source,
     held_texts,
+    key_of,
     nats_of,
     ngram_nats,
     over_works,
@@ -47,7 +48,6 @@ from .likelihood import (
     score_bound,
     score_causal,
     score_sampler,
-    source_of,
 )
 from .models import text_beside_llama
 from .report import network_report
@@ -88,7 +88,7 @@ def content(prompt: str) -> set[str]:
     }
 
 
-def recall(prompt: str, text: str) -> float:
+def words_found(prompt: str, text: str) -> float:
     """Share of a prompt's content words that a text contains, as a word or the beginning of one."""
     words = content(prompt)
     return sum(bool(re.search(rf"\b{word}", text.lower())) for word in words) / max(len(words), 1)
@@ -274,7 +274,7 @@ def written_numbers(
     modes = {"": Sampling(max_tokens=GENERATED), "_ar": Sampling(mode="ar", max_tokens=GENERATED)}
     for kind, sources, count in (("text", ("tale", "story"), 30), ("code", ("function", "snippet"), 40)):
         for source in sources:
-            chosen = [one for one in tests if source_of(one, rule) == source][: count if quick else 3 * count]
+            chosen = [one for one in tests if key_of(one, rule) == source][: count if quick else 3 * count]
             if not chosen:
                 continue
             prompts, bodies = [one.prompts[0] for one in chosen], [one.body for one in chosen]
@@ -308,8 +308,8 @@ def recalls(prompts: Sequence[str], texts: Sequence[str], mode: str) -> dict[str
     """Recall of the words asked for, and of those that other prompts asked for: the control."""
     others = [*prompts[7:], *prompts[:7]]
     return {
-        f"prompt_recall{mode}": Measured.mean([*map(recall, prompts, texts)]),
-        f"prompt_recall_shuffled{mode}": Measured.mean([*map(recall, others, texts)]),
+        f"prompt_recall{mode}": Measured.mean([*map(words_found, prompts, texts)]),
+        f"prompt_recall_shuffled{mode}": Measured.mean([*map(words_found, others, texts)]),
     }
 
 

@@ -9,15 +9,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .source_filter import HOP
+
 WINDOW = 512  # samples
 BINS = WINDOW // 2 + 1
-HOP = 192  # of a frame
 LEAD = (WINDOW - HOP) // 2  # before a frame, seen by its window
 ASKED = 55  # numbers that ask for a frame
-MOST = 4.0  # natural logarithm of the most that a bin is raised or lowered
+MOST_GAIN = 4.0  # natural logarithm of the most that a bin is raised or lowered
 
 
-class Block(nn.Module):
+class PostfilterBlock(nn.Module):
     """Seven frames of every channel, then all channels of a frame (Liu et al. 2022, arXiv 2201.03545)."""
 
     def __init__(self, width: int) -> None:
@@ -44,7 +45,7 @@ class Postfilter(nn.Module):
     def __init__(self, width: int = 160, depth: int = 6) -> None:
         super().__init__()
         self.enter = nn.Linear(BINS + ASKED, width)
-        self.blocks = nn.Sequential(*(Block(width) for _ in range(depth)))
+        self.blocks = nn.Sequential(*(PostfilterBlock(width) for _ in range(depth)))
         self.norm = nn.LayerNorm(width)
         self.leave = nn.Linear(width, BINS)
         nn.init.zeros_(self.leave.weight)
@@ -55,7 +56,7 @@ class Postfilter(nn.Module):
         """Natural logarithms of gains `(b, f, 257)` from a spectrum of that shape and frames `(b, f, 55)`."""
         seen = (torch.log(spectrum.abs() + 1e-3) + 3) / 3
         x = self.blocks(self.enter(torch.cat([seen, asked], -1)))
-        return MOST * torch.tanh(self.leave(self.norm(x)).float() / MOST)
+        return MOST_GAIN * torch.tanh(self.leave(self.norm(x)).float() / MOST_GAIN)
 
     def forward(self, signal: Tensor, asked: Tensor) -> Tensor:
         """Signals `(b, 192 f)` weighed, given what `speech.vocoder.asked` says of their frames."""
@@ -64,11 +65,11 @@ class Postfilter(nn.Module):
         spectrum = torch.fft.rfft(parts)
         parts = torch.fft.irfft(spectrum * self.gains(spectrum, asked).exp(), WINDOW) * self.window
         weight = (self.window**2).expand(1, frames, WINDOW)
-        whole = overlapped(parts) / overlapped(weight).clamp(min=1e-2)
+        whole = overlap_add(parts) / overlap_add(weight).clamp(min=1e-2)
         return F.pad(whole[:, LEAD:], (0, max(0, size - (whole.shape[1] - LEAD))))[:, :size]
 
 
-def overlapped(parts: Tensor) -> Tensor:
+def overlap_add(parts: Tensor) -> Tensor:
     """Stretches `(b, f, 512)` that begin 192 samples after one another, added: `(b, 192 (f - 1) + 512)`."""
     size = (parts.shape[1] - 1) * HOP + WINDOW
     return F.fold(parts.transpose(1, 2), (1, size), (1, WINDOW), stride=(1, HOP))[:, 0, 0]

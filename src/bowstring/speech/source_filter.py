@@ -135,10 +135,10 @@ def shaped(frames: Frames, train: np.ndarray, white: np.ndarray) -> np.ndarray:
     hiss = np.exp(envelope + np.log(share))
     spectrum = np.fft.rfft(windows(train, f)) * buzz
     spectrum = spectrum + np.fft.rfft(windows(white, f)) * hiss
-    return overlapped(np.fft.irfft(spectrum, WINDOW).astype(np.float32))
+    return windowed_overlap_add(np.fft.irfft(spectrum, WINDOW).astype(np.float32))
 
 
-def overlapped(parts: np.ndarray) -> np.ndarray:
+def windowed_overlap_add(parts: np.ndarray) -> np.ndarray:
     """Stretches `(f, 1024)` centred on frames, windowed once before, windowed again and added, `(192 f,)`."""
     f, hann = len(parts), np.hanning(WINDOW + 1)[:-1].astype(np.float32)
     total, weight = (np.zeros(f * HOP + WINDOW + HOP, np.float32) for _ in range(2))

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from .format.parquet import WeightsFile, write
-from .quant.rounded import PARTS, few_bit_tensors, in_few_bits, read
+from .quant.rounded import GROUPED_PARTS, few_bit_tensors, in_few_bits, read_array
 
 
 def save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
@@ -28,9 +28,9 @@ def load_arrays(path: Path, shapes: Mapping[str, tuple[int, ...]], without: str)
         raise FileNotFoundError(f"{path} is missing: this model {without} without it")
     file = WeightsFile(path)
     few = in_few_bits(file)
-    parts = {f"{name}.{part}" for name in few for part in PARTS}
+    parts = {f"{name}.{part}" for name in few for part in GROUPED_PARTS}
     found = {name: file.entries[name].shape for name in file if name not in parts}
     found |= {name: shapes.get(name, ()) for name in few}
     if found != shapes:
         raise ValueError(f"{path} holds {found}; expected {shapes}")
-    return {name: read(file, name, shape) for name, shape in shapes.items()}
+    return {name: read_array(file, name, shape) for name, shape in shapes.items()}

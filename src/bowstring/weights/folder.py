@@ -17,11 +17,10 @@ from ..nn.network import UnifiedScoreNetwork
 from .format.parquet import Tensor, WeightsFile, WeightsFiles, write
 from .layout import METADATA, TRUNK, head, network_files
 from .metadata import Metadata, Settings, read_metadata
-from .names import Place, places
-from .quant import rounded
+from .names import StoredAt, places
 from .quant.arrowquant import PARTS, ArrowQuant
 from .quant.packed import matrices, packed
-from .quant.rounded import Arrays, in_few_bits, kept_in_8_bits, parts_of
+from .quant.rounded import GROUPED_PARTS, Stored, few_bit_parts, in_few_bits, kept_in_8_bits, read_array
 
 
 def named_tensors(network: nn.Module, dtype: str) -> Iterator[tuple[str, Tensor]]:
@@ -31,7 +30,7 @@ def named_tensors(network: nn.Module, dtype: str) -> Iterator[tuple[str, Tensor]
     for name, parameter in network.state_dict().items():
         array = parameter.detach().float().numpy()
         if array.ndim > 1 and (few := kept_in_8_bits(array)) is not None:
-            yield from parts_of(name, few)
+            yield from few_bit_parts(name, few)
         else:
             yield name, Tensor.of(array.astype(dtype) if array.ndim > 1 else array)
     for name, matrix in matrices(network).items():
@@ -67,7 +66,7 @@ def save_network(
         partial.write_text(metadata.model_dump_json(indent=1) + "\n", "utf-8")
 
 
-def matrix_of(arrays: Arrays, name: str, shape: tuple[int, int], bits: int) -> ArrowQuant:
+def matrix_of(arrays: Stored, name: str, shape: tuple[int, int], bits: int) -> ArrowQuant:
     """A packed matrix over the file's own bytes.
 
     Raises:
@@ -82,7 +81,7 @@ def matrix_of(arrays: Arrays, name: str, shape: tuple[int, int], bits: int) -> A
         raise ValueError(f"{arrays.path}, {name}: {error}") from None
 
 
-def load_weights(network: nn.Module, arrays: Arrays) -> None:
+def load_weights(network: nn.Module, arrays: Stored) -> None:
     """Gives every parameter its array, as FP32.
 
     Raises:
@@ -91,7 +90,7 @@ def load_weights(network: nn.Module, arrays: Arrays) -> None:
     wanted = network.state_dict()
     taken = {f"{name}.{part}" for name in matrices(network) for part in PARTS}
     few = in_few_bits(arrays, taken)
-    parts = {f"{name}.{part}" for name in few for part in rounded.PARTS}
+    parts = {f"{name}.{part}" for name in few for part in GROUPED_PARTS}
     whole: dict[str, tuple[int, ...]] = {
         name: arrays.entries[name].shape for name in arrays if name not in parts
     }
@@ -125,9 +124,9 @@ def load_weights(network: nn.Module, arrays: Arrays) -> None:
     )
 
 
-def _values(arrays: Arrays, place: Place, shape: tuple[int, ...]) -> np.ndarray:
+def _values(arrays: Stored, place: StoredAt, shape: tuple[int, ...]) -> np.ndarray:
     if place.row is None:
-        return rounded.read(arrays, place.name, shape)
+        return read_array(arrays, place.name, shape)
     return np.array(arrays[place.name][place.row], np.float32)
 
 

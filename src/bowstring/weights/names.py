@@ -16,7 +16,7 @@ TABLE = "trunk.modality.weight"  # one row a modality, before each head had its 
 
 
 @dataclass(frozen=True)
-class Place:
+class StoredAt:
     """A stored tensor, or a row of one."""
 
     name: str
@@ -34,16 +34,16 @@ def current(name: str) -> str:
     return name
 
 
-def places(stored: Mapping[str, tuple[int, ...]]) -> dict[str, Place]:
+def places(stored: Mapping[str, tuple[int, ...]]) -> dict[str, StoredAt]:
     """Where each tensor lies, by its current name; `stored` are the shapes of what a file has.
 
     Raises:
         ValueError: a table of modalities that has not one row for each.
     """
-    found = {current(name): Place(name) for name in stored if not name.endswith(TABLE)}
+    found = {current(name): StoredAt(name) for name in stored if not name.endswith(TABLE)}
     for name in (name for name in stored if name.endswith(TABLE)):
         shape, before = stored[name], name.removesuffix(TABLE)
         if len(shape) != 2 or shape[0] != len(MODALITIES):
             raise ValueError(f"{name!r} has shape {shape}; expected a row for each of {[*MODALITIES]}")
-        found |= {f"{before}heads.{one}.modality": Place(name, i) for i, one in enumerate(MODALITIES)}
+        found |= {f"{before}heads.{one}.modality": StoredAt(name, i) for i, one in enumerate(MODALITIES)}
     return found

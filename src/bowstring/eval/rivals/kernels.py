@@ -17,10 +17,10 @@ import numpy as np
 import torch
 from torch import nn
 
-Run = Callable[[], Any]
+Product = Callable[[], Any]
 
 
-def torch_fp32(w: np.ndarray, x: np.ndarray) -> Run:
+def torch_fp32(w: np.ndarray, x: np.ndarray) -> Product:
     """torch FP32, which is MKL on x86."""
     weight, rows = torch.from_numpy(w), torch.from_numpy(x)
     return lambda: torch.nn.functional.linear(rows, weight)
@@ -34,7 +34,7 @@ def dynamic_int8(module: nn.Module) -> nn.Module:
         return torch.ao.quantization.quantize_dynamic(module, {nn.Linear}, dtype=torch.qint8)
 
 
-def torch_int8(w: np.ndarray, x: np.ndarray) -> Run:
+def torch_int8(w: np.ndarray, x: np.ndarray) -> Product:
     linear = nn.Linear(w.shape[1], w.shape[0], bias=False)
     linear.weight = nn.Parameter(torch.from_numpy(w), requires_grad=False)
     small, rows = dynamic_int8(nn.Sequential(linear)), torch.from_numpy(x)
@@ -64,7 +64,7 @@ def _session(nodes: list[Any], constants: dict[str, np.ndarray], shape: tuple[in
     )
 
 
-def onnx_int8(w: np.ndarray, x: np.ndarray, threads: int) -> Run:
+def onnx_int8(w: np.ndarray, x: np.ndarray, threads: int) -> Product:
     """ONNX Runtime's dynamically quantised product, fused into one node, with one scale per output."""
     from onnx import helper
 
@@ -76,7 +76,7 @@ def onnx_int8(w: np.ndarray, x: np.ndarray, threads: int) -> Run:
     return lambda: session.run(None, {"x": x})
 
 
-def onnx_nbits(w: np.ndarray, x: np.ndarray, bits: int, threads: int) -> Run:
+def onnx_nbits(w: np.ndarray, x: np.ndarray, bits: int, threads: int) -> Product:
     """ONNX Runtime's MatMulNBits in blocks of 64, INT8 activations allowed (accuracy level 4)."""
     from onnx import helper
 
@@ -155,7 +155,7 @@ class Ggml:
         names = ("avx2", "avx512", "avx512_vnni", "avx_vnni")
         return [name for name in names if getattr(self.cpu, f"ggml_cpu_has_{name}")()]
 
-    def product(self, w: np.ndarray, x: np.ndarray, kind: str, threads: int) -> Run:
+    def product(self, w: np.ndarray, x: np.ndarray, kind: str, threads: int) -> Product:
         (n, k), m, base = w.shape, len(x), self.base
         context = base.ggml_init(_Parameters(2 * n * k + 8 * m * (n + k) + (64 << 20), None, False))
         weight = base.ggml_new_tensor_2d(context, GGML[kind], k, n)
@@ -176,7 +176,7 @@ class Ggml:
         return run
 
 
-def rivals(w: np.ndarray, x: np.ndarray, threads: int) -> Iterator[tuple[str, Run]]:
+def rivals(w: np.ndarray, x: np.ndarray, threads: int) -> Iterator[tuple[str, Product]]:
     """(name, product) of every rival that is installed."""
     yield "torch FP32", torch_fp32(w, x)
     yield "torch INT8 (fbgemm)", torch_int8(w, x)

@@ -14,23 +14,23 @@ from ..progress import tell
 from ..schedule import Run
 from ..text.recipes import RECIPES
 from .arrays import Travelling
-from .joint import FACE_RECIPE, MULTIMODAL, SHORTCUT
-from .pictures import AUTOENCODER, FIELDS
+from .joint import FACE_RECIPE, MULTIMODAL_RECIPE, SHORTCUT_RECIPE
+from .pictures import AUTOENCODER_RECIPE, FIELDS_RECIPE
 from .speech import G2P_RECIPE, POSTFILTER_RECIPE
-from .text import QAT, TEXT
+from .text import QAT_RECIPE, TEXT_RECIPE
 
 BUNDLE_PART, RESULT_PART = 40_000_000, 15_000_000  # bytes, at most
 RESULT = "result"  # folder of a run's parts
 OTHERS = {  # than those of text
-    "int4": QAT,
-    "int2": QAT,
-    "multimodal": MULTIMODAL,
-    "shortcut": SHORTCUT,
+    "int4": QAT_RECIPE,
+    "int2": QAT_RECIPE,
+    "multimodal": MULTIMODAL_RECIPE,
+    "shortcut": SHORTCUT_RECIPE,
     "face": FACE_RECIPE,
     "postfilter": POSTFILTER_RECIPE,
-    "autoencoder": AUTOENCODER,
+    "autoencoder": AUTOENCODER_RECIPE,
     "g2p": G2P_RECIPE,
-    "fields": FIELDS,
+    "fields": FIELDS_RECIPE,
 }
 
 
@@ -41,7 +41,7 @@ def travelling(recipe: str) -> Travelling:
         ValueError: it cannot.
     """
     if recipe in RECIPES:
-        return TEXT
+        return TEXT_RECIPE
     if recipe not in OTHERS:
         raise ValueError(f"{recipe!r} cannot be bundled; expected one of {', '.join([*RECIPES, *OTHERS])}")
     return OTHERS[recipe]
@@ -49,7 +49,7 @@ def travelling(recipe: str) -> Travelling:
 
 def sent(settings: Mapping[str, Any]) -> Travelling:
     """How what was sent goes on; texts bring their recipe, so that it need not be known here."""
-    return OTHERS.get(settings["recipe"], TEXT)
+    return OTHERS.get(settings["recipe"], TEXT_RECIPE)
 
 
 def bundle(recipe: str, data: Path, runs: Path, out: Path, given: Mapping[str, Any]) -> list[Path]:

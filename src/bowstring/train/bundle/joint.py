@@ -103,7 +103,7 @@ def pack_start(recipe: str, data: Path, runs: Path, given: Mapping[str, Any]) ->
     }
 
 
-def train_joint(arrays: Arrays, settings: Mapping[str, Any], run: Run) -> Packed:
+def joint_from(arrays: Arrays, settings: Mapping[str, Any], run: Run) -> Packed:
     network = unpack_network(under("network", arrays), settings["shape"]).to(run.device)
     teacher = unpack_network(under("teacher", arrays), settings["teacher"]).eval().to(run.device)
     data, given = unpack_joint(arrays), settings["given"]
@@ -145,11 +145,11 @@ def pack_face_start(recipe: str, data: Path, runs: Path, given: Mapping[str, Any
     }, {"metadata": dict(start.metadata), "shape": shape, "given": dict(given)}
 
 
-def train_face(arrays: Arrays, settings: Mapping[str, Any], run: Run) -> Packed:
+def face_from(arrays: Arrays, settings: Mapping[str, Any], run: Run) -> Packed:
     network = unpack_network(under("network", arrays), settings["shape"])
     return pack_result(run_face(network, unpack_face(arrays), run, **settings["given"]))
 
 
-MULTIMODAL = Travelling(pack_start, train_joint, join_network, ("steps", "start", "seed"))
-SHORTCUT = Travelling(pack_start, train_joint, join_network, ("steps",))
-FACE_RECIPE = Travelling(pack_face_start, train_face, join_network, ("steps",))
+MULTIMODAL_RECIPE = Travelling(pack_start, joint_from, join_network, ("steps", "start", "seed"))
+SHORTCUT_RECIPE = Travelling(pack_start, joint_from, join_network, ("steps",))
+FACE_RECIPE = Travelling(pack_face_start, face_from, join_network, ("steps",))

@@ -45,7 +45,7 @@ def pack_autoencoder(recipe: str, data: Path, runs: Path, given: Mapping[str, An
     return prefixed("pictures", pack_pictures(pixels)) | {"held_out": held_out}, {}
 
 
-def train_autoencoder(arrays: Arrays, settings: Mapping[str, Any], run: Run) -> Packed:
+def autoencoder_from(arrays: Arrays, settings: Mapping[str, Any], run: Run) -> Packed:
     pictures = CompressedPictures(under("pictures", arrays))
     return prefixed("network", pack_weights(run_autoencoder(pictures, arrays["held_out"], run))), {}
 
@@ -65,7 +65,7 @@ def pack_fields(recipe: str, data: Path, runs: Path, given: Mapping[str, Any]) -
     return prefixed("data", made), {}
 
 
-def train_fields(arrays: Arrays, settings: Mapping[str, Any], run: Run) -> Packed:
+def fields_from(arrays: Arrays, settings: Mapping[str, Any], run: Run) -> Packed:
     made = {name: torch.from_numpy(array) for name, array in under("data", arrays).items()}
     return prefixed("network", pack_weights(run_fields(made, run).cpu())), {}
 
@@ -78,5 +78,5 @@ def join_fields(arrays: Arrays, settings: Mapping[str, Any], out: Path) -> None:
     save_fields(out, model)
 
 
-AUTOENCODER = Travelling(pack_autoencoder, train_autoencoder, join_autoencoder)
-FIELDS = Travelling(pack_fields, train_fields, join_fields)
+AUTOENCODER_RECIPE = Travelling(pack_autoencoder, autoencoder_from, join_autoencoder)
+FIELDS_RECIPE = Travelling(pack_fields, fields_from, join_fields)

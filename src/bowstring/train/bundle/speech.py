@@ -65,7 +65,7 @@ def pack_postfilter(recipe: str, data: Path, runs: Path, given: Mapping[str, Any
     }, {"shape": shape, "given": dict(given)}
 
 
-def train_postfilter(arrays: Arrays, settings: Mapping[str, Any], run: Run) -> Packed:
+def postfilter_from(arrays: Arrays, settings: Mapping[str, Any], run: Run) -> Packed:
     network = unpack_network(under("network", arrays), settings["shape"]).eval()
     network.requires_grad_(requires_grad=False)
     readings, coder = unpack_readings(under("readings", arrays)), unpack_coder(under("coder", arrays))
@@ -100,7 +100,7 @@ def pack_g2p(recipe: str, data: Path, runs: Path, given: Mapping[str, Any]) -> P
     }
 
 
-def train_g2p(arrays: Arrays, settings: Mapping[str, Any], run: Run) -> Packed:
+def g2p_from(arrays: Arrays, settings: Mapping[str, Any], run: Run) -> Packed:
     made = fit_g2p(unpack_words(arrays["learned"]), device=run.device, **settings["given"])
     return prefixed("network", pack_weights(made)), {}
 
@@ -113,5 +113,5 @@ def join_g2p(arrays: Arrays, settings: Mapping[str, Any], out: Path) -> None:
     save_g2p(out, network, dict(unpack_words(arrays["file/words"])))
 
 
-POSTFILTER_RECIPE = Travelling(pack_postfilter, train_postfilter, join_postfilter, ("steps",))
-G2P_RECIPE = Travelling(pack_g2p, train_g2p, join_g2p, ("steps",))
+POSTFILTER_RECIPE = Travelling(pack_postfilter, postfilter_from, join_postfilter, ("steps",))
+G2P_RECIPE = Travelling(pack_g2p, g2p_from, join_g2p, ("steps",))

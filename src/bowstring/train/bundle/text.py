@@ -84,7 +84,7 @@ def pack_training(recipe: str, data: Path, runs: Path, given: Mapping[str, Any])
     }, {"metadata": dict(start.metadata), "shape": shape, "text": asdict(known_recipe(recipe))}
 
 
-def train_text(arrays: Arrays, settings: Mapping[str, Any], run: Run) -> Packed:
+def text_from(arrays: Arrays, settings: Mapping[str, Any], run: Run) -> Packed:
     start = settings["shape"] and unpack_network(under("network", arrays), settings["shape"])
     corpus = unpack_corpus(under("corpus", arrays))
     return pack_result(run_text(unpack_recipe(settings["text"]), corpus, run, start))
@@ -116,12 +116,12 @@ def pack_qat(recipe: str, data: Path, runs: Path, given: Mapping[str, Any]) -> P
     }
 
 
-def train_qat(arrays: Arrays, settings: Mapping[str, Any], run: Run) -> Packed:
+def qat_from(arrays: Arrays, settings: Mapping[str, Any], run: Run) -> Packed:
     network = unpack_network(under("network", arrays), settings["shape"])
     plan = QATRecipe(**settings["plan"], recipe=unpack_recipe(settings["text"]))
     return pack_result(run_qat(network, unpack_corpus(under("corpus", arrays)), plan, run))
 
 
 QAT_BITS = {"int4": 4, "int2": 2}
-TEXT = Travelling(pack_training, train_text, join_network)
-QAT = Travelling(pack_qat, train_qat, join_network, ("steps", "start"))
+TEXT_RECIPE = Travelling(pack_training, text_from, join_network)
+QAT_RECIPE = Travelling(pack_qat, qat_from, join_network, ("steps", "start"))

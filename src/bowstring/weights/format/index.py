@@ -57,8 +57,8 @@ class Index(NamedTuple):
     metadata: dict[str, Any]
 
 
-Place = tuple[int, int]  # start and size
-RowGroups = Callable[[memoryview, Reader, int], Iterator[list[Place]]]
+Extent = tuple[int, int]  # start and size
+RowGroups = Callable[[memoryview, Reader, int], Iterator[list[Extent]]]
 
 
 def index(view: memoryview) -> Index:
@@ -147,7 +147,7 @@ def _metadata(
     return version, entries, metadata["metadata"]
 
 
-def _read_entries(view: memoryview, groups: Iterator[list[Place]], entries: dict[str, Entry]) -> None:
+def _read_entries(view: memoryview, groups: Iterator[list[Extent]], entries: dict[str, Entry]) -> None:
     for places in groups:
         name, entry = _entry(view, places)
         if name in entries:
@@ -155,7 +155,7 @@ def _read_entries(view: memoryview, groups: Iterator[list[Place]], entries: dict
         entries[name] = entry
 
 
-def _entry(view: memoryview, places: list[Place]) -> tuple[str, Entry]:
+def _entry(view: memoryview, places: list[Extent]) -> tuple[str, Entry]:
     """The tensor whose five values lie at `places`."""
     texts = [bytes(view[at : at + size]) for at, size in places[:4]]
     name, dtype, shape = texts[0].decode("utf-8"), texts[1].decode("utf-8"), _shape(texts[2])
@@ -177,7 +177,7 @@ def _shape(text: bytes) -> tuple[int, ...] | None:
     return tuple(int(size) for size in text[1:-1].split(b",") if size)
 
 
-def quickly(view: memoryview, reader: Reader, count: int) -> Iterator[list[Place]]:
+def quickly(view: memoryview, reader: Reader, count: int) -> Iterator[list[Extent]]:
     """The places of the values of each row group, by the native library, which takes canonical bytes only.
 
     Raises:
@@ -196,7 +196,7 @@ def quickly(view: memoryview, reader: Reader, count: int) -> Iterator[list[Place
     return ([(start, size) for start, size in group.tolist()] for group in out)
 
 
-def slowly(view: memoryview, reader: Reader, count: int) -> Iterator[list[Place]]:
+def slowly(view: memoryview, reader: Reader, count: int) -> Iterator[list[Extent]]:
     """The places of the values of each row group, one at a time.
 
     Raises:

@@ -16,8 +16,8 @@ from torch import nn
 from ..format.parquet import Tensor, WeightsFile, WeightsFiles
 from .grouped import BLOCK, GROUP, GroupedMatrix
 
-Arrays = WeightsFile | WeightsFiles
-PARTS = ("lines", "scales", "minima")
+Stored = WeightsFile | WeightsFiles
+GROUPED_PARTS = ("lines", "scales", "minima")
 FEW = 8  # bits of what is not packed: they cost nothing that could be measured, 4 do
 
 
@@ -54,9 +54,9 @@ def round_module(module: nn.Module) -> None:
                 parameter.copy_(torch.from_numpy(restored(rounded(array), array.shape)))
 
 
-def parts_of(name: str, matrix: GroupedMatrix) -> Iterator[tuple[str, Tensor]]:
+def few_bit_parts(name: str, matrix: GroupedMatrix) -> Iterator[tuple[str, Tensor]]:
     """The tensors that a file has for an array in few bits."""
-    for part in PARTS:
+    for part in GROUPED_PARTS:
         if (array := getattr(matrix, part)) is not None:
             yield f"{name}.{part}", Tensor.of(array)
 
@@ -65,7 +65,7 @@ def few_bit_tensors(arrays: Mapping[str, np.ndarray]) -> Iterator[tuple[str, Ten
     """What a file has for arrays: vectors in FP32, the rest in few bits."""
     for name, array in arrays.items():
         if array.ndim > 1:
-            yield from parts_of(name, rounded(array))
+            yield from few_bit_parts(name, rounded(array))
         else:
             yield name, Tensor.of(array.astype(np.float32))
 
@@ -75,13 +75,13 @@ def arrays_of(module: nn.Module) -> dict[str, np.ndarray]:
     return {name: one.detach().float().cpu().numpy() for name, one in module.state_dict().items()}
 
 
-def in_few_bits(arrays: Arrays, without: Container[str] = ()) -> list[str]:
+def in_few_bits(arrays: Stored, without: Container[str] = ()) -> list[str]:
     """Names of the arrays that files have in few bits; tensors of `without` belong to something else."""
-    lines = f".{PARTS[0]}"
+    lines = f".{GROUPED_PARTS[0]}"
     return [name.removesuffix(lines) for name in arrays if name.endswith(lines) and name not in without]
 
 
-def read(arrays: Arrays, name: str, shape: tuple[int, ...]) -> np.ndarray:
+def read_array(arrays: Stored, name: str, shape: tuple[int, ...]) -> np.ndarray:
     """An array of this shape as FP32, whichever way it is stored.
 
     Raises:
@@ -89,7 +89,7 @@ def read(arrays: Arrays, name: str, shape: tuple[int, ...]) -> np.ndarray:
     """
     if name in arrays.entries:
         return np.array(arrays[name], np.float32)
-    found = {part: f"{name}.{part}" for part in PARTS if f"{name}.{part}" in arrays.entries}
+    found = {part: f"{name}.{part}" for part in GROUPED_PARTS if f"{name}.{part}" in arrays.entries}
     if len(shape) < 2 or not {"lines", "scales"} <= found.keys():
         raise ValueError(f"{arrays.path} has {sorted(found.values())} for {name!r} of shape {shape}")
     bits = 8 * arrays.entries[found["lines"]].shape[-1] // (GROUP * BLOCK)
