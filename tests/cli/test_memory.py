@@ -4,9 +4,12 @@ import io
 import json
 import sys
 
+import numpy as np
 import pytest
 
 from bowstring.cli import main
+from bowstring.memory.store import ArrowStorage
+from bowstring.speech.remembered import voice_named
 
 
 @pytest.fixture
@@ -83,3 +86,47 @@ def test_mistakes_are_sentences(run, tmp_path):
     ]:
         code, out, err = run(*arguments)
         assert (code, out) == (2, []) and words in err and err.count("\n") == 1
+
+
+def test_pictures_and_recordings_of_a_folder_are_remembered_once(run, tmp_path):
+    from PIL import Image, PngImagePlugin
+
+    from bowstring.speech.files import to_wav
+
+    place = tmp_path / "things"
+    place.mkdir()
+    made = PngImagePlugin.PngInfo()
+    made.add_text("bowstring", json.dumps({"prompt": "a sleepy fox"}))
+    Image.new("RGB", (8, 8)).save(place / "one.png", pnginfo=made)
+    Image.new("RGB", (8, 8), "red").save(place / "red_barn.png")
+    (place / "anna.wav").write_bytes(to_wav(np.sin(np.arange(24_000) / 20).astype(np.float32) / 2))
+    (place / "left.out").write_text("x")
+    assert len(run("remember", place)[1]) == 3
+    assert run("remember", place)[1:] == ([], "3 known already\n")
+    found = json.loads(run("recall", "sleepy fox", "--json")[1][0])[0]
+    assert found["holds"] == ["picture"] and found["source"] == str(place / "one.png")
+    assert json.loads(run("recall", "barn", "--json")[1][0])[0]["holds"] == ["picture"]
+    with ArrowStorage(tmp_path / "store") as store:
+        samples, rate = voice_named(store, "anna")
+        assert rate == 24_000 and len(samples) == 24_000 and np.abs(samples).max() > 0.4
+        with pytest.raises(ValueError, match=r"no voice .bob. is remembered.*here are anna"):
+            voice_named(store, "bob")
+        assert voice_named(None, "bob") == "bob" and voice_named(store, str(place / "anna.wav")).endswith(
+            ".wav"
+        )
+
+
+def test_a_file_that_cannot_be_remembered_is_no_text(run, tmp_path):
+    (tmp_path / "a.pdf").write_bytes(b"x")
+    (tmp_path / "b.png").write_bytes(b"x")
+    (tmp_path / "c.wav").write_bytes(b"x")
+    for name, words in [
+        ("a.pdf", "ends in '.pdf'; expected"),
+        ("b.png", "no picture that can be read"),
+        ("c.wav", "no recording that can be read"),
+        ("d.md", "there is no file"),
+    ]:
+        code, out, err = run("remember", tmp_path / name)
+        assert (code, out) == (2, []) and words in err and err.count("\n") == 1
+    assert run("memories", "list")[1] == []
+    assert len(run("remember", "see notes.md there")[1]) == 1

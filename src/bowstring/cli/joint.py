@@ -9,7 +9,8 @@ import typer
 
 from .common import AsJson, Model, Seed, app
 from .image import Steps, painting
-from .speech import Voice
+from .memory import Folder
+from .speech import Voice, store_of_voice
 from .terminal import note, note_faults, put, put_json, read_stdin_for, watch
 from .text import unmasking
 
@@ -26,6 +27,7 @@ def converse(
     picture: Annotated[bool, typer.Option(help="Paint what the prompt asks for.")] = True,
     steps: Steps = None,
     seed: Seed = 0,
+    memory: Folder = None,
     model: Model = None,
     as_json: AsJson = False,
 ) -> None:
@@ -37,7 +39,7 @@ def converse(
     from ..face.animate import FRAME
     from ..weights.shipped import MULTIMODAL
 
-    engine = ArrowEngine.load(model or MULTIMODAL)
+    engine = ArrowEngine.load(model or MULTIMODAL, memory=store_of_voice(voice, memory))
     frames = engine.converse_stream(
         read_stdin_for(prompt).removesuffix("\n"),
         text,

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import time
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,13 +15,15 @@ from .common import AsJson, app
 from .terminal import note, put_json, put_line, read_stdin_for, table
 
 if TYPE_CHECKING:
-    from ..memory.record import Memory
+    from ..memory.record import Entry, Memory
     from ..memory.store import ArrowStorage
 
 memories = typer.Typer(no_args_is_help=True, help="Look at what is remembered, and change it.")
 app.add_typer(memories, name="memories")
 
 AT_ONCE = 500  # entries of one transaction
+LARGEST = 32 << 20  # bytes of pictures and recordings in one
+LONGEST_NAME = 1024  # characters; a longer argument is no path
 PREVIEW = 100  # characters of a text in a list
 
 Folder = Annotated[
@@ -39,7 +44,10 @@ def storage(folder: Path | None) -> ArrowStorage:
 @app.command()
 def remember(
     what: Annotated[
-        list[str], typer.Argument(help="Texts, or files: .txt, .md, .jsonl; - for standard input.")
+        list[str],
+        typer.Argument(
+            help="Texts, files or folders: .txt, .md, .jsonl, pictures, recordings; - for standard input."
+        ),
     ],
     folder: Folder = None,
     namespace: Annotated[str, typer.Option(help="The part of the store.")] = "default",
@@ -51,27 +59,40 @@ def remember(
     as_json: AsJson = False,
 ) -> None:
     """Remember texts and files; what is known already is left as it is, so that it may be called again."""
-    from ..memory.record import Entry
-
     given = {"namespace": namespace, "key": key, "source": source, "tags": tags}
     chosen = {name: value for name, value in given.items() if value}
-    entries = [Entry.of(fields | chosen) for one in what for fields in pieces(one)]
-    if key is not None and len(entries) > 1:
-        raise ValueError(f"--key names one fact, and there are {len(entries)}; give one text")
+    entries = (fields | chosen for one in what for fields in pieces(one))
+    if key is not None and len(several := [*islice(entries, 2)]) > 1:
+        raise ValueError("--key names one fact, and there are several; give one text")
+    ids, known = list[str](), 0
     with storage(folder) as store:
-        fresh = entries if key is not None else [one for one in entries if store.known(one) is None]
-        ids = []
-        for start in range(0, len(fresh), AT_ONCE):
-            ids += store.add_many(fresh[start : start + AT_ONCE])
-            if len(fresh) > AT_ONCE:
-                note(f"{len(ids)} of {len(fresh)}")
-    known = len(entries) - len(fresh)
+        for some in batches(several if key is not None else entries):
+            fresh = some if key is not None else [one for one in some if store.known(one) is None]
+            known += len(some) - len(fresh)
+            ids += store.add_many(fresh)
+            if len(some) == AT_ONCE:
+                note(f"{len(ids)} remembered, {known} known already")
     if as_json:
         return put_json({"ids": ids, "known": known})
     for id in ids:
         put_line(id)
     if known:
         note(f"{known} known already")
+
+
+def batches(entries: Iterable[dict[str, Any]]) -> Iterator[list[Entry]]:
+    """Entries by transactions: not too many, and not too large."""
+    from ..memory.record import Entry
+
+    gathered, size = list[Entry](), 0
+    for one in map(Entry.of, entries):
+        gathered.append(one)
+        size += sum(len(data) for _, data in one.parts().values())
+        if len(gathered) == AT_ONCE or size > LARGEST:
+            yield gathered
+            gathered, size = [], 0
+    if gathered:
+        yield gathered
 
 
 @app.command()
@@ -214,14 +235,29 @@ def compact(folder: Folder = None) -> None:
         table("compact", store.compact())
 
 
-def pieces(what: str) -> list[dict[str, Any]]:
-    """Fields of entries: of a file if there is one of that name and a known ending, else of a text."""
-    from ..memory.chunks import ENDINGS, chunks
+def pieces(what: str) -> Iterator[dict[str, Any]]:
+    """Fields of entries: of a file, of all files of a folder that can be read, or of a text.
+
+    Raises:
+        ValueError: a file of another kind.
+    """
+    from ..memory import files
 
     path = Path(what)
-    if path.suffix.lower() in ENDINGS and path.is_file():
-        return [*chunks(path)]
-    return [{"text": read_stdin_for(what)}]
+    if len(what) < LONGEST_NAME and path.is_dir():
+        found = sorted(
+            one for one in path.rglob("*") if one.suffix.lower() in files.ENDINGS and one.is_file()
+        )
+        if not found:
+            raise ValueError(f"{path} has no files that can be remembered: {', '.join(files.ENDINGS)}")
+        for one in found:
+            yield from files.entries(one)
+    elif len(what) < LONGEST_NAME and path.is_file():
+        yield from files.entries(path)
+    elif path.suffix.lower() in files.ENDINGS and not re.search(r"\s", what):
+        raise FileNotFoundError(f"there is no file {what}; a text with a space in it is remembered as it is")
+    else:
+        yield {"text": read_stdin_for(what)}
 
 
 def where_of(namespace: str | None, tags: list[str] | None, source: str | None = None) -> dict[str, Any]:

@@ -4,18 +4,30 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from .common import Adapters, AsJson, Model, Seed, app, with_adapters
 from .image import Steps
+from .memory import Folder, storage
 from .terminal import note, note_faults, put_json, read_stdin_for, watch
 
+if TYPE_CHECKING:
+    from ..memory.store import ArrowStorage
+
 Voice = Annotated[
-    Path | None,
-    typer.Option(help="Recording of the voice to match, about 5 s: WAV, FLAC, OGG or MP3; default: its own."),
+    str | None,
+    typer.Option(
+        help="The voice to match: a recording of about 5 s (WAV, FLAC, OGG or MP3), or the name of a "
+        "remembered one; default: its own."
+    ),
 ]
+
+
+def store_of_voice(voice: str | None, folder: Path | None) -> ArrowStorage | None:
+    """The store that knows a voice by its name; None where it is a file."""
+    return None if voice is None or Path(voice).exists() else storage(folder)
 
 
 @app.command()
@@ -28,6 +40,7 @@ def say(
     temperature: Annotated[float, typer.Option(help="0 is steady and dull, 1 lively and rough.")] = 0.0,
     seed: Seed = 0,
     adapter: Adapters = None,
+    memory: Folder = None,
     model: Model = None,
     as_json: AsJson = False,
 ) -> None:
@@ -40,7 +53,8 @@ def say(
     from ..weights.shipped import MULTIMODAL
 
     spoken = read_stdin_for(text)
-    frames = with_adapters(ArrowEngine.load(model or MULTIMODAL), adapter).say_stream(
+    engine = ArrowEngine.load(model or MULTIMODAL, memory=store_of_voice(voice, memory))
+    frames = with_adapters(engine, adapter).say_stream(
         spoken, voice=voice, speed=speed, steps=steps, temperature=temperature, seed=seed
     )
     result = watch(frames, speaking)

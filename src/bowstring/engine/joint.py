@@ -25,6 +25,7 @@ from ..memory.conditioner import NO_GUIDANCE
 from ..memory.record import Guide
 from ..speech.baseline import ResidualCoder
 from ..speech.pipeline import SpeechFrame, voice_in
+from ..speech.remembered import voice_named
 from ..text.pipeline import ABOUT, TextFrame, as_story, whole_sentences
 from ..text.request import TextRequest
 from ..text.result import TextResult
@@ -140,7 +141,8 @@ class JointEngine(ImageEngine, SpeechEngine):
         self.text_pipeline.prompt(prompt, "text")
         if text is not None:
             checked_text(text, "the text")
-        return self._answering(prompt, text, shown, sampling, voice_in(shown.voice), cancel)
+        voice = voice_in(voice_named(self.memory, shown.voice))
+        return self._answering(prompt, text, shown, sampling, voice, cancel)
 
     def _answering(
         self,

@@ -10,6 +10,7 @@ from ..core.options import text as checked_text
 from ..speech.baseline import ResidualCoder
 from ..speech.g2p import G2P
 from ..speech.pipeline import SpeechFrame, SpeechPipeline, voice_in
+from ..speech.remembered import voice_named
 from ..speech.result import SpeechResult
 from ..speech.sampling import TEMPERATURE, SpeechSampling
 from ..speech.vocoder import Vocoder
@@ -79,7 +80,7 @@ class SpeechEngine(AdaptedModel):
         self, text: str, voice: Any, sampling: SpeechSampling, cancel: Cancel | None
     ) -> Iterator[SpeechFrame | SpeechResult]:
         self._has("audio")
-        matched, notes = voice_in(voice)
+        matched, notes = voice_in(voice_named(self.memory, voice))
         text = checked_text(text, "the text")
         return self.speech_pipeline.stream(text, matched, sampling, notes, cancel)
 
