@@ -12,8 +12,8 @@ from bowstring.adapt import router as routing
 from bowstring.adapt.gate import Verdict
 from bowstring.adapt.learners import OurLearner
 from bowstring.adapt.learning import NOTHING, strayed, trial
-from bowstring.adapt.lesson import Example, split
 from bowstring.adapt.ledger import Provenance
+from bowstring.adapt.lesson import Example, split
 from bowstring.adapt.levels import LEVELS, NEEDS, level_for
 from bowstring.adapt.process import job_of, run
 from bowstring.adapt.router import EvolutionRouter
