@@ -301,7 +301,7 @@ def test_words_and_vectors_are_fused_by_reciprocal_rank(tmp_path):
         both = store.add("listen closely")
         hits = store.search("listen", 2)
         assert [hit.memory.id for hit in hits] == [both, silent] and hits.notes == ()
-        assert hits[0].score == pytest.approx(1 / 61 + 1 / 62) and hits[1].score == pytest.approx(1 / 61)
+        assert hits[0].score == pytest.approx(0.75 / 11 + 1 / 12) and hits[1].score == pytest.approx(1 / 11)
         assert hits[1].similarity == pytest.approx(1) and hits[1].words is None
     with ArrowStorage(tmp_path / "s") as store:
         hits = store.search("listen")

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 memories = typer.Typer(no_args_is_help=True, help="Look at what is remembered, and change it.")
 app.add_typer(memories, name="memories")
 
+MEMORY = Path.home() / ".local" / "share" / "bowstring" / "memory"
 AT_ONCE = 500  # entries of one transaction
 LARGEST = 32 << 20  # bytes of pictures and recordings in one
 LONGEST_NAME = 1024  # characters; a longer argument is no path
@@ -36,9 +37,17 @@ Tags = Annotated[list[str] | None, typer.Option("--tag", help="A tag; may be giv
 
 
 def storage(folder: Path | None) -> ArrowStorage:
+    """A store to look at, of whatever embedder."""
     from ..memory.store import ArrowStorage
 
-    return ArrowStorage(folder or Path.home() / ".local" / "share" / "bowstring" / "memory")
+    return ArrowStorage(folder or MEMORY)
+
+
+def memory_in(folder: Path | None) -> ArrowStorage:
+    """A store that understands texts, by the default embedder."""
+    from ..memory.store import ArrowStorage
+
+    return ArrowStorage.of(folder or MEMORY)
 
 
 @app.command()
@@ -65,7 +74,7 @@ def remember(
     if key is not None and len(several := [*islice(entries, 2)]) > 1:
         raise ValueError("--key names one fact, and there are several; give one text")
     ids, known = list[str](), 0
-    with storage(folder) as store:
+    with memory_in(folder) as store:
         for some in batches(several if key is not None else entries):
             fresh = some if key is not None else [one for one in some if store.known(one) is None]
             known += len(some) - len(fresh)
@@ -105,7 +114,7 @@ def recall(
     as_json: AsJson = False,
 ) -> None:
     """Find memories, the best first."""
-    with storage(folder) as store:
+    with memory_in(folder) as store:
         hits = store.search(read_stdin_for(query), top_k, where_of(namespace, tags))
     for one in hits.notes:
         note(f"note: {one}")
@@ -154,7 +163,7 @@ def edit(
     folder: Folder = None,
 ) -> None:
     """Change a text; the old version is kept."""
-    with storage(folder) as store:
+    with memory_in(folder) as store:
         put_line(store.edit(store.resolve(id), text=read_stdin_for(text)))
 
 
@@ -204,8 +213,15 @@ def export(
 @memories.command()
 def load(path: Annotated[Path, typer.Argument(help="What export wrote.")], folder: Folder = None) -> None:
     """Remember all of an exported file."""
-    with storage(folder) as store:
+    with memory_in(folder) as store:
         note(f"{len(store.load(path))} memories read from {path}")
+
+
+@memories.command()
+def embed(folder: Folder = None) -> None:
+    """Make the vectors that are missing; may be interrupted and called again."""
+    with memory_in(folder) as store:
+        note(f"{store.embed()} memories have got a vector")
 
 
 @memories.command()

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from .common import Adapters, Choices, Model, Regex, SchemaFile, Seed, app, form_options, with_adapters
-from .memory import Folder, Namespace, storage, where_of
+from .memory import Folder, Namespace, memory_in, where_of
 from .terminal import note, on_terminal, put, put_json, put_line, table
 
 
@@ -161,7 +161,7 @@ def chat(
     if remembered or memory or namespace:
         from ..llm.recall import Recall
 
-        options["recall"] = Recall(storage(memory), where=where_of(namespace, None))
+        options["recall"] = Recall(memory_in(memory), where=where_of(namespace, None))
     start = [{"role": "system", "content": system}] if system else []
     if message is not None:
         answer(engine, [*start, {"role": "user", "content": message}], options, as_json=as_json)

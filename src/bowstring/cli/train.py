@@ -21,7 +21,7 @@ RENAMED_RECIPES = {"senses": "multimodal", "letters": "g2p", "image-codec": "aut
 
 @app.command()
 def data(
-    corpus: Annotated[str, typer.Argument(help="text, code, pictures, speech or voices")],
+    corpus: Annotated[str, typer.Argument(help="text, code, pairs, pictures, speech or voices")],
     out: Path = Path("runs/data"),
     source: Annotated[
         Path | None,
@@ -43,7 +43,18 @@ def data(
     if corpus == "voices":
         return voices(out, download=download)
     given = source or tales_file(os.environ.get("BOWSTRING_DATA"))
+    if corpus == "pairs":
+        return pairs(out, given, download=download)
     table(f"{corpus} in {out}", build_corpus(corpus, out, given, PACKAGES if download else ()))
+
+
+def pairs(out: Path, tales: Path | None, *, download: bool) -> None:
+    """Texts that belong together, of the corpora in `out` and WordNet; fetches what lacks if asked."""
+    from ..train.data.pairs import build_pairs, fetch
+
+    if download:
+        fetch(out)
+    table(f"pairs in {out}", build_pairs(out, tales))
 
 
 def pictures(out: Path, *, download: bool) -> None:
@@ -114,7 +125,7 @@ def train(
         str | None,
         typer.Argument(
             help="text, text-more, text-baseline, text-more-baseline, tiny, fields, autoencoder, "
-            "multimodal, shortcut, face, postfilter, judge or g2p"
+            "multimodal, shortcut, face, postfilter, encode, judge or g2p"
         ),
     ] = None,
     data: Path = Path("runs/data"),
@@ -201,6 +212,10 @@ def start_training(recipe: str, data: Path, run: Run, given: dict[str, Any]) -> 
         from ..train.speech.run import train_postfilter
 
         return train_postfilter(data, run, **given)
+    if recipe == "encode":
+        from ..train.encode.run import train_encode
+
+        return train_encode(data, run)
     if recipe == "judge":
         from ..eval.judges.training import train_judge
 

@@ -7,16 +7,15 @@ from dataclasses import replace
 from typing import Any, Literal, Unpack, overload
 
 import numpy as np
-import torch
 
 from ..core.cancel import Cancel
 from ..core.options import either
 from ..core.options import text as checked_text
-from ..core.options import texts as checked_texts
-from ..text.pipeline import MOST, TextFrame, TextPipeline, deltas
+from ..memory.embed import encode
+from ..text.pipeline import TextFrame, TextPipeline, deltas
 from ..text.request import TextOptions, TextRequest
 from ..text.result import TextResult
-from ..text.sampling import MAX_TOKENS, Sampling, pad_left
+from ..text.sampling import MAX_TOKENS, Sampling
 from .guided import GuidedModel
 
 
@@ -24,31 +23,13 @@ class TextEngine(GuidedModel):
     """A model that writes."""
 
     def encode(self, sentences: str | Sequence[str]) -> np.ndarray:
-        """Unit vectors that stand for texts, `(d,)` for a string and `(n, d)` for several: mean hidden
-        states. Of a text longer than the context all windows count, each token as much as another.
+        """Unit vectors that stand for what texts mean, `(384,)` for a string, `(n, 384)` for several, by the
+        encoder that ships; every model gives the same. Of a text longer than its context all windows count.
 
         Raises:
-            TypeError: not text. ValueError: an empty text.
+            TypeError: not text. ValueError: no text.
         """
-        texts = checked_texts(sentences, "sentences")
-        if not texts:
-            raise ValueError("there are no texts to encode; give a string or a list of strings")
-        size, device = self.metadata.context, self.network.device
-        rows = [self.text_pipeline.tokens(one, "text to encode") for one in texts]
-        windows = [(i, row[k : k + size]) for i, row in enumerate(rows) for k in range(0, len(row), size)]
-        total = torch.zeros(len(rows), self.network.config.width, device=device)
-        for first in range(0, len(windows), MOST):
-            owners, part = zip(*windows[first : first + MOST], strict=True)
-            total.index_add_(0, torch.tensor(owners, device=device), self._hidden_sums(part))
-        unit = torch.nn.functional.normalize(total, dim=-1).cpu().numpy()
-        return unit[0] if isinstance(sentences, str) else unit
-
-    @torch.no_grad()
-    def _hidden_sums(self, rows: Sequence[Sequence[int]]) -> torch.Tensor:
-        """Sums of the hidden states of rows of tokens, `(b, d)`."""
-        tokens, valid = pad_left(rows, self.network.device)
-        hidden, _ = self.network.prefill(tokens, (valid.cumsum(1) - 1).clamp(min=0).float(), valid)
-        return (hidden.float() * valid[..., None]).sum(1)
+        return encode(sentences)
 
     @overload
     def generate(  # type: ignore[overload-overlap]  # 1 is an int, too

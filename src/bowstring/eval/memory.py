@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from .embedding import measure_embedding
 from .memory_promise import measure_promise
 from .memory_search import measure_search
 from .results import Measurement, Setting, announce
@@ -18,6 +19,7 @@ Part = Callable[[Setting], Measurement]
 PARTS: dict[str, Part] = {
     "searching and writing": measure_search,
     "what it survives": measure_promise,
+    "meaning": measure_embedding,
 }
 KEYS = (
     *("p50_ms_100k", "p99_ms_100k", "recall10", "rivals", "fastest_at_recall", "filter_ratio"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import sqlite3
 import time
 from collections.abc import Collection, Mapping, Sequence
@@ -16,8 +15,10 @@ from .index import Index
 from .masks import Mask
 from .record import Memory, unpacked
 from .where import condition
+from .words import telling
 
-RANK = 60  # of reciprocal rank fusion: 1 / (60 + rank); Cormack et al. 2009
+RANK = 10  # of reciprocal rank fusion: 1 / (10 + rank); Cormack et al. 2009 have 60
+WORDS_COUNT = 0.75  # beside vectors
 MOST_WORDS = 64  # of a query
 SPARE = 16  # hits beyond the wanted ones that are looked up first
 ALL = (-1,)  # no limit
@@ -32,7 +33,7 @@ def by_words(
     db: sqlite3.Connection, query: str, wanted: int, where: Mapping[str, Any] | None
 ) -> dict[int, float]:
     """Versions in force that hold words of the query, with their BM25 (higher is better), the best first."""
-    words = [*dict.fromkeys(re.findall(r"\w+", query.lower()))][:MOST_WORDS]
+    words = telling(query)[:MOST_WORDS]
     if not words:
         return {}
     term, values = condition(where)
@@ -90,16 +91,18 @@ def meant_by(db: sqlite3.Connection, index: Index, where: Mapping[str, Any] | No
     return index.filtered((term, *values), ask)
 
 
-def fused(*lists: Mapping[int, float]) -> dict[int, float]:
-    """Reciprocal rank fusion of lists that stand in their order, the best first.
+def fused(near: Mapping[int, float], said: Mapping[int, float]) -> dict[int, float]:
+    """Reciprocal rank fusion of what vectors and what words found, each in its order, the best first.
+
+    Words count a little less: the best of them alone comes among the first five, but what shares one word
+    with the query does not push aside what means the same in other words.
 
     >>> fused({7: 0.9, 8: 0.1}, {8: 5.0})[8] > fused({7: 0.9, 8: 0.1}, {8: 5.0})[7]
     True
     """
-    scores: dict[int, float] = {}
-    for one in lists:
-        for rank, seq in enumerate(one, 1):
-            scores[seq] = scores.get(seq, 0.0) + 1 / (RANK + rank)
+    scores = {seq: 1 / (RANK + rank) for rank, seq in enumerate(near, 1)}
+    for rank, seq in enumerate(said, 1):
+        scores[seq] = scores.get(seq, 0.0) + WORDS_COUNT / (RANK + rank)
     return scores
 
 

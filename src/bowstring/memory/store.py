@@ -21,6 +21,7 @@ from ..core.files import as_path
 from ..core.options import flag, shown, text, texts, whole
 from . import changes, check, exchange, find, schema
 from .doubles import link_doubles
+from .embed import default_embedder
 from .record import Embedder, Entry, Hit, Hits, Memory, as_vector
 from .session import Session
 from .where import condition
@@ -74,8 +75,8 @@ class ArrowStorage:
 
     @classmethod
     def of(cls, given: ArrowStorage | Path | str) -> ArrowStorage:
-        """A store that is open already, or the one in a folder."""
-        return given if isinstance(given, ArrowStorage) else cls(given)
+        """A store that is open already, or the one in a folder, with the default embedder."""
+        return given if isinstance(given, ArrowStorage) else cls(given, default_embedder())
 
     def __enter__(self) -> ArrowStorage:
         return self

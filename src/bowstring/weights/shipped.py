@@ -12,6 +12,7 @@ SHIPPED = DATA / "text-int4"  # the default
 CONTROLNETS = DATA / "controlnets"  # adapters that ship
 MULTIMODAL = DATA / "multimodal"  # the default where all heads are needed
 G2P_FOLDER = DATA / "g2p"
+ENCODER_FOLDER = DATA / "encoder"
 INSTALLED = Path.home() / ".local" / "share" / "bowstring" / "models"  # imported ones
 REPLACED = {  # names of before, and what is there now
     "senses": "is called 'multimodal' now",
