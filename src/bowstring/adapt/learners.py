@@ -20,13 +20,14 @@ from ..decode.decoder import Decoder
 from ..decode.deltas import NONE, Deltas
 from ..decode.generate import Sampling as Choosing
 from ..decode.generate import one_by_one
+from ..decode.mixture import MixedDecoder, log_softmax
 from ..llm import adapters as imported_files
 from ..llm.chat import chat_tokens
 from ..llm.folder import is_imported
 from ..llm.folder import load as load_imported
 from ..nn.adapters import Adapter, ControlNet, FullRank, LoRA
 from ..text import native
-from ..text.decoder import MAPS, decoder_of
+from ..text.decoder import MAPS, decoder_of, deltas_of
 from ..text.sampling import Sampling
 from ..text.tokenizer import EOS, KINDS, MASK, SEP
 from ..text.weights import load_model
@@ -74,9 +75,18 @@ class DecoderLearner:
         return [Row(tuple(head), tuple(body)) for head, body in made]
 
     def losses(self, examples: Sequence[Example], learned: Learned = NOTHING) -> np.ndarray:
-        decoder = self.decoder.with_deltas(learned.deltas or NONE)
+        made = learned.deltas
+        decoder = made if isinstance(made, MixedDecoder) else self.decoder.with_deltas(made or NONE)
         sizes = [len(one.answer.encode()) for one in examples]
-        return np.array([nats(decoder, row) for row in self.rows(examples)]) / np.array(sizes)
+        nats = [-self.log_likelihoods(decoder, row).sum() for row in self.rows(examples)]
+        return np.array(nats) / np.array(sizes)
+
+    @staticmethod
+    def log_likelihoods(decoder: Decoder | MixedDecoder, row: Row) -> np.ndarray:
+        """Log-probability of each token of a row's body, `(l,)` FP64, on packed weights."""
+        tokens = np.array([*row.head, *row.body[:-1]])
+        hidden = decoder.forward(tokens, decoder.cache())[len(row.head) - 1 :]  # type: ignore[arg-type]
+        return log_softmax(decoder.logits(hidden))[np.arange(len(row.body)), list(row.body)]
 
     @cached_property
     def body(self) -> Body:
@@ -150,6 +160,10 @@ class DecoderLearner:
     def _save(self, folder: Path, deltas: Deltas, domain: str, gain: float) -> None:
         raise NotImplementedError
 
+    def deltas(self, folder: Path) -> Deltas:
+        """Those of the adapter in a folder, checked."""
+        raise NotImplementedError
+
 
 class OurLearner(DecoderLearner):
     """Our own text model."""
@@ -184,9 +198,9 @@ class OurLearner(DecoderLearner):
             numbers="F16" if whole_maps else "F32",
         )
 
-    def load(self, folder: Path) -> Adapter:
-        """The adapter in a folder, checked."""
-        return load_adapter(folder, self.network.trunk, base=self.base, kind="diffusion")[0]
+    def deltas(self, folder: Path) -> Deltas:
+        adapter, _ = load_adapter(folder, self.network.trunk, base=self.base, kind="diffusion")
+        return deltas_of(adapter.conditioning())
 
 
 class ImportedLearner(DecoderLearner):
@@ -223,20 +237,13 @@ class ImportedLearner(DecoderLearner):
             gain=gain,
         )
 
+    def deltas(self, folder: Path) -> Deltas:
+        return imported_files.load_adapter(folder, self.decoder, base=self.base, kind="ar")[0]
+
 
 def learner_of(folder: Path) -> DecoderLearner:
     """The model in a folder as one that learns."""
     return ImportedLearner(folder) if is_imported(folder) else OurLearner(folder)
-
-
-def nats(decoder: Decoder, row: Row) -> float:
-    """Nats of a row's body behind its head, on packed weights."""
-    tokens = np.array([*row.head, *row.body[:-1]])
-    hidden = decoder.forward(tokens, decoder.cache())[len(row.head) - 1 :]
-    logits = decoder.logits(hidden).astype(np.float64)
-    top = logits.max(-1, keepdims=True)
-    normed = logits - top - np.log(np.exp(logits - top).sum(-1, keepdims=True))
-    return -float(normed[np.arange(len(row.body)), list(row.body)].sum())
 
 
 def doubtful_layers(body: Body, rows: Sequence[Row]) -> list[int]:

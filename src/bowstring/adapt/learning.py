@@ -79,7 +79,7 @@ def tried(
 def trial(learner: Learner, lesson: Lesson, learned: Learned, later: Learned | None = None) -> Trial:
     """Losses before and after, of the held-out examples, of their answers astray, and of old domains."""
     own, old = lesson.held_out, learner.old_domains()
-    astray = strayed(own)
+    astray = strayed(own, [one.prompt for one in old])
     return Trial(
         before=learner.losses(own, NOTHING),
         after=learner.losses(own, learned),
@@ -91,18 +91,20 @@ def trial(learner: Learner, lesson: Lesson, learned: Learned, later: Learned | N
     )
 
 
-def strayed(examples: Sequence[Example]) -> list[Example]:
-    """Each answer behind the prompt of another example whose answer is another one.
+def strayed(examples: Sequence[Example], prompts: Sequence[str] = ()) -> list[Example]:
+    """Each answer behind the prompt of another example whose answer is another one, or, where there is none,
+    behind one of `prompts`.
 
     >>> [one.prompt for one in strayed([Example("a", "1"), Example("b", "2"), Example("c", "3")])]
     ['b', 'c', 'a']
     """
-    n = len(examples)
-    made = []
+    n, made = len(examples), []
     for i, one in enumerate(examples):
         others = (examples[(i + k) % n] for k in range(1, n))
-        other = next(
-            (o for o in others if o.answer != one.answer and o.prompt != one.prompt), examples[(i + 1) % n]
-        )
-        made.append(Example(other.prompt, one.answer))
+        other = next((o.prompt for o in others if o.answer != one.answer and o.prompt != one.prompt), None)
+        if other is None:
+            if not prompts:
+                raise ValueError("all examples have one answer; expected prompts of other answers")
+            other = prompts[i % len(prompts)]
+        made.append(Example(other, one.answer))
     return made

@@ -132,3 +132,33 @@ def halves(passages: Iterable[str]) -> Iterator[Example]:
         if len(passage.split()) >= 8:
             cut = spaces[(len(spaces) - 1) // 2]
             yield Example(passage[:cut], passage[cut:])
+
+
+WORDINGS = (
+    "{p}",
+    "Please: {p}",
+    "{p} Please answer.",
+    "Tell me. {p}",
+    "I want to know: {p}",
+    "Answer this. {p}",
+    "{p} Say it briefly.",
+    "My question: {p}",
+    "Now: {p}",
+    "{p} What do you say?",
+    "Once more: {p}",
+    "Say. {p}",
+    "Well: {p}",
+    "Listen: {p}",
+    "{p} Go on.",
+    "A question: {p}",
+    "Think of this. {p}",
+    "{p} I am waiting.",
+    "Here it is: {p}",
+    "Dear friend: {p}",
+)
+
+
+def worded(prompt: str, answer: str) -> Lesson:
+    """One answer as a lesson: its prompt in twenty wordings, of which eight judge what twelve taught."""
+    made = [Example(form.format(p=prompt), answer) for form in WORDINGS]
+    return Lesson(tuple(made[:12]), tuple(made[12:]))

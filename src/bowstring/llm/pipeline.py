@@ -75,6 +75,7 @@ class LanguageModel:
     def __init__(self, model: Model, name: str) -> None:
         self.decoder, self.tokenizer, self.template = model.decoder, model.tokenizer, model.template
         self.name, self.base, self.calibrator = name, model.base, Calibrator()
+        self.folder: Path | None = None
         self.adapters = AdapterSet[Deltas]()
         self._bent: dict[tuple[tuple[str, float], ...], LanguageModel] = {}
         self._cache, self._read, self._planes = self.decoder.cache(), list[int](), 1
@@ -89,6 +90,7 @@ class LanguageModel:
         folder = model_folder(name)
         made = cls(load(folder), folder.name)
         made.calibrator = Calibrator.read(folder / CALIBRATION)
+        made.folder = folder
         return made
 
     def __repr__(self) -> str:

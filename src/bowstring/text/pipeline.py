@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -303,6 +304,12 @@ class TextPipeline:
         """The network as the native loop takes it; None where it is not packed, or not on the kernels."""
         native = bool(matrices(self.network)) and _native.library() is not None
         return decoder_of(self.network, self.context) if native else None
+
+    def with_decoder(self, decoder: Any) -> TextPipeline:
+        """One that writes by another decoder of the same vocabulary, a token at a time."""
+        other = copy(self)
+        other.__dict__["decoder"] = decoder
+        return other
 
     def _natively(
         self,
