@@ -129,6 +129,9 @@ def chat(
     activations: Annotated[
         int | None, typer.Option(help="Bits between matrices, 8 or 16; 16 where the temperature is 0.")
     ] = None,
+    exact: Annotated[
+        bool, typer.Option("--exact", help="The text of one token an evaluation, in fewer, by blocks.")
+    ] = False,
     remembered: Annotated[
         bool, typer.Option("--remembered", help="Put what `remember` knows of a question before it.")
     ] = False,
@@ -156,6 +159,7 @@ def chat(
         "steps": steps,
         "seed": seed,
         "activations": activations,
+        "exact": exact,
     }
     options |= form_options(schema, regex, choices)
     if remembered or memory or namespace:

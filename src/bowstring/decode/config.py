@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 MOST = {"width": 1 << 16, "layers": 1024, "heads": 1024, "ffn": 1 << 18, "vocab": 1 << 20, "context": 1 << 24}
+LONGEST_BLOCK = 4096
 LANES = 16  # the width of a head is a multiple of it
 
 
@@ -109,10 +110,10 @@ class DecoderConfig:
         if not 0 < self.epsilon < 1:
             raise ValueError(f"the norms' epsilon is {self.epsilon}; expected a small positive number")
         if self.blocks is not None and not (
-            1 <= self.blocks.size <= 256 and 0 <= self.blocks.mask < self.vocab
+            1 <= self.blocks.size <= LONGEST_BLOCK and 0 <= self.blocks.mask < self.vocab
         ):
             raise ValueError(
-                f"blocks are {self.blocks}; expected 1 to 256 tokens and a mask of the vocabulary"
+                f"blocks are {self.blocks}; expected 1 to {LONGEST_BLOCK} tokens and a mask of the vocabulary"
             )
 
         if self.canvas is not None and (self.blocks is not None or not 0 <= self.canvas < self.vocab):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import ctypes
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Protocol
 
@@ -20,7 +20,7 @@ from .. import _native
 from ..weights.quant.arrowquant import ArrowQuant
 from ..weights.quant.grouped import GroupedMatrix
 from . import deltas as bends
-from .config import DecoderConfig
+from .config import Blocks, DecoderConfig
 from .deltas import MAPS, NONE, Deltas
 
 PACKED = 2  # ArrowQuant's kind of matrix, for the kernels
@@ -198,6 +198,24 @@ class Decoder:
 
     def cache(self) -> KVCache:
         return KVCache(self.config)
+
+    def on_canvas(self, size: int) -> Decoder:
+        """The same decoder writing one block of `size` places, prompt included; each sees every other.
+
+        Raises:
+            ValueError: it is of another kind, or has less context.
+        """
+        mask = self.config.canvas
+        if mask is None or size > self.config.context:
+            raise ValueError(
+                f"a canvas of {size} places; this {self.config.family} model has {self.config.context}"
+                if mask is not None
+                else f"a {self.config.family} model fills no canvas"
+            )
+        made = copy.copy(self)
+        made.__dict__.pop("fine", None)
+        made.config = replace(self.config, canvas=None, blocks=Blocks(size, mask), context=size)
+        return made
 
     @cached_property
     def fine(self) -> Decoder:

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import ctypes
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from .. import _native
-from .config import Blocks
+from .config import Blocks, DecoderConfig
 from .decoder import Decoder, KVCache
 
 PREFILL = 256  # tokens of a prompt read in one call
-STREAM = 0
+STREAM, CHANCE = 0, 1  # of random numbers: for tokens, and for whether a place is revealed
 LOWEST = -1e4  # a logit that counts for nothing and can be multiplied by 0
 
 
@@ -45,10 +45,10 @@ class Drawn:
     entropy: float = math.nan
 
 
-def uniform(seed: int, sample: int, step: int, place: int = 0) -> float:
+def uniform(seed: int, sample: int, step: int, place: int = 0, stream: int = STREAM) -> float:
     """One number in [0, 1), as `Rng.of(seed, ...)` gives it: Philox4x32-10 (Salmon et al. 2011)."""
     mask = 0xFFFFFFFF
-    a, b, c, d = place // 4, STREAM, step & mask, sample & mask
+    a, b, c, d = place // 4, stream, step & mask, sample & mask
     k0, k1 = seed & mask, seed >> 32 & mask
     for _ in range(10):
         p0, p1 = a * 0xD2511F53, c * 0xCD9E8D57
@@ -151,6 +151,45 @@ def block_mask(start: int, rows: int, size: int) -> np.ndarray:
     return block[:, None] >= block[None]
 
 
+Rule = Callable[[Mapping[int, tuple[int, float]], int], list[int]]
+"""Which of the drawn places (their tokens and probabilities) stay after so many evaluations of a block."""
+
+
+def by_confidence(blocks: Blocks, steps: int | None) -> Rule:
+    """All from the model's threshold on and the surest one, or as many of the surest as finish a block in so
+    many steps.
+    """
+
+    def rule(drawn: Mapping[int, tuple[int, float]], step: int) -> list[int]:
+        count = None if steps is None else -(-len(drawn) // max(steps - step, 1))
+        return reveal(drawn, blocks.threshold, count)
+
+    return rule
+
+
+def by_chance(steps: int, seed: int, sample: int) -> Rule:
+    """Every place on its own with the probability that keep(t) = 1 - t gives it between two of so many times:
+    ancestral sampling (Sahoo et al. 2024, arXiv 2406.07524).
+    """
+
+    def rule(drawn: Mapping[int, tuple[int, float]], step: int) -> list[int]:
+        share = 1 / max(steps - step, 1)
+        return [i for i in drawn if uniform(seed, sample, step, i, CHANCE) < share]
+
+    return rule
+
+
+def read_with(
+    config: DecoderConfig, tokens: Sequence[int], start: int = 0
+) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+    """A text in parts that one call reads, each with who looks at whom: causal (None), blocks or all."""
+    size = len(tokens) if config.canvas is not None else 1 if config.blocks is None else config.blocks.size
+    step = max(PREFILL // size, 1) * size
+    for i in range(start, len(tokens), step):
+        part = np.asarray(tokens[i : i + step])
+        yield part, None if size == 1 else block_mask(i, len(part), size)
+
+
 def in_blocks(
     decoder: Decoder,
     prompt: Sequence[int],
@@ -158,11 +197,18 @@ def in_blocks(
     how: Sampling,
     steps: int | None = None,
     sample: int = 0,
+    guesses: int = 0,
+    rule: Rule | None = None,
 ) -> Iterator[Block]:
     """Blocks behind a prompt, a moment of each after every evaluation. Whole blocks of the prompt are read;
-    what is left of it stands unmasked at the head of the first block. Without `steps` tokens stay from the
-    model's threshold of confidence on, at least one an evaluation; with it as many as finish the block in so
-    many. The clean pass that puts a finished block into the cache is the next block's first evaluation.
+    what is left of it stands unmasked at the head of the first block. The clean pass that puts a finished
+    block into the cache is the next block's first evaluation.
+
+    Args:
+        steps: evaluations a block. Without them tokens stay from the model's threshold of confidence on, at
+            least one an evaluation. rule: another one.
+        guesses: states of the block, beyond the one that is reached, that are evaluated in the same pass. A
+            guess that is reached saves its evaluation, one that is not changes nothing: the text is the same.
 
     Raises:
         ValueError: the model does not write in blocks.
@@ -170,38 +216,78 @@ def in_blocks(
     blocks = decoder.config.blocks
     if blocks is None:
         raise ValueError(f"a {decoder.config.family} model does not write in blocks; use mode 'ar'")
+    rule = by_confidence(blocks, steps) if rule is None else rule
     size, forwards, written = blocks.size, decoder.forwards, 0
     whole = len(prompt) // size * size
     last = read_blocks(decoder, prompt[:whole], cache, size)
     head = list(prompt[whole:])
     pending: list[int] = []  # a finished block that the cache does not hold yet
-    while cache.length + len(pending) + size <= decoder.config.context:
-        canvas = head + [blocks.mask] * (size - len(head))
-        confidence = [1.0] * len(head) + [0.0] * (size - len(head))
-        left = steps
-        while blocks.mask in canvas:
-            belief, last = evaluate(decoder, blocks, pending, canvas, cache, last)
+    while (free := decoder.config.context - cache.length - len(pending)) >= size:
+        state = Canvas(tuple(head + [blocks.mask] * (size - len(head))), (1.0,) * len(head), 0)
+        ahead: list[Canvas] = []
+        while state.masked(blocks.mask):
+            unfinished = [one for one in ahead if one.masked(blocks.mask)]
+            guessed = [state, *unfinished[: min(guesses, free // size - 1)]]
+            rows = [one.tokens for one in guessed]
+            beliefs, last = evaluate_all(decoder, blocks, pending, rows, cache, last)
             pending = []
-            open_ = [i for i, token in enumerate(canvas) if token == blocks.mask]
-            drawn = {i: choose(belief[i], (), how, uniform(how.seed, sample, written + i)) for i in open_}
-            for i in reveal(drawn, blocks.threshold, None if left is None else -(-len(open_) // left)):
-                canvas[i], confidence[i] = drawn[i]
-            left = None if left is None else max(left - 1, 1)
-            yield Block(
-                tuple(canvas), tuple(confidence), blocks.mask not in canvas, decoder.forwards - forwards
-            )
+            for one, belief in zip(guessed, beliefs, strict=True):
+                if (one.tokens, one.step) != (state.tokens, state.step):
+                    break
+                places = [i for i, token in enumerate(state.tokens) if token == blocks.mask]
+                numbers = [uniform(how.seed, sample, written + i) for i in places]
+                pairs = zip(places, numbers, strict=True)
+                drawn = {i: choose(belief[i], (), how, u) for i, u in pairs}
+                state, *ahead = followed(state, drawn, rule, guesses + 1)
+            done = not state.masked(blocks.mask)
+            yield Block(state.tokens, state.filled, done, decoder.forwards - forwards)
         written += size
-        if any(token in decoder.config.stops for token in canvas[len(head) :]):
+        if any(token in decoder.config.stops for token in state.tokens[len(head) :]):
             return
-        pending, head = canvas, []
+        pending, head = list(state.tokens), []
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """A block between evaluations: tokens, confidence of those that stand (0 or nothing of others), steps."""
+
+    tokens: tuple[int, ...]
+    confidence: tuple[float, ...]
+    step: int
+
+    def masked(self, mask: int) -> bool:
+        return mask in self.tokens
+
+    @property
+    def filled(self) -> tuple[float, ...]:
+        return self.confidence + (0.0,) * (len(self.tokens) - len(self.confidence))
+
+    def with_tokens(self, drawn: Mapping[int, tuple[int, float]], kept: Sequence[int], step: int) -> Canvas:
+        tokens, confidence = list(self.tokens), list(self.filled)
+        for i in kept:
+            tokens[i], confidence[i] = drawn[i]
+        return Canvas(tuple(tokens), tuple(confidence), step)
+
+
+def followed(state: Canvas, drawn: Mapping[int, tuple[int, float]], rule: Rule, count: int) -> list[Canvas]:
+    """The state behind an evaluation, and those that would follow if beliefs did not change any more."""
+    found: list[Canvas] = []
+    while len(found) < count and drawn:
+        step, kept = state.step, list[int]()
+        while not kept:  # where nothing stays, nothing changes, and the belief stands
+            kept = rule(drawn, step)
+            step += 1
+        state = state.with_tokens(drawn, kept, step)
+        drawn = {i: one for i, one in drawn.items() if i not in kept}
+        found.append(state)
+    return found
 
 
 def read_blocks(decoder: Decoder, tokens: Sequence[int], cache: KVCache, size: int) -> np.ndarray | None:
     """Reads whole blocks; the logits behind the last token, if there is one."""
-    hidden, step = None, max(PREFILL // size, 1) * size
-    for i in range(cache.length, len(tokens), step):
-        part = np.asarray(tokens[i : i + step])
-        hidden = decoder.forward(part, cache, block_mask(i, len(part), size))
+    hidden = None
+    for part, mask in read_with(decoder.config, tokens, cache.length):
+        hidden = decoder.forward(part, cache, mask)
     return None if hidden is None else decoder.logits(hidden[-1:])[0]
 
 
@@ -216,21 +302,40 @@ def evaluate(
     """Logits `(size, v)` of a canvas; a finished block before it goes into the cache in the same pass. `last`
     are the logits behind what the cache holds, which a shifted model's first place takes.
     """
-    rows, size = len(pending) + len(canvas), blocks.size
-    start = cache.length
-    hidden = decoder.forward(np.array([*pending, *canvas]), cache, block_mask(start, rows, size))
-    cache.truncate(start + len(pending))
-    if pending and blocks.shifted:
-        last = decoder.logits(hidden[len(pending) - 1 : len(pending)])[0]
-    logits = decoder.logits(hidden[len(pending) :])
-    if blocks.shifted:
-        first = logits[:1] if last is None else last[None]
-        logits = np.concatenate([first, logits[:-1]])
-    logits[:, blocks.mask] = -np.inf
+    (logits,), last = evaluate_all(decoder, blocks, pending, [canvas], cache, last)
     return logits, last
 
 
-def reveal(drawn: dict[int, tuple[int, float]], threshold: float, count: int | None) -> list[int]:
+def evaluate_all(
+    decoder: Decoder,
+    blocks: Blocks,
+    pending: Sequence[int],
+    canvases: Sequence[Sequence[int]],
+    cache: KVCache,
+    last: np.ndarray | None,
+) -> tuple[list[np.ndarray], np.ndarray | None]:
+    """`evaluate` of several canvases in one place, none of which sees another."""
+    start, before, size = cache.length, len(pending), blocks.size
+    rows = [*pending, *(token for canvas in canvases for token in canvas)]
+    copy = np.concatenate([np.full(before, -1), np.repeat(np.arange(len(canvases)), size)])
+    places = start + np.concatenate([np.arange(before), *[before + np.arange(size)] * len(canvases)])
+    block = places // size
+    mask = (block[:, None] >= block[None]) & ((copy[:, None] == copy[None]) | (copy[None] == -1))
+    hidden = decoder.forward(np.array(rows), cache, mask, places)
+    cache.truncate(start + before)
+    if before and blocks.shifted:
+        last = decoder.logits(hidden[before - 1 : before])[0]
+    found = []
+    for logits in np.split(decoder.logits(hidden[before:]), len(canvases)):
+        if blocks.shifted:
+            first = logits[:1] if last is None else last[None]
+            logits = np.concatenate([first, logits[:-1]])
+        logits[:, blocks.mask] = -np.inf
+        found.append(logits)
+    return found, last
+
+
+def reveal(drawn: Mapping[int, tuple[int, float]], threshold: float, count: int | None) -> list[int]:
     """Which drawn places stay: the `count` surest, or all from the threshold on and the surest one."""
     order = sorted(drawn, key=lambda i: -drawn[i][1])
     if count is not None:

@@ -21,7 +21,7 @@ from ..core.calibration import Calibrator
 from ..core.options import choice, either, real, seed, text, texts, whole
 from ..decode.decoder import Decoder, KVCache
 from ..decode.deltas import NONE, Deltas
-from ..decode.generate import Block, Drawn, Sampling, in_blocks, one_by_one, prefill
+from ..decode.generate import Block, Drawn, Sampling, by_chance, in_blocks, one_by_one, prefill, read_with
 from ..grammar import constrained
 from ..grammar.checking import checked_text
 from ..grammar.form import form, key, requested
@@ -43,17 +43,23 @@ INFILL = (
 )
 MAX_TOKENS = 256
 FORMS = 8  # that stay compiled
+ROWS = 64  # that states of a block may have in one pass
+ORDERS = ("confidence", "ancestral")
 VIEWS = 4  # choices of adapters that stay ready
 
 
 @dataclass(frozen=True)
 class Way:
-    """How a text is written. activations: bits of a number between matrices."""
+    """How a text is written. activations: bits of a number between matrices. exact: as by one token an
+    evaluation.
+    """
 
     mode: str
     how: Sampling
     steps: int | None
     activations: int
+    order: str
+    exact: bool
     max_tokens: int
     stops: tuple[bytes, ...]
 
@@ -62,6 +68,8 @@ class Way:
         """What a result tells of it."""
         how = asdict(self.how)
         told = {"mode": self.mode, "max_tokens": self.max_tokens, "activations": self.activations}
+        if self.mode == "diffusion":
+            told |= {"order": self.order, "exact": self.exact}
         return told | how | ({} if self.steps is None else {"steps": self.steps})
 
 
@@ -152,7 +160,8 @@ class LanguageModel:
 
     @property
     def mode(self) -> str:
-        return "ar" if self.decoder.config.blocks is None else "diffusion"
+        c = self.decoder.config
+        return "ar" if c.blocks is None and c.canvas is None else "diffusion"
 
     def generate(self, prompt: str, mode: str | None = None, **options: Any) -> TextResult:
         """Goes on from a prompt as it stands; `chat` is for models that were taught to answer.
@@ -176,6 +185,8 @@ class LanguageModel:
         repetition_penalty: float = 1.0,
         seed: int = 0,
         activations: int | None = None,
+        order: str = "confidence",
+        exact: bool = False,
         schema: Mapping[str, Any] | None = None,
         regex: str | None = None,
         choices: Sequence[str] | None = None,
@@ -188,9 +199,11 @@ class LanguageModel:
         Args:
             mode: the model's own when None. steps: evaluations a block; None keeps tokens from the model's
                 threshold of confidence on. activations: bits of a number between matrices, 8 or 16; None is
-                16 at temperature 0, so that greedy text is that of FP32, else 8, which is faster. schema,
-                regex, choices: what the text must be: JSON of a schema, a text that a whole pattern
-                describes, or one of a list; it always is. adapters: weights by name of those that bend this
+                16 at temperature 0, so that greedy text is that of FP32, else 8, which is faster. order: of a
+                diffusion model, the surest places first ("confidence") or each by chance ("ancestral").
+                exact: the text that one token an evaluation gives, in fewer evaluations. schema, regex,
+                choices: what the text must be: JSON of a schema, a text that a whole pattern describes, or
+                one of a list; it always is. adapters: weights by name of those that bend this
                 call; None: the active ones.
 
         Raises:
@@ -201,7 +214,7 @@ class LanguageModel:
         steps = either(steps, None, "steps", num_inference_steps, "num_inference_steps")
         how = sampling(temperature, top_k, top_p, repetition_penalty, seed)
         wanted = requested(schema, regex, choices)
-        way = self._way(mode, how, steps, activations, max_tokens, stop)
+        way = self._way(mode, how, steps, activations, order, exact, max_tokens, stop)
         return self._stream(tokens, {"prompt": prompt}, way, wanted, adapters)
 
     def chat(self, messages: str | Sequence[Mapping[str, Any]], **options: Any) -> TextResult:
@@ -226,6 +239,8 @@ class LanguageModel:
         repetition_penalty: float = 1.0,
         seed: int = 0,
         activations: int | None = None,
+        order: str = "confidence",
+        exact: bool = False,
         schema: Mapping[str, Any] | None = None,
         regex: str | None = None,
         choices: Sequence[str] | None = None,
@@ -249,7 +264,7 @@ class LanguageModel:
         how = sampling(temperature, top_k, top_p, repetition_penalty, seed)
         wanted = requested(schema, regex, choices)
         said = {"messages": listed} | ({"memories": memories} if memories else {})
-        way = self._way(mode, how, steps, activations, max_tokens, stop)
+        way = self._way(mode, how, steps, activations, order, exact, max_tokens, stop)
         return self._stream(tokens, said, way, wanted, adapters)
 
     def infill(self, prefix: str, suffix: str, **options: Any) -> TextResult:
@@ -268,7 +283,7 @@ class LanguageModel:
         known = [before, *sides[0], after, *sides[1], middle]
         said = {"prefix": prefix, "suffix": suffix}
         max_tokens, stop = options.pop("max_tokens", 64), options.pop("stop", ())
-        way = self._way("ar", how, None, options.pop("activations", None), max_tokens, stop)
+        way = self._way("ar", how, None, options.pop("activations", None), ORDERS[0], False, max_tokens, stop)
         made = last(self._stream(known, said, way))
         if options:
             raise TypeError(f"unknown options {sorted(options)}")
@@ -284,13 +299,19 @@ class LanguageModel:
         for one in texts(sentences, "text to encode", blank=False):
             tokens = self.tokenizer.encode(one)
             cache, total = self.decoder.cache(), np.zeros(self.decoder.config.width)
-            for i in range(0, len(tokens), 256):
-                total += self.decoder.forward(np.array(tokens[i : i + 256]), cache).sum(0)
+            for part, mask in read_with(self.decoder.config, tokens):
+                total += self.decoder.forward(part, cache, mask).sum(0)
             made.append((total / np.linalg.norm(total)).astype(np.float32))
         return made[0] if isinstance(sentences, str) else np.stack(made)
 
     def log_likelihood(self, prompt: str, continuation: str) -> float:
-        """Log-probability of a continuation behind a prompt, nats."""
+        """Log-probability of a continuation behind a prompt, nats.
+
+        Raises:
+            ValueError: a model that does not write one token at a time.
+        """
+        if self.mode != "ar":
+            raise ValueError(f"{self.name} is a diffusion model, whose texts have no such likelihood")
         known, more = self.tokenizer.encode(prompt), self.tokenizer.encode(continuation)
         cache = self.decoder.cache()
         prefill(self.decoder, known[:-1], cache)
@@ -309,6 +330,8 @@ class LanguageModel:
         how: Sampling,
         steps: int | None,
         activations: int | None,
+        order: str,
+        exact: bool,  # noqa: FBT001
         max_tokens: int,
         stop: str | Sequence[str],
     ) -> Way:
@@ -318,10 +341,8 @@ class LanguageModel:
             TypeError, ValueError: one of a wrong kind or out of its range, or what this model cannot do.
         """
         mode = self.mode if mode is None else choice(mode, "mode", ("ar", "diffusion"))
-        if mode == "diffusion" and self.decoder.config.blocks is None:
-            raise ValueError(
-                f"{self.name} writes one token at a time; mode 'diffusion' needs a block-diffusion model"
-            )
+        order = choice(order, "order", ORDERS)
+        self._check_mode(mode, order, steps, exact=exact)
         if activations is None:
             activations = 8 if how.temperature else 16
         elif whole(activations, "activations", 8, 16) not in (8, 16):
@@ -331,9 +352,35 @@ class LanguageModel:
             how,
             None if steps is None else whole(steps, "steps", 1, 1024),
             activations,
+            order,
+            exact,
             whole(max_tokens, "max_tokens", 1, 1 << 20),
             tuple(one.encode() for one in checked_stops(stop)),
         )
+
+    def _check_mode(self, mode: str, order: str, steps: int | None, *, exact: bool) -> None:
+        """
+        Raises:
+            ValueError: options of ways of writing that this model does not have.
+        """
+        c = self.decoder.config
+        if mode == "diffusion" and self.mode == "ar":
+            raise ValueError(
+                f"{self.name} writes one token at a time; mode 'diffusion' needs a block-diffusion model"
+            )
+        if mode == "ar" and c.canvas is not None:
+            raise ValueError(
+                f"{self.name} fills a canvas, each place seeing every other; it has no mode 'ar'"
+            )
+        if mode == "ar" and (exact or order != ORDERS[0]):
+            raise ValueError("one token at a time is exact and has one order; leave exact and order out")
+        if exact and c.canvas is not None:
+            raise ValueError(
+                f"exact evaluates states of a block side by side; for {self.name} a state is a whole canvas, "
+                "so that nothing would be saved: use steps"
+            )
+        if exact and (steps is not None or order != ORDERS[0]):
+            raise ValueError("exact is one token an evaluation, the surest first; leave steps and order out")
 
     def _stream(
         self,
@@ -418,7 +465,7 @@ class LanguageModel:
             GrammarError: they do not fit into the room; ValueError: blocks, of a model without an end.
         """
         wanted.require(room)
-        decoder, stops = self._decoder(way), self.decoder.config.stops
+        decoder, stops = self._decoder(way, prompt), self.decoder.config.stops
         if way.mode == "ar":
             return self._remembered(
                 decoder,
@@ -428,21 +475,32 @@ class LanguageModel:
         if not stops:
             raise ValueError(f"{self.name} has no stop token, so its blocks cannot end; use mode 'ar'")
         return self._from_blocks(
+            decoder,
             prompt,
             lambda cache: constrained.in_blocks(decoder, prompt, cache, way.how, wanted, room, way.steps),
         )
 
-    def _decoder(self, way: Way) -> Decoder:
-        return self.decoder if way.activations == 8 else self.decoder.fine
+    def _decoder(self, way: Way, prompt: Sequence[int]) -> Decoder:
+        """The decoder as this text needs it; a canvas holds the prompt and what is to be written."""
+        decoder = self.decoder if way.activations == 8 else self.decoder.fine
+        if decoder.config.canvas is None:
+            return decoder
+        return decoder.on_canvas(min(len(prompt) + way.max_tokens, decoder.config.context))
 
     def _drawn(self, prompt: list[int], way: Way) -> Iterator[Drawn]:
         """Tokens one after the other, whatever way they are made."""
-        decoder = self._decoder(way)
-        if way.mode == "ar":
-            return self._remembered(
-                decoder, prompt, lambda cache: one_by_one(decoder, prompt, cache, way.how)
-            )
-        return self._from_blocks(prompt, lambda cache: in_blocks(decoder, prompt, cache, way.how, way.steps))
+        decoder, how = self._decoder(way, prompt), way.how
+        blocks = decoder.config.blocks
+        if way.mode == "ar" or blocks is None:
+            return self._remembered(decoder, prompt, lambda cache: one_by_one(decoder, prompt, cache, how))
+        steps, guesses = (blocks.size, max(ROWS // blocks.size - 1, 1)) if way.exact else (way.steps, 0)
+        places = min(blocks.size, way.max_tokens)
+        rule = by_chance(steps or places, how.seed, 0) if way.order == "ancestral" else None
+        return self._from_blocks(
+            decoder,
+            prompt,
+            lambda cache: in_blocks(decoder, prompt, cache, how, steps, guesses=guesses, rule=rule),
+        )
 
     def _remembered(
         self, decoder: Decoder, prompt: list[int], draw: Callable[[KVCache], Iterator[Drawn]]
@@ -458,11 +516,13 @@ class LanguageModel:
             yield one
             self._read.append(one.token)
 
-    def _from_blocks(self, prompt: list[int], draw: Callable[[KVCache], Iterator[Block]]) -> Iterator[Drawn]:
+    def _from_blocks(
+        self, decoder: Decoder, prompt: list[int], draw: Callable[[KVCache], Iterator[Block]]
+    ) -> Iterator[Drawn]:
         """Tokens of finished blocks."""
         self._cache.truncate(0)
         self._read = []
-        head = len(prompt) % self.decoder.config.blocks.size  # type: ignore[union-attr]  # asked before
+        head = len(prompt) % decoder.config.blocks.size  # type: ignore[union-attr]  # asked before
         for block in draw(self._cache):
             if block.done:
                 for token, p in zip(block.tokens[head:], block.confidence[head:], strict=True):
