@@ -10,13 +10,21 @@ import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-PLACES = 30_000
+PLACES = 60_000
 Ranges = Sequence[tuple[int, int]]  # code points, ends included
 LAST = 0x10FFFF
 
 
 class GrammarError(ValueError):
     """A form that cannot be met, or not within the limits."""
+
+
+class TooLarge(GrammarError):
+    """A form beyond the limits."""
+
+
+class Empty(GrammarError):
+    """A form that no text has."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +35,7 @@ class Node:
 
     def __post_init__(self) -> None:
         if self.places > PLACES:
-            raise GrammarError(
+            raise TooLarge(
                 f"the form needs more than {PLACES} places; use smaller bounds, fewer values or less nesting"
             )
 
@@ -59,14 +67,28 @@ class Repeat(Node):
 
 
 @dataclass(frozen=True, eq=False)
+class Loop(Node):
+    """A part once or more, with a separator between."""
+
+    part: Node
+    separator: Node
+
+
+@dataclass(frozen=True, eq=False)
 class Joined(Node):
     """Parts in their order with a separator between those that are there; (part, whether it must be).
-    some: at least one is there.
+    At least `least` and at most `most` are there; None is all.
     """
 
     parts: tuple[tuple[Node, bool], ...]
     separator: Node
-    some: bool
+    least: int
+    most: int | None
+
+    @property
+    def lanes(self) -> int:
+        """How far it must be counted; the last lane is that many or more."""
+        return counted(self.least, self.most)
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,6 +97,22 @@ class Both(Node):
 
     left: Node
     right: Node
+
+
+@dataclass(frozen=True, eq=False)
+class Less(Node):
+    """What the left one allows and the right one does not."""
+
+    left: Node
+    right: Node
+
+
+@dataclass(frozen=True, eq=False)
+class Table(Node):
+    """An automaton as it is: the states behind bytes, and whether a text may end in each; 0 is the first."""
+
+    rows: tuple[dict[int, int], ...]
+    accepting: tuple[bool, ...]
 
 
 def byte_range(low: int, high: int) -> Node:
@@ -99,13 +137,33 @@ def optional(part: Node) -> Node:
     return repeat(part, 0, 1)
 
 
-def joined(parts: Sequence[tuple[Node, bool]], separator: Node, *, some: bool = False) -> Node:
-    places = sum(part.places + separator.places + 3 for part, _ in parts) + 2
-    return Joined(places, tuple(parts), separator, some)
+def loop(part: Node, separator: Node) -> Node:
+    return Loop(part.places + separator.places + 3, part, separator)
+
+
+def counted(least: int, most: int | None) -> int:
+    return max(least, 1) if most is None else max(most, 1)
+
+
+def joined(
+    parts: Sequence[tuple[Node, bool]], separator: Node, least: int = 0, most: int | None = None
+) -> Node:
+    most = None if most is None or most >= len(parts) else most
+    least = least if least > sum(must for _, must in parts) else 0
+    places = sum(part.places + separator.places + 3 for part, _ in parts) * counted(least, most) + 2
+    return Joined(places, tuple(parts), separator, least, most)
 
 
 def both(left: Node, right: Node) -> Node:
     return Both(left.places + right.places, left, right)
+
+
+def less(left: Node, right: Node) -> Node:
+    return Less(left.places + right.places, left, right)
+
+
+def table(rows: Sequence[dict[int, int]], accepting: Sequence[bool]) -> Node:
+    return Table(2 * len(rows), tuple(rows), tuple(accepting))
 
 
 def literal(text: str | bytes) -> Node:

@@ -10,7 +10,7 @@ from typing import Any
 from . import regex
 from .automaton import Automaton, compiled
 from .expression import GrammarError, Node, literal, union
-from .schema import SchemaError, expression
+from .schema import SchemaError, automaton
 
 MOST_CHOICES = 10_000
 Wanted = tuple[str, Any]  # kind and what was given
@@ -74,12 +74,10 @@ def form(kind: str, said: Any) -> Form:
     Raises:
         GrammarError: what cannot be met, by name and place.
     """
-    return Form(kind, said, compiled(node(kind, said)))
+    return Form(kind, said, automaton(said) if kind == "schema" else compiled(node(kind, said)))
 
 
 def node(kind: str, said: Any) -> Node:
-    if kind == "schema":
-        return expression(said)
     if kind == "regex":
         return regex.full_match(said)
     try:

@@ -197,7 +197,7 @@ class Parser:
                 if len(last) != 1 or last[0][0] != last[0][1] or last[0][0] < ranges[0][0]:
                     raise self.refuse("a range that falls")
                 ranges = [(ranges[0][0], last[0][0])]
-            found += ranges
+            found += WIDE_SPACES if negated and ranges is SPACES else ranges
         if not negated:
             return found
         return without(ASCII if wide else ALL, found)  # as for \D and \W
