@@ -33,6 +33,12 @@ Folder = Annotated[
 ]
 Namespace = Annotated[str | None, typer.Option(help="Only this part of the store; default: all of it.")]
 Id = Annotated[str, typer.Argument(help="The id, or its beginning.")]
+EmbedderName = Annotated[
+    str | None,
+    typer.Option(
+        "--embedder", help="Of a new store: bowstring (the default), or minilm, which needs its package."
+    ),
+]
 Tags = Annotated[list[str] | None, typer.Option("--tag", help="A tag; may be given several times.")]
 
 
@@ -43,11 +49,11 @@ def storage(folder: Path | None) -> ArrowStorage:
     return ArrowStorage(folder or MEMORY)
 
 
-def memory_in(folder: Path | None) -> ArrowStorage:
-    """A store that understands texts, by the default embedder."""
-    from ..memory.store import ArrowStorage
+def memory_in(folder: Path | None, embedder: str | None = None) -> ArrowStorage:
+    """A store that understands texts, by the embedder of its vectors; a new one by the one named."""
+    from ..memory.embedders import opened
 
-    return ArrowStorage.of(folder or MEMORY)
+    return opened(folder or MEMORY, embedder)
 
 
 @app.command()
@@ -64,6 +70,7 @@ def remember(
         str | None, typer.Option(help="Names a fact; a newer text of that key supersedes it.")
     ] = None,
     source: Annotated[str | None, typer.Option(help="Where it comes from; default: the file.")] = None,
+    embedder: EmbedderName = None,
     tags: Tags = None,
     as_json: AsJson = False,
 ) -> None:
@@ -74,7 +81,7 @@ def remember(
     if key is not None and len(several := [*islice(entries, 2)]) > 1:
         raise ValueError("--key names one fact, and there are several; give one text")
     ids, known = list[str](), 0
-    with memory_in(folder) as store:
+    with memory_in(folder, embedder) as store:
         for some in batches(several if key is not None else entries):
             fresh = some if key is not None else [one for one in some if store.known(one) is None]
             known += len(some) - len(fresh)
@@ -218,9 +225,9 @@ def load(path: Annotated[Path, typer.Argument(help="What export wrote.")], folde
 
 
 @memories.command()
-def embed(folder: Folder = None) -> None:
+def embed(folder: Folder = None, embedder: EmbedderName = None) -> None:
     """Make the vectors that are missing; may be interrupted and called again."""
-    with memory_in(folder) as store:
+    with memory_in(folder, embedder) as store:
         note(f"{store.embed()} memories have got a vector")
 
 

@@ -15,6 +15,7 @@ from ..core.options import either, listed
 from ..llm.folder import is_imported
 from ..llm.pipeline import LanguageModel
 from ..llm.recall import Recall
+from ..memory.embedders import opened
 from ..memory.store import ArrowStorage
 from ..nn.network import UnifiedScoreNetwork
 from ..text.tokenizer import TextTokenizer
@@ -71,7 +72,7 @@ class LoadedModel:
         folder = MULTIMODAL if folder is None and memory is not None else folder
         place, numbers = model_folder(folder), None if dtype is None else chosen_dtype(dtype)
         where = chosen_device(device)
-        store = None if memory is None else ArrowStorage.of(memory)
+        store = None if memory is None else opened(memory)
         if is_imported(place):
             model = LanguageModel.load(place)
             model.recall = None if store is None else Recall(store)

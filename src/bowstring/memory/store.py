@@ -21,7 +21,6 @@ from ..core.files import as_path
 from ..core.options import flag, shown, text, texts, whole
 from . import changes, check, exchange, find, schema
 from .doubles import link_doubles
-from .embed import default_embedder
 from .record import Embedder, Entry, Hit, Hits, Memory, as_vector
 from .session import Session
 from .where import condition
@@ -72,11 +71,6 @@ class ArrowStorage:
         except BaseException:
             self._db.close()
             raise
-
-    @classmethod
-    def of(cls, given: ArrowStorage | Path | str) -> ArrowStorage:
-        """A store that is open already, or the one in a folder, with the default embedder."""
-        return given if isinstance(given, ArrowStorage) else cls(given, default_embedder())
 
     def __enter__(self) -> ArrowStorage:
         return self
