@@ -183,6 +183,7 @@ class Decoder:
         self.forwards = 0
         self._described = described(layers)
         self.deltas, self._bends = NONE, bends.described(NONE)
+        self.tilt: np.ndarray | None = None
 
     def with_deltas(self, deltas: Deltas) -> Decoder:
         """Another decoder over the same weights, bent by these deltas alone.
@@ -195,6 +196,17 @@ class Decoder:
         bent.__dict__.pop("fine", None)  # which is bent otherwise
         bent.deltas, bent._bends, bent.forwards = deltas, bends.described(deltas), 0
         return bent
+
+    def with_tilt(self, tilt: np.ndarray) -> Decoder:
+        """Another decoder over the same weights, for which every token has exp(-tilt) of its odds.
+
+        Args:
+            tilt: `(v,)`, the energy of every token; infinite bars it.
+        """
+        tilted = copy.copy(self)
+        tilted.__dict__.pop("fine", None)
+        tilted.tilt, tilted.forwards = np.asarray(tilt, np.float32), 0
+        return tilted
 
     def cache(self) -> KVCache:
         return KVCache(self.config)
@@ -356,7 +368,8 @@ class Decoder:
 
     def logits(self, hidden: np.ndarray) -> np.ndarray:
         """`(r, d) -> (r, v)` FP32."""
-        return self._product(self.head, self.normal(hidden), self.head_bias)
+        found = self._product(self.head, self.normal(hidden), self.head_bias)
+        return found if self.tilt is None else found - self.tilt
 
     def normal(self, hidden: np.ndarray) -> np.ndarray:
         """Hidden states `(r, d)` behind the last norm, which is how the readable network gives them."""

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal, Unpack, overload
+from typing import Any, Literal, Self, Unpack, overload
 
 import numpy as np
 
 from ..core.cancel import Cancel
 from ..core.options import either
 from ..core.options import text as checked_text
+from ..energy.steering import Judge
 from ..memory.embed import encode
 from ..text.pipeline import TextFrame, TextPipeline, deltas
 from ..text.request import TextOptions, TextRequest
 from ..text.result import TextResult
 from ..text.sampling import MAX_TOKENS, Sampling
 from .guided import GuidedModel
+from .steered import failure, seeds, token_energies, tried, with_pipeline
 
 
 class TextEngine(GuidedModel):
@@ -76,6 +78,12 @@ class TextEngine(GuidedModel):
         adapters: Mapping[str, float] | None = None,
         memory_guided: bool = False,
         write_back: bool = False,
+        energies: Sequence[tuple[Any, float]] = (),
+        constraints: Sequence[Judge] = (),
+        valid: Judge | None = None,
+        retries: int = 0,
+        candidates: int = 8,
+        choose: str = "resampling",
         cancel: Cancel | None = None,
     ) -> TextResult | list[TextResult]:
         """Writes what the prompt asks for; the result is a string.
@@ -103,6 +111,14 @@ class TextEngine(GuidedModel):
             adapters: weights by name of those that bend this call; None: the active ones (`load_adapter`).
             memory_guided: whether memories that fit the prompt guide the text; `result.memories` says which.
             write_back: whether the text is remembered, as made by the model.
+            energies: pairs of an energy and its weight, lower is better. An array `(v,)` is an energy of
+                tokens: the odds of each are exp(-weight * energy) of what they were, wherever it is drawn. A
+                function of a text is one of whole texts (`text.energies` has some): of `candidates`, 1 to 64,
+                one is taken by `choose`: "resampling", in proportion to exp(-energy), or "metropolis", by a
+                chain whose law is the model's times exp(-energy), in the limit of many candidates.
+            constraints: functions of a text that must be true of it. valid: a function that says whether a
+                text will do; what fails is written again up to `retries` times, at most 32, each time with
+                weights twice as strong. `result.tries` has all of them.
             cancel: a `threading.Event` or a function; set or true, it stops within a step.
 
         Raises:
@@ -138,6 +154,12 @@ class TextEngine(GuidedModel):
         adapters: Mapping[str, float] | None = None,
         memory_guided: bool = False,
         write_back: bool = False,
+        energies: Sequence[tuple[Any, float]] = (),
+        constraints: Sequence[Judge] = (),
+        valid: Judge | None = None,
+        retries: int = 0,
+        candidates: int = 8,
+        choose: str = "resampling",
         cancel: Cancel | None = None,
     ) -> Iterator[TextFrame | TextResult]:
         """As `generate`, but yields a `TextFrame` after each step, and the `TextResult` at the end; of
@@ -169,6 +191,12 @@ class TextEngine(GuidedModel):
         adapters: Mapping[str, float] | None = None,
         memory_guided: bool = False,
         write_back: bool = False,
+        energies: Sequence[tuple[Any, float]] = (),
+        constraints: Sequence[Judge] = (),
+        valid: Judge | None = None,
+        retries: int = 0,
+        candidates: int = 8,
+        choose: str = "resampling",
         cancel: Cancel | None = None,
     ) -> Iterator[str]:
         """As `generate`, but yields the text in pieces as it is settled: nothing is taken back, no character
@@ -180,11 +208,41 @@ class TextEngine(GuidedModel):
     def _texts(self, request: TextRequest) -> Iterator[TextFrame | TextResult]:
         """What every text that is asked for comes through."""
         engine, steps = self.with_adapters(request.adapters), self._steps("text", None, None)
-        if request.memory_guided or request.write_back:
+        if request.steering:
+            frames = engine._steered(request)
+        elif request.memory_guided or request.write_back:
             frames = engine._remembering(request, steps)
         else:
             frames = engine.text_pipeline.stream(request, steps)
         return noted(frames, engine.said) if engine.said else frames
+
+    def _steered(self, request: TextRequest) -> Iterator[TextFrame | TextResult]:
+        """Texts that are chosen among candidates, each after its tries; a frame tells the whole text."""
+        if request.write_back:
+            self._has_memory()
+        tilt, steering = token_energies(request.steering, self.network.config.vocab)
+        made: list[TextResult] = []
+        for one in request.each():
+            for seed in seeds(request.seed, request.n):
+
+                def draw(strength: float, seed: int, count: int, one: TextRequest = one) -> list[TextResult]:
+                    view = self if tilt is None else self._tilted(strength * tilt)
+                    frames = view._texts(replace(one.unsteered(count, seed), adapters=None))
+                    return [found for found in frames if isinstance(found, TextResult)]
+
+                found = tried(draw, steering, request.choose, seed)
+                tries = [attempt for _, attempt in found]
+                text = found[-1][0].but(tries=tries)
+                made.append(text.but(notes=(*text.notes, *failure(tries))))
+                canvas, number = np.array(text.tokens), len(made) - 1
+                yield TextFrame(canvas, np.ones(len(canvas)), text.nfe, 1.0, number)
+                if request.write_back:
+                    self._keep(text.text, one.prompts[0], text.memories)
+        yield from made
+
+    def _tilted(self, tilt: np.ndarray) -> Self:
+        """The engine, for this call, with energies of tokens."""
+        return with_pipeline(self, "text", self.text_pipeline.tilted(tilt))
 
     def _remembering(self, request: TextRequest, steps: int) -> Iterator[TextFrame | TextResult]:
         """Texts that memories guide, prompt after prompt, and that are remembered if they are to be."""

@@ -172,6 +172,7 @@ class TextPipeline:
         """
         self.network, self.tokenizer, self.context = network, tokenizer, context
         self.calibrator = Calibrator() if calibrator is None else calibrator
+        self.tilt: Tensor | None = None
         self.window, self.schedule = Window(), schedule
 
     def stream(
@@ -282,6 +283,7 @@ class TextPipeline:
                     numbers=numbers,
                     halt=halt,
                     schedule=self.schedule,
+                    tilt=self.tilt,
                 )
                 items = self._watched(stoppable(states, cancel), block, stops, first)
             for item in items:
@@ -298,6 +300,17 @@ class TextPipeline:
         """With how unsure it is."""
         pieces = [self.tokenizer.to_bytes([token]) for token in made.tokens]
         return doubted(made, self.calibrator, source_of(kind, mode), pieces)
+
+    def tilted(self, tilt: np.ndarray) -> TextPipeline:
+        """The same, for which every token's odds are exp(-tilt) of what they were, wherever it is drawn.
+
+        Args:
+            tilt: `(v,)`, the energy of every token.
+        """
+        view = copy(self)
+        view.tilt = torch.as_tensor(tilt, dtype=torch.float32, device=self.network.device)
+        view.__dict__["decoder"] = None if self.decoder is None else self.decoder.with_tilt(tilt)
+        return view
 
     @cached_property
     def decoder(self) -> Decoder | None:
@@ -363,7 +376,9 @@ class TextPipeline:
         """
         known = [self.prompt(prompt, kind) for prompt in prompts]
         block = 1 if sampling.mode != "diffusion" else min(sampling.block, sampling.max_tokens)
-        states = sample_text(self.network, known, sampling, self.context, schedule=self.schedule)
+        states = sample_text(
+            self.network, known, sampling, self.context, schedule=self.schedule, tilt=self.tilt
+        )
         made = [one for one in self._watched(states, block) if isinstance(one, TextResult)]
         return [self._doubted(one, kind, sampling.mode) for one in made]
 

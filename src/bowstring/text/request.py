@@ -8,12 +8,14 @@ from functools import cached_property
 from typing import Any, Self, TypedDict
 
 from ..core.cancel import Cancel
-from ..core.options import either, flag, settle, texts, whole
+from ..core.options import choice, either, flag, settle, texts, whole
+from ..energy.steering import Judge, Steering
 from ..grammar.form import Wanted, requested
 from .sampling import MAX_TOKENS, Sampling, mode_for
 from .stops import checked_stops
 
 MOST = 64  # texts at once
+CHOICES = ("resampling", "metropolis")  # how one of several candidates is taken
 
 
 class TextOptions(TypedDict, total=False):
@@ -37,6 +39,12 @@ class TextOptions(TypedDict, total=False):
     adapters: Mapping[str, float] | None
     memory_guided: bool
     write_back: bool
+    energies: Sequence[tuple[Any, float]]
+    constraints: Sequence[Judge]
+    valid: Judge | None
+    retries: int
+    candidates: int
+    choose: str
     cancel: Cancel | None
 
 
@@ -70,6 +78,12 @@ class TextRequest:
     adapters: Mapping[str, float] | None = None
     memory_guided: bool = False
     write_back: bool = False
+    energies: Sequence[tuple[Any, float]] = ()
+    constraints: Sequence[Judge] = ()
+    valid: Judge | None = None
+    retries: int = 0
+    candidates: int = 8
+    choose: str = "resampling"
     cancel: Cancel | None = None
 
     def __post_init__(self) -> None:
@@ -83,6 +97,7 @@ class TextRequest:
             stop=checked_stops(self.stop),
             memory_guided=flag(self.memory_guided, "memory_guided"),
             write_back=flag(self.write_back, "write_back"),
+            choose=choice(self.choose, "choose", CHOICES),
         )
 
     @classmethod
@@ -98,6 +113,16 @@ class TextRequest:
     def wanted(self) -> Wanted | None:
         """The form that the text must have."""
         return requested(self.schema, self.regex, self.choices)
+
+    @cached_property
+    def steering(self) -> Steering:
+        """What the texts should be like."""
+        return Steering(self.energies, self.constraints, self.valid, self.retries, self.candidates)
+
+    def unsteered(self, n: int, seed: int) -> TextRequest:
+        """The same of the model alone: so many texts, with another seed, which are not remembered."""
+        plain: dict[str, Any] = {"energies": (), "constraints": (), "valid": None, "write_back": False}
+        return replace(self, n=n, seed=seed, num_inference_steps=None, **plain)
 
     def each(self) -> Iterator[TextRequest]:
         """What is asked of each prompt."""

@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 
+from ..energy.steering import Try
 from ..memory.record import Guide
 from .doubt import TOKENWISE, Doubtful, Trace
 from .tokenizer import MASK
 
 ATTRIBUTES = (
     *("tokens", "nfe", "seconds", "uncertainty", "uncertainties", "doubtful", "nats"),
-    *("settings", "finish_reason", "notes", "memories", "history", "trace"),
+    *("settings", "finish_reason", "notes", "memories", "tries", "history", "trace"),
 )
 SHOWN = 60  # characters of a text in its repr
 
@@ -45,6 +46,7 @@ class TextResult(str):
     doubtful: spans of the text that are. nats: means over the tokens, {"nll": of -log p(drawn token),
     "entropy": of the belief}, not calibrated. finish_reason: "stop" (it came to its end, or to a stop string)
     or "length". notes: what may have spoiled it. memories: which of them guided it, with their weights.
+    tries: what was written until a text was valid, this one last.
 
     >>> made = TextResult("a fox", tokens=(9, 10), nfe=2)
     >>> made == "a fox", made.upper(), made
@@ -62,6 +64,7 @@ class TextResult(str):
     finish_reason: str
     notes: tuple[str, ...]
     memories: tuple[Guide, ...]
+    tries: tuple[Try, ...]
     history: History
     trace: Trace
 
@@ -79,6 +82,7 @@ class TextResult(str):
         finish_reason: str = "length",
         notes: Sequence[str] = (),
         memories: Sequence[Guide] = (),
+        tries: Sequence[Try] = (),
         history: History | None = None,
         trace: Trace | None = None,
     ) -> TextResult:
@@ -91,7 +95,7 @@ class TextResult(str):
         )
         self.nats, self.settings = dict(nats or {}), dict(settings or {})
         self.finish_reason, self.history = finish_reason, history or History(0)
-        self.memories = tuple(memories)
+        self.memories, self.tries = tuple(memories), tuple(tries)
         self.trace = Trace(*(np.zeros(0) for _ in TOKENWISE)) if trace is None else trace
         return self
 
@@ -115,6 +119,7 @@ class TextResult(str):
         facts = {name: getattr(self, name) for name in ATTRIBUTES if name not in ("history", "trace")}
         facts["doubtful"] = tuple(asdict(span) for span in self.doubtful)
         lists = {name: [*value] for name, value in facts.items() if isinstance(value, tuple)}
+        lists["tries"] = [one.to_json() for one in self.tries]
         lists["memories"] = [one.to_json() for one in self.memories]
         return {"text": str(self), **facts, **lists}
 

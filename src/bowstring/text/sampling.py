@@ -98,23 +98,30 @@ def pad_left(rows: Sequence[Sequence[int]], device: torch.device | None = None) 
 class BlockDiffusion:
     """The network as a block model: a noisy block sees the cache and all of itself.
 
-    When the context is full, the head (the prompt) and the last half of the rest are read anew.
+    When the context is full, the head (the prompt) and the last half of the rest are read anew. tilt: `(v,)`,
+    what every token's logit loses.
     """
 
     network: UnifiedScoreNetwork
     context: int
     step_size: float = 0.0
     conditioning: Conditioning = NOTHING
+    tilt: Tensor | None = None
 
     @classmethod
     def sampled(
-        cls, network: UnifiedScoreNetwork, context: int, how: Sampling, conditioning: Conditioning = NOTHING
+        cls,
+        network: UnifiedScoreNetwork,
+        context: int,
+        how: Sampling,
+        conditioning: Conditioning = NOTHING,
+        tilt: Tensor | None = None,
     ) -> Self:
         """For blocks of `how.block`; where they get fewer steps than tokens, a network that has learned to
         jump is told so.
         """
         size = network.shortcut_step_size(how.steps) if how.steps < how.block else 0.0
-        return cls(network, context, size, conditioning)
+        return cls(network, context, size, conditioning, tilt)
 
     def begin(self, tokens: Tensor, valid: Tensor, row: Tensor | None = None) -> dict[str, Any]:
         """Reads what is known before the canvas; `row` says which of the conditioning's rows a sample has."""
@@ -133,7 +140,8 @@ class BlockDiffusion:
         return self.conditioning.rows(carry["row"]).with_(cache=cache)
 
     def logits(self, hidden: Tensor) -> Tensor:
-        return self.network.heads["text"](hidden).float()
+        logits = self.network.heads["text"](hidden).float()
+        return logits if self.tilt is None else logits - self.tilt
 
     def score(self, carry: dict[str, Any], noisy: Tensor) -> Tensor:
         position = carry["position"][:, None] + torch.arange(noisy.shape[1], device=noisy.device)
@@ -363,6 +371,7 @@ def sample_text(
     numbers: Sequence[int] | None = None,
     halt: Halt = ended,
     schedule: Schedule = linear,
+    tilt: Tensor | None = None,
 ) -> Iterator[State]:
     """States of a canvas of `how.max_tokens` behind each row of known tokens, the fully masked one first.
 
@@ -370,14 +379,15 @@ def sample_text(
         numbers: of each row's sample, which with the seed decides its randomness; by default 0, 1, 2, ...
         halt: when a sample is done.
         schedule: by which the masks of a block fall.
+        tilt: `(v,)`, the energy of every token, which logits lose.
     """
     causal = how.mode != "diffusion"
     size = 1 if causal else min(how.block, how.max_tokens)
     edges = [(i, min(i + size, how.max_tokens)) for i in range(0, how.max_tokens, size)]
     model = (
-        Autoregressive(network, context, conditioning=conditioning)
+        Autoregressive(network, context, conditioning=conditioning, tilt=tilt)
         if causal
-        else BlockDiffusion.sampled(network, context, how, conditioning)
+        else BlockDiffusion.sampled(network, context, how, conditioning, tilt)
     )
     steps = 1 if causal else min(how.steps, size)
     known_carry = model.begin(*pad_left(known, network.device))
