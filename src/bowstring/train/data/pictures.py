@@ -44,6 +44,13 @@ TINTS = {
     "pink": (240, 130, 175),
     "brown": (130, 85, 50),
 }
+MORE_TINTS = {  # that no scene has
+    "black": (35, 35, 40),
+    "grey": (125, 125, 130),
+    "turquoise": (40, 185, 180),
+    "golden": (212, 165, 30),
+}
+ALL_TINTS = TINTS | MORE_TINTS
 GROUNDS = {"": (255, 255, 255), "grey": (205, 205, 205), "sky": (190, 222, 245), "sand": (243, 228, 190)}
 THING_SIZES = {"small": 0.24, "": 0.36, "big": 0.5}
 RELATIONS = {"left of": (-1, 0), "right of": (1, 0), "above": (0, -1), "below": (0, 1)}
@@ -193,7 +200,7 @@ def tinted(icon: Image.Image, colour: str) -> Image.Image:
     """The icon in shades of one colour: darkest to the colour's own dark, lightest to nearly white."""
     pixels = np.asarray(icon).astype(np.float32)
     light = (pixels[..., :3] @ np.array([0.299, 0.587, 0.114], np.float32) / 255)[..., None]
-    tone = np.array(TINTS[colour], np.float32)
+    tone = np.array(ALL_TINTS[colour], np.float32)
     shaded = np.where(light < 0.6, tone * (0.35 + light / 0.6 * 0.65), tone + (245 - tone) * (light - 0.6))
     return Image.fromarray(
         np.concatenate([shaded, pixels[..., 3:]], -1).clip(0, 255).astype(np.uint8), "RGBA"
