@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from .common import Adapters, AsJson, Model, Seed, app, with_adapters
+from .memory import Folder, Namespace, Remembered, WriteBack, loaded, note_memories
 from .terminal import HALF, can_show, note, put_json, read_stdin_for, watch
 
 Steps = Annotated[
@@ -35,6 +36,10 @@ def image(
     mask: Annotated[Path | None, typer.Option(help="White where the picture is painted anew.")] = None,
     seed: Seed = 0,
     adapter: Adapters = None,
+    remembered: Remembered = False,
+    memory: Folder = None,
+    namespace: Namespace = None,
+    write_back: WriteBack = False,
     model: Model = None,
     as_json: AsJson = False,
 ) -> None:
@@ -43,12 +48,13 @@ def image(
     from ..image.files import ENDINGS
 
     out = output(out, ENDINGS)
-    from ..engine import ArrowEngine
     from ..weights.shipped import MULTIMODAL
 
-    engine = with_adapters(ArrowEngine.load(model or MULTIMODAL), adapter)
+    guided = remembered or write_back
+    engine = with_adapters(loaded(model or MULTIMODAL, memory, namespace, guided=guided), adapter)
     options: dict[str, Any] = {"style": style, "steps": steps, "cfg_scale": cfg_scale, "seed": seed}
-    options |= {"negative_prompt": negative_prompt, "size": size}
+    options |= {"negative_prompt": negative_prompt, "size": size, "write_back": write_back}
+    options |= {"memory_guided": bool(remembered or memory or namespace)}
     options |= {} if start is None else {"start": start, "strength": strength}
     options |= {} if mask is None else {"mask": mask}
     frames = engine.image_stream(read_stdin_for(prompt).removesuffix("\n"), **options)
@@ -56,9 +62,11 @@ def image(
     result.save(out)
     if as_json:
         made = {"file": str(out), "nfe": result.nfe, "seconds": result.seconds}
-        return put_json(made | result.settings)
+        guides = [one.to_json() for one in result.memories]
+        return put_json(made | {"memories": guides, "notes": result.notes} | result.settings)
     h, w = result.image.shape[:2]
     note(f"{w} x {h} pixels, {result.nfe} evaluations, {sum(result.seconds):.2f} s")
+    note_memories(result)
     note(f"written to {out}")
 
 

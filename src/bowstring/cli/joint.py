@@ -9,7 +9,7 @@ import typer
 
 from .common import AsJson, Model, Seed, app
 from .image import Steps, painting
-from .memory import Folder
+from .memory import Folder, Namespace, Remembered, loaded, note_memories
 from .speech import Voice, store_of_voice
 from .terminal import note, note_faults, put, put_json, read_stdin_for, watch
 from .text import unmasking
@@ -27,7 +27,9 @@ def converse(
     picture: Annotated[bool, typer.Option(help="Paint what the prompt asks for.")] = True,
     steps: Steps = None,
     seed: Seed = 0,
+    remembered: Remembered = False,
     memory: Folder = None,
+    namespace: Namespace = None,
     model: Model = None,
     as_json: AsJson = False,
 ) -> None:
@@ -35,11 +37,11 @@ def converse(
     from ..core.files import output_folder
 
     out = output_folder(out)
-    from ..engine import ArrowEngine
     from ..face.animate import FRAME
     from ..weights.shipped import MULTIMODAL
 
-    engine = ArrowEngine.load(model or MULTIMODAL, memory=store_of_voice(voice, memory))
+    engine = loaded(model or MULTIMODAL, memory, namespace, guided=remembered)
+    engine.memory = engine.memory or store_of_voice(voice, memory)
     frames = engine.converse_stream(
         read_stdin_for(prompt).removesuffix("\n"),
         text,
@@ -48,6 +50,7 @@ def converse(
         voice=voice,
         steps=steps,
         seed=seed,
+        memory_guided=bool(remembered or memory or namespace),
     )
     result = watch(frames, lambda frame: answering(frame, engine))
     files = [str(file) for file in result.save(out)]
@@ -57,11 +60,13 @@ def converse(
         return put_json(
             made
             | {"seconds": result.seconds, "notes": result.notes, "unspoken": result.unspoken}
+            | {"memories": [one.to_json() for one in result.memories]}
             | result.settings
         )
     put(result.text)
     cost = f"{result.forwards} passes for {result.steps} steps, {sum(result.seconds.values()):.2f} s"
     note(f"{len(result.face) * FRAME:.2f} s of speech and a face, {cost}")
+    note_memories(result)
     note(f"written to {out}")
 
 

@@ -32,6 +32,10 @@ Folder = Annotated[
     typer.Option("--memory", help="The store's folder; default: ~/.local/share/bowstring/memory."),
 ]
 Namespace = Annotated[str | None, typer.Option(help="Only this part of the store; default: all of it.")]
+Remembered = Annotated[
+    bool, typer.Option("--remembered", help="Let what is remembered guide; --memory and --namespace do, too.")
+]
+WriteBack = Annotated[bool, typer.Option("--write-back", help="Remember what is made, as the model's.")]
 Id = Annotated[str, typer.Argument(help="The id, or its beginning.")]
 EmbedderName = Annotated[
     str | None,
@@ -54,6 +58,26 @@ def memory_in(folder: Path | None, embedder: str | None = None) -> ArrowStorage:
     from ..memory.embedders import opened
 
     return opened(folder or MEMORY, embedder)
+
+
+def loaded(model: Path | None, folder: Path | None, namespace: str | None, *, guided: bool) -> Any:
+    """The engine, with a memory if anything asks for one; `engine.memory` then guides."""
+    from ..engine import ArrowEngine
+
+    if not (guided or folder or namespace):
+        return ArrowEngine.load(model)
+    engine = ArrowEngine.load(model, memory=storage(folder))
+    engine.memory_where = where_of(namespace, None) or None
+    return engine
+
+
+def note_memories(result: Any) -> None:
+    """Says which memories guided, and why none did."""
+    for guide in result.memories:
+        note(f"memory {guide.id} ({guide.weight:.2f}): {shortened(guide.text or '')}")
+    for one in result.notes:
+        if "memory" in one:
+            note(f"note: {one}")
 
 
 @app.command()
@@ -290,6 +314,11 @@ def where_of(namespace: str | None, tags: list[str] | None, source: str | None =
 
 def line_of(memory: Memory) -> str:
     """A memory on one line: id, day, text."""
-    words = " ".join((memory.text or f"[{', '.join(memory.holds) or 'vector'}]").split())
-    short = words if len(words) <= PREVIEW else words[:PREVIEW] + "..."
-    return f"{memory.id}  {time.strftime('%Y-%m-%d', time.localtime(memory.time))}  {short}"
+    words = shortened(memory.text or f"[{', '.join(memory.holds) or 'vector'}]")
+    return f"{memory.id}  {time.strftime('%Y-%m-%d', time.localtime(memory.time))}  {words}"
+
+
+def shortened(text: str) -> str:
+    """A text on one line, its end left out."""
+    words = " ".join(text.split())
+    return words if len(words) <= PREVIEW else words[:PREVIEW] + "..."

@@ -21,6 +21,7 @@ from .common import (
     form_options,
     with_adapters,
 )
+from .memory import Folder, Namespace, Remembered, WriteBack, loaded, note_memories
 from .terminal import SHADE, can_show, note, on_terminal, put, put_json, read_stdin_for, watch
 
 MaxTokens = Annotated[int, typer.Option("--max-tokens", "--max-new-tokens", help="Longest text.")]
@@ -55,6 +56,10 @@ def run(
     regex: Regex = None,
     choices: Choices = None,
     adapter: Adapters = None,
+    remembered: Remembered = False,
+    memory: Folder = None,
+    namespace: Namespace = None,
+    write_back: WriteBack = False,
     model: Model = None,
     as_json: AsJson = False,
 ) -> None:
@@ -66,9 +71,7 @@ def run(
         options = {"max_tokens": max_tokens, "temperature": temperature, "top_p": top_p, "seed": seed}
         options |= wanted
         return run_imported(model, read_stdin_for(prompt), options, adapter, as_json=as_json)
-    from ..engine import ArrowEngine
-
-    engine = with_adapters(ArrowEngine.load(model), adapter)
+    engine = with_adapters(loaded(model, memory, namespace, guided=remembered or write_back), adapter)
     frames = engine.stream(
         read_stdin_for(prompt).removesuffix("\n"),
         mode,
@@ -85,6 +88,8 @@ def run(
         top_k=top_k,
         repetition_penalty=repetition_penalty,
         seed=seed,
+        memory_guided=bool(remembered or memory or namespace),
+        write_back=write_back,
         **wanted,
     )
     made: list[Any] = []
@@ -93,6 +98,7 @@ def run(
         return put_json([one.to_json() for one in made] if n > 1 else made[0].to_json())
     watch(collected(frames, made), lambda frame: unmasking(frame, engine))
     show_texts(made)
+    note_memories(made[0])
 
 
 @app.command()

@@ -41,7 +41,8 @@ class GuidedModel(AdaptedModel):
         """
         if self.memory is None or self.folder is None or not (self.folder / MEMORY).exists():
             return None
-        return self._part("conditioner", self._conditioner)
+        found = self._part("conditioner", self._conditioner)
+        return found if self.memory_where is None else found.within(self.memory_where)
 
     def _conditioner(self) -> MemoryConditioner:
         assert self.memory is not None

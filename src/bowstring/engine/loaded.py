@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from pathlib import Path
 from typing import Any, NoReturn, Self, TypeVar, cast
@@ -44,6 +44,7 @@ class LoadedModel:
         self.network, self.tokenizer, self.metadata, self.folder = network, tokenizer, metadata, folder
         self.schedules = schedules(metadata)
         self.memory: ArrowStorage | None = None
+        self.memory_where: Mapping[str, Any] | None = None  # which memories may guide; None: all facts
         self._parts: dict[str, Any] = {}
 
     @classmethod

@@ -12,6 +12,7 @@ import random
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -157,16 +158,12 @@ def costs(engine: ArrowEngine, conditioner: MemoryConditioner) -> dict[str, Meas
     width = next(iter(conditioner.projectors.values())).config.vector
     five = torch.nn.functional.normalize(torch.randn(1, FIVE, width, generator=rng), dim=-1)
     given = {name: one.conditioning(trunk, five) for name, one in conditioner.projectors.items()}
-    projecting = timed(
-        *(lambda one=one: one.conditioning(trunk, five) for one in conditioner.projectors.values())  # type: ignore[misc]
-    )
+    projecting = timed(*(partial(one.conditioning, trunk, five) for one in conditioner.projectors.values()))
     evaluations = {"text": text_evaluation(engine), "image": image_evaluation(engine)}
     ratios = {}
     for name in given:
-        with_them, without = timed(
-            lambda name=name: evaluations[name](given[name]),  # type: ignore[misc]
-            lambda name=name: evaluations[name](NOTHING),  # type: ignore[misc]
-        )
+        calls = (partial(evaluations[name], one) for one in (given[name], NOTHING))
+        with_them, without = timed(*calls)
         ratios[name] = Measured.median(with_them).over(Measured.median(without))
     dearest = max(ratios.values(), key=lambda one: one.value or 0.0)
     slowest = max((Measured.median(one) for one in projecting), key=lambda one: one.value or 0.0)

@@ -62,7 +62,7 @@ def remembered_pictures(
 
 
 def drawn(facts: PictureFacts, icons: Icons, concepts: Sequence[Concept], side: int = INSIDE) -> np.ndarray:
-    """The picture that a memory tells of, `(side, side, 3)` bytes: an icon in shades of a colour, on white."""
+    """The picture that a memory tells of, `(side, side, 3)` bytes: an icon in shades of a colour."""
     name = next(one.name for one in concepts if one.label == facts.thing)
     wide = round(0.92 * side)
     canvas = Image.new("RGBA", (side, side), (255, 255, 255, 255))
