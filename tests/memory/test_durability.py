@@ -155,6 +155,19 @@ def test_a_flipped_bit_in_a_record_names_it(tmp_path):
             path.write_bytes(data)
 
 
+def test_a_flipped_bit_in_what_describes_the_tables_is_found(tmp_path):
+    """The whole first page, in which SQLite keeps their words."""
+    base(tmp_path / "s")
+    path = tmp_path / "s" / "memory.sqlite"
+    data = path.read_bytes()
+    with ArrowStorage(tmp_path / "s") as store:
+        before = contents(store)
+    for at in range(300, 4096, 41):
+        path.write_bytes(data[:at] + bytes([data[at] ^ 128]) + data[at + 1 :])
+        assert faults.is_found(tmp_path / "s", before), at
+    path.write_bytes(data)
+
+
 def test_a_damaged_record_is_not_returned_as_if_it_were_whole(tmp_path):
     base(tmp_path / "s")
     path = tmp_path / "s" / "memory.sqlite"

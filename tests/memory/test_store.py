@@ -472,3 +472,48 @@ def test_a_store_needs_no_torch():
         [sys.executable, "-c", code], capture_output=True, text=True, env={"PYTHONPATH": source}
     )
     assert done.stdout == "False\n", done.stderr
+
+
+def test_another_embedder_takes_over_even_after_an_interruption(tmp_path):
+    calls = []
+
+    def counted(texts):
+        calls.append(len(texts))
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return np.array([[len(text), 1.0] for text in texts], np.float32)
+
+    lengths = Embedder("lengths", "7", 2, counted)
+    with ArrowStorage(tmp_path / "s", LETTERS) as store:
+        ids = store.add_many([f"{'x' * i} fox" for i in range(700)])
+        store.edit(ids[0], text="a vixen")
+    with pytest.raises(KeyboardInterrupt):
+        ArrowStorage.reembedded(tmp_path / "s", lengths)
+    with pytest.raises(ValueError, match="holds vectors of the embedder lengths"):
+        ArrowStorage(tmp_path / "s", LETTERS)
+    with ArrowStorage.reembedded(tmp_path / "s", lengths) as store:
+        assert calls == [512, 188, 188] and store.stats()["vectors"] == 700
+        assert store.search([30.0, 1.0], 1)[0].similarity == pytest.approx(1, abs=1e-3)
+        assert store.verify() == [] and store.get(ids[0], 1).vector is None
+        store.undo(ids[0])
+        assert store.verify() == []
+
+
+def test_vectors_without_texts_cannot_be_made_again(tmp_path):
+    with ArrowStorage(tmp_path / "s") as store:
+        id = store.add(vector=vectors(1)[0])
+    with pytest.raises(ValueError, match="1 memories have a vector and no text"):
+        ArrowStorage.reembedded(tmp_path / "s", LETTERS)
+    with ArrowStorage(tmp_path / "s") as store:
+        assert store.search(vectors(1)[0])[0].memory.id == id
+
+
+def test_many_searches_see_what_single_ones_see(tmp_path):
+    with ArrowStorage(tmp_path / "s", LETTERS) as store:
+        store.add_many(["listen", "tinsel", "a fox"])
+        texts = store.search_many(["fox", "silent"], 2)
+        assert [[hit.memory.text for hit in one] for one in texts] == [
+            [hit.memory.text for hit in store.search(query, 2)] for query in ("fox", "silent")
+        ]
+        by_vector = store.search_many(letters(["fox", "silent"]), 1)
+        assert by_vector[0][0].memory.text == "a fox" and len(by_vector) == 2

@@ -12,7 +12,7 @@ from pathlib import Path
 from . import journal
 from .changes import SEALED, current, meta, parts_of, seal_of
 from .record import digest
-from .schema import FILE
+from .schema import FILE, described, empty
 from .segments import Segment, segment_files
 
 
@@ -30,7 +30,7 @@ class Fault:
 
 def faults(db: sqlite3.Connection, folder: Path) -> Iterator[Fault]:
     """All faults of the database, the segments and the journal."""
-    for check in (_structure, _notes, _versions, _words, _links, _operations):
+    for check in (_tables, _structure, _notes, _versions, _words, _links, _operations):
         try:
             yield from check(db)
         except (sqlite3.DatabaseError, ValueError) as error:
@@ -50,6 +50,14 @@ def _structure(db: sqlite3.Connection) -> Iterator[Fault]:
     for (line,) in db.execute("PRAGMA integrity_check(1000)"):
         if line != "ok":
             yield Fault(FILE, line)
+
+
+def _tables(db: sqlite3.Connection) -> Iterator[Fault]:
+    """Tables and indexes, by the words that SQLite keeps of them."""
+    there, fresh = described(db), described(empty())
+    for name in sorted(there.keys() | fresh.keys()):
+        if there.get(name) != fresh.get(name):
+            yield Fault(FILE, f"the description of {name!r} is not as it was written")
 
 
 def _notes(db: sqlite3.Connection) -> Iterator[Fault]:

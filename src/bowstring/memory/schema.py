@@ -124,6 +124,21 @@ def migrate(db: sqlite3.Connection, path: Path) -> None:
         raise
 
 
+def empty() -> sqlite3.Connection:
+    """A database without records, in memory."""
+    db = sqlite3.connect(":memory:", isolation_level=None)
+    for script in MIGRATIONS:
+        for statement in statements(script):
+            db.execute(statement)
+    return db
+
+
+def described(db: sqlite3.Connection) -> dict[str, tuple[str, str, str | None]]:
+    """Kind, table and words of each table, index, view and trigger, by name."""
+    rows = db.execute("SELECT name, type, tbl_name, sql FROM sqlite_master")
+    return {str(name): (kind, table, sql) for name, kind, table, sql in rows}
+
+
 def statements(script: str) -> Iterator[str]:
     """The statements of a script; `executescript` would commit between them."""
     pending = ""
@@ -153,6 +168,10 @@ def explained(path: Path) -> Iterator[None]:
         raise
     except sqlite3.DatabaseError as error:
         raise _explanation(error, path) from error
+    except UnicodeDecodeError as error:  # of what SQLite says, where it names damaged words
+        raise ValueError(
+            f"{path} is damaged: {error.object!r}; a copy or an export brings it back"
+        ) from error
 
 
 def _explanation(error: sqlite3.DatabaseError, path: Path) -> Exception:

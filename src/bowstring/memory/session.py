@@ -18,7 +18,7 @@ from . import changes, journal, lock, schema
 from .index import Index
 from .segments import segment_files
 
-REWRITING = ("erase", "compact")  # operations after which files are cleaned
+REWRITING = ("erase", "compact", "reembed")  # operations after which files are cleaned
 
 
 class Session:

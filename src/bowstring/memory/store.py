@@ -10,35 +10,24 @@ from __future__ import annotations
 import json
 import time
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
-from ..core.files import as_path
-from ..core.options import flag, shown, text, texts, whole
-from . import changes, check, exchange, find, schema
+from ..core.options import flag, texts
+from . import changes, exchange, find
 from .doubles import link_doubles
-from .record import Embedder, Entry, Hit, Hits, Memory, as_vector
-from .session import Session
+from .reader import StoreReader, described
+from .record import Embedder, Entry
 from .where import condition
 
-DEPTH = 50  # hits of each search that are fused, at least
 BATCH = 512  # texts that are embedded at once
-COUNTED = {
-    "records": "versions WHERE live",
-    "versions": "versions",
-    "vectors": "versions WHERE live AND vector IS NOT NULL",
-    "links": "links",
-    "operations": "operations",
-}
 Ids = list[str]
-Memories = list[Memory]
 
 
-class ArrowStorage:
+class ArrowStorage(StoreReader):
     """A durable memory with search by words and vectors.
 
     What `add` has returned is on the disk: it survives a killed process and a power loss. What was
@@ -57,34 +46,6 @@ class ArrowStorage:
     Raises:
         ValueError: another embedder's store, a newer version, or a damaged database. OSError: no access.
     """
-
-    def __init__(self, folder: Path | str, embedder: Embedder | None = None) -> None:
-        if embedder is not None and not isinstance(embedder, Embedder):
-            raise TypeError(f"embedder is {shown(embedder)}; expected an Embedder")
-        self.embedder = embedder
-        self._session = Session(as_path(folder))
-        self._db, self._index = self._session.db, self._session.index
-        try:
-            with self.reading():
-                self._refuse_other(self._session.embedder())
-            self._session.recover()
-        except BaseException:
-            self._db.close()
-            raise
-
-    def __enter__(self) -> ArrowStorage:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    @property
-    def folder(self) -> Path:
-        return self._session.folder
-
-    def close(self) -> None:
-        """Ends the use of the folder; what was added is safe without it."""
-        self._session.close()
 
     # -- writing
 
@@ -203,6 +164,41 @@ class ArrowStorage:
             gone = self._session.rewrite(change, [record for (record,) in rows.fetchall()])
         return {"expired": len(gone), "bytes_before": before, "bytes": self._session.bytes()}
 
+    @classmethod
+    def reembedded(cls, folder: Path | str, embedder: Embedder) -> Self:
+        """The store in a folder with vectors of another embedder; if this is interrupted, call it again.
+
+        Meanwhile memories whose vector is not made yet are found by their words.
+
+        Raises:
+            ValueError: memories that have a vector and no text, of which none can be made.
+        """
+        with cls(folder) as store:
+            if store._session.embedder() not in (None, embedder.identity):
+                store._drop_vectors(embedder)
+        store = cls(folder, embedder)
+        store.embed()
+        return store
+
+    def _drop_vectors(self, embedder: Embedder) -> None:
+        with self._session.writing("reembed") as change:
+            only = "FROM versions WHERE vector IS NOT NULL AND text IS NULL AND live"
+            if bare := self._db.execute(f"SELECT COUNT(*) {only}").fetchone()[0]:
+                raise ValueError(
+                    f"{bare} memories have a vector and no text, of which {embedder.name} can make none; "
+                    "export and forget them first"
+                )
+            rows = self._db.execute("SELECT seq FROM versions WHERE vector IS NOT NULL").fetchall()
+            for (seq,) in rows:
+                self._db.execute(
+                    "UPDATE versions SET vector = NULL, vector_check = NULL, touched = ? WHERE seq = ?",
+                    (change.op, seq),
+                )
+                changes.reseal(self._db, seq)
+            self._db.execute("DELETE FROM links")
+            changes.set_meta(self._db, "embedder", embedder.identity)
+            self._session.rewrite(change, [])
+
     def embed(self) -> int:
         """Makes the vectors that texts in force lack, and returns how many; may be interrupted."""
         if self.embedder is None:
@@ -221,133 +217,6 @@ class ArrowStorage:
                     changes.reseal(self._db, seq)
             made += len(rows)
         return made
-
-    # -- reading
-
-    @contextmanager
-    def reading(self) -> Iterator[ArrowStorage]:
-        """One view for all that is read inside the block: nothing of what others write meanwhile is seen."""
-        with self._session.reading():
-            yield self
-
-    def get(self, id: str, version: int | None = None) -> Memory:
-        """A memory with its vector and parts; an older version of it by its number.
-
-        Raises:
-            ValueError: there is none, or it is damaged.
-        """
-        with self.reading():
-            if version is None:
-                return find.memory(self._db, find.in_force(self._db, text(id, "id")))
-            row = self._db.execute(
-                "SELECT seq FROM versions WHERE record = ? AND version = ?",
-                (text(id, "id"), whole(version, "version", 1)),
-            ).fetchone()
-            if row is None:
-                raise ValueError(f"no memory {id!r} has a version {version}; `history` lists them")
-            return find.memory(self._db, row[0])
-
-    def history(self, id: str) -> Memories:
-        """All versions of a record, the oldest first, also of a forgotten one.
-
-        Raises:
-            ValueError: there is none.
-        """
-        with self.reading():
-            rows = self._db.execute(
-                "SELECT seq FROM versions WHERE record = ? ORDER BY version", (text(id, "id"),)
-            ).fetchall()
-            if not rows:
-                raise ValueError(f"no memory has the id {shown(id)}; `list` shows all")
-            return find.memories(self._db, [seq for (seq,) in rows])
-
-    def list(
-        self, where: Mapping[str, Any] | None = None, limit: int | None = None, offset: int = 0
-    ) -> Memories:
-        """Memories in force, the newest first, without the values of their parts."""
-        limit = -1 if limit is None else whole(limit, "limit", 0)
-        condition(where)
-        with self.reading():
-            rows = find.listed(self._db, where, limit, whole(offset, "offset", 0))
-            return find.memories(self._db, [seq for seq, _ in rows], with_parts=False)
-
-    def search(
-        self,
-        query: Any,
-        top_k: int = 5,
-        where: Mapping[str, Any] | None = None,
-        *,
-        vector: Any = None,
-        exact: bool = False,
-    ) -> Hits:
-        """The memories that fit best, the best first.
-
-        A text is looked for by its words (BM25), and by its vector if there is an embedder or `vector` is
-        given; both lists are fused by reciprocal rank. A query of numbers is looked for by cosine alone.
-        The filter is applied inside: as many hits come as there are, up to `top_k`.
-
-        Args:
-            where: see `bowstring.memory.where`; {"namespace": "work", "tags": ["todo"]} for example.
-            exact: finds the set that FP64 finds on all vectors; otherwise about one of 200 of the nearest
-                is missed, in a fifth of the time.
-
-        Raises:
-            TypeError, ValueError: a query of neither kind or of another width, or an unknown filter.
-        """
-        top_k, exact = whole(top_k, "top_k", 1), flag(exact, "exact")
-        condition(where)
-        notes: tuple[str, ...] = ()
-        words: str | None = None
-        if isinstance(query, str):
-            words = text(query, "query")
-            if vector is None and self.embedder is not None:
-                vector = self.embedder([words])[0]
-            elif vector is None:
-                notes = ("found by words only: the store was opened without an embedder",)
-        else:
-            vector = query
-        vector = None if vector is None else as_vector(vector, "query")
-        depth = top_k if words is None or vector is None else max(DEPTH, 4 * top_k)
-        db, index = self._db, self._index
-        with self.reading():
-            near = {} if vector is None else find.by_vector(db, index, vector, depth, where, exact=exact)
-            said = {} if words is None else find.by_words(db, words, depth, where)
-            scores = find.fused(near, said) if near and said else near or said
-            best = sorted(scores, key=lambda seq: (-scores[seq], -seq))[:top_k]
-            hits = [
-                Hit(memory, scores[one], near.get(one), said.get(one))
-                for one, memory in zip(best, find.memories(db, best), strict=True)
-            ]
-        return Hits(hits, notes)
-
-    def stats(self) -> dict[str, Any]:
-        """Counts, sizes, the embedder and the versions of what is there."""
-        with self.reading():
-            counts = {
-                name: self._db.execute(f"SELECT COUNT(*) FROM {what}").fetchone()[0]
-                for name, what in COUNTED.items()
-            }
-            spaces = "SELECT namespace, COUNT(*) FROM versions WHERE live GROUP BY namespace ORDER BY 1"
-            return {
-                **counts,
-                "namespaces": dict(self._db.execute(spaces).fetchall()),
-                "embedder": self._session.embedder(),
-                "schema": schema.version_of(self._db),
-                "bytes": self._session.bytes(),
-                **self._index.counts(),
-            }
-
-    def verify(self) -> Sequence[check.Fault]:
-        """Reads everything, and returns what is damaged; an empty list says that all is as it was written."""
-        with self._session.verifying():
-            return [*check.faults(self._db, self.folder)]
-
-    def export(self, path: Path | str, where: Mapping[str, Any] | None = None) -> int:
-        """Writes the memories in force to a file, .jsonl or .parquet, and returns how many."""
-        with self.reading():
-            seqs = [seq for seq, _ in find.listed(self._db, where, -1, 0)]
-            memories = (find.memory(self._db, seq) for seq in reversed(seqs))
-            return exchange.write(path, memories, self._session.embedder())
 
     def load(self, path: Path | str) -> Ids:
         """Remembers all of a file that `export` wrote, with ids and times, and returns the ids.
@@ -370,45 +239,7 @@ class ArrowStorage:
                     changes.write(change, record, draft, draft.entry.key)
         return [record for record, _ in items]
 
-    def known(self, entry: Entry | Mapping[str, Any] | str) -> str | None:
-        """The id of the memory that has the same content in the same namespace, if there is one."""
-        made = Entry.of(entry)
-        content = changes.Draft(made, made.parts(), made.vector).content
-        with self.reading():
-            row = self._db.execute(
-                "SELECT record FROM versions WHERE live AND namespace = ? AND content = ?",
-                (made.namespace, content),
-            ).fetchone()
-            return row and row[0]
-
-    def resolve(self, id: str) -> str:
-        """The id that begins so, also of a forgotten record.
-
-        Raises:
-            ValueError: none does, or several.
-        """
-        given = text(id, "id", blank=False)
-        query = "SELECT DISTINCT record FROM versions WHERE substr(record, 1, ?) = ? LIMIT 2"
-        found = self._rows(query, len(given), given)
-        if len(found) != 1:
-            raise ValueError(
-                f"{'several memories have' if found else 'no memory has'} an id that begins with {given!r}"
-            )
-        return str(found[0][0])
-
     # -- inside
-
-    def _refuse_other(self, there: dict[str, Any] | None) -> None:
-        """
-        Raises:
-            ValueError: vectors of the store and of the embedder cannot be compared.
-        """
-        mine = None if self.embedder is None else self.embedder.identity
-        if there is not None and mine is not None and there != mine:
-            raise ValueError(
-                f"{self.folder} holds vectors of {described(there)}; this is {described(mine)}. "
-                "Open it with that one, or make a new store"
-            )
 
     def _refuse_mixture(self, path: Path | str, embedder: dict[str, Any] | None) -> None:
         """
@@ -455,19 +286,9 @@ class ArrowStorage:
         if self.embedder is not None and self.embedder.near is not None:
             link_doubles(self._db, self._index, self.embedder.near, written, drafts)
 
-    def _rows(self, query: str, *values: Any) -> Sequence[tuple[Any, ...]]:
-        with self.reading():
-            return self._db.execute(query, values).fetchall()
-
     def _same(self, record: str, draft: changes.Draft) -> bool:
         entry = draft.entry
         row = self._db.execute(
             "SELECT content, namespace, key, source, tags FROM versions WHERE live AND record = ?", (record,)
         ).fetchone()
         return row == (draft.content, entry.namespace, entry.key, entry.source, json.dumps(entry.tags))
-
-
-def described(embedder: Mapping[str, Any]) -> str:
-    if embedder["name"] is None:
-        return f"vectors of {embedder['width']} numbers that were given without an embedder"
-    return f"the embedder {embedder['name']} ({embedder['hash'] or 'no hash'}, {embedder['width']} numbers)"
