@@ -25,6 +25,7 @@ from ..llm.importing import import_model, open_source
 from ..llm.pipeline import LanguageModel
 from ..llm.recall import Recall
 from ..memory.embed import WEIGHTS, default_embedder
+from ..memory.embedders import minilm_embedder
 from ..memory.minilm import MiniLM, minilm_folder
 from ..memory.store import ArrowStorage
 from ..text.sampling import pad_left
@@ -99,7 +100,7 @@ def measure_pairs(setting: Setting) -> Measurement:
     ways: dict[str, Encode] = {
         "ours": default_embedder(),
         "minilm": MiniLM(minilm_folder()),
-        "before": mean_hidden_states(ArrowEngine.load("text")),
+        "before": mean_hidden_states(ArrowEngine.load(setting.model)),
     }
     found: dict[str, dict[str, list[bool]]] = {name: {} for name in (*ways, "bm25")}
     for kind in ASKED:
@@ -117,9 +118,8 @@ def measure_pairs(setting: Setting) -> Measurement:
 
 
 def unrelated_doubles(rows: Sequence[Pair]) -> Measured:
-    """Share of pairs of different things, of words' glosses and of functions, that count as near doubles."""
-    texts = [one.right for one in rows if one.kind in ("word", "function")]
-    texts = [*dict.fromkeys(texts)]
+    """Share of pairs of glosses and of openings, of different words and tales, that count as near doubles."""
+    texts = [*dict.fromkeys(one.right for one in rows if one.kind in ("word", "title"))]
     embedder = default_embedder()
     vectors = embedder(texts)
     near = sum(
@@ -144,16 +144,18 @@ def measure_notes(setting: Setting) -> Measurement:
     rows = read_notes()
     asked = [row for row in rows if "question" in row]
     with tempfile.TemporaryDirectory() as folder:
-        whole = ArrowStorage(Path(folder) / "whole", default_embedder())
-        words = ArrowStorage(Path(folder) / "words")
-        with whole, words:
-            for store in (whole, words):
+        embedders = {
+            "notes_top5": default_embedder(),
+            "notes_bm25": None,
+            "notes_top5_minilm": minilm_embedder(),
+        }
+        numbers: dict[str, Any] = {}
+        for key, embedder in embedders.items():
+            with ArrowStorage(Path(folder) / key, embedder) as store:
                 store.add_many([{"text": row["note"]} for row in rows])
-            numbers: dict[str, Any] = {
-                "notes_top5": Measured.mean([among_first(whole, row) for row in asked]),
-                "notes_bm25": Measured.mean([among_first(words, row) for row in asked]),
-            }
-            answers, missing = measure_answers(whole, asked[:12] if setting.quick else asked)
+                numbers[key] = Measured.mean([among_first(store, row) for row in asked])
+        with ArrowStorage(Path(folder) / "notes_top5", default_embedder()) as store:
+            answers, missing = measure_answers(store, asked[:12] if setting.quick else asked)
     return Measurement(numbers | answers, [ENCODER_FOLDER / WEIGHTS], missing)
 
 

@@ -25,7 +25,7 @@ from .record import Embedder
 WEIGHTS, TOKENIZER = "encoder.parquet", "tokenizer.json"
 EPS = 1e-6
 TOKENS_AT_ONCE = 8192
-NEAR = 0.955  # cosine that at most a millionth of pairs of different glosses, utterances or functions reach
+NEAR = 0.96  # cosine that at most a millionth of pairs of different glosses or utterances reach
 LARGEST = 1 << 16  # of any size in a file
 
 
