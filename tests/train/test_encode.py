@@ -5,13 +5,18 @@ import math
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
+from bowstring.memory.embed import Sizes
 from bowstring.memory.words import telling
 from bowstring.train.data.notes import facts, note_pairs
 from bowstring.train.data.wordnet import below, synset
 from bowstring.train.encode.losses import contrast, distance, interchangeable, relations
+from bowstring.train.encode.run import Texts, fit
+from bowstring.train.encode.tower import Tower, zipf_shares
+from bowstring.train.schedule import Run
 
 NOTES = Path("bench/notes.jsonl")
 
@@ -95,3 +100,41 @@ def test_no_fact_that_memory_is_measured_with_is_learned():
             for question in questions:
                 a, b = stems(bare(note)) - {"my"}, stems(bare(question))
                 assert not any(a & c and b & d for c, d in known), (note, question)
+
+
+def small_texts(seed):
+    rng = np.random.default_rng(seed)
+    ids = [[0, *rng.integers(1, 30, 4).tolist()] for _ in range(12)]
+    taught = [rng.normal(size=(6, 8)).astype(np.float16) for _ in range(2)]
+    return Texts(ids[:6], ids[6:], *(one / np.linalg.norm(one, axis=1, keepdims=True) for one in taught))
+
+
+def small_tower():
+    torch.manual_seed(3)
+    tower = Tower(Sizes(30, entry=6, width=12, depth=1, attention_heads=2, ffn_hidden=8, context=8, out=8))
+    tower.begin(np.random.default_rng(0).normal(size=(30, 8)).astype(np.float32), zipf_shares(["x"] * 30))
+    return tower
+
+
+def test_a_training_that_was_stopped_goes_on_to_the_same_weights(tmp_path):
+    kinds = {"word": small_texts(1), "chat": small_texts(2)}
+    whole, halves = small_tower(), [small_tower(), small_tower()]
+    losses = [loss for _, (_, _, loss) in zip(range(9), fit(whole, kinds, Run(tmp_path / "a")), strict=False)]
+    first = fit(halves[0], kinds, Run(tmp_path / "b", every_seconds=-1))
+    began = [next(first)[2] for _ in range(5)]  # the fifth step is made and not saved
+    first.close()
+    second = fit(halves[1], kinds, Run(tmp_path / "b", every_seconds=-1))
+    went_on = [next(second) for _ in range(5)]
+    second.close()
+    assert went_on[0][0].step == 4
+    assert began[:4] + [loss for _, _, loss in went_on] == losses
+
+
+def test_a_new_tower_says_of_a_piece_what_the_teacher_says_but_for_lost_components():
+    tower = Tower(Sizes(30, entry=8, width=12, depth=1, attention_heads=2, ffn_hidden=8, context=8, out=8))
+    alone = np.random.default_rng(0).normal(size=(30, 8)).astype(np.float32)
+    tower.begin(alone, zipf_shares(["x"] * 30))
+    with torch.no_grad():
+        tower.out[:, 8:] = 0  # what begins at random
+        made = tower(torch.arange(30)[:, None], torch.ones(30, 1, dtype=torch.bool)).numpy()
+    np.testing.assert_allclose(made, alone / np.linalg.norm(alone, axis=1, keepdims=True), atol=1e-5)
