@@ -42,20 +42,20 @@ from .lesson import Example
 from .levels import Level
 
 RATES: dict[Level, float] = {"L1": 1.5e-3, "L2": 4e-3, "L3": 3e-4, "L4": 2e-4}
+MASKED = 0.25  # share of steps that teach masked blocks, where the model writes by them
 RANK = {"L1": 256, "L2": 4}  # at a width of 384; others have the same shares
-OLD = 96  # texts that the model writes of what it knows; half are learned beside a lesson, half judge
+OLD = 96  # texts that the model writes of what it knows
 OLD_LENGTH = 40  # tokens of each
 
 
 @dataclass(frozen=True)
 class Speech:
-    """How a model is talked to: tokens of a prompt, tokens of an answer with its end, text of tokens, and
-    prompts of what it was made for.
+    """How a model is talked to: tokens of a prompt, tokens of an answer with its end, and prompts of what it
+    was made for. mask: the token of masked places, where it writes by them.
     """
 
     head: Callable[[str], list[int]]
     body: Callable[[str], list[int]]
-    text: Callable[[Sequence[int]], str]
     prompts: Sequence[str]
     mask: int | None = None
 
@@ -75,11 +75,20 @@ class DecoderLearner:
         return [Row(tuple(head), tuple(body)) for head, body in made]
 
     def losses(self, examples: Sequence[Example], learned: Learned = NOTHING) -> np.ndarray:
-        made = learned.deltas
-        decoder = made if isinstance(made, MixedDecoder) else self.decoder.with_deltas(made or NONE)
-        sizes = [len(one.answer.encode()) for one in examples]
+        decoder, sizes = self._bent(learned), [len(one.answer.encode()) for one in examples]
         nats = [-self.log_likelihoods(decoder, row).sum() for row in self.rows(examples)]
         return np.array(nats) / np.array(sizes)
+
+    def old_losses(self, learned: Learned = NOTHING) -> np.ndarray:
+        decoder = self._bent(learned)
+        return np.array([-self.log_likelihoods(decoder, row).mean() for row in self._old[1::2]])
+
+    def old_prompts(self) -> Sequence[str]:
+        return self.speech.prompts
+
+    def _bent(self, learned: Learned) -> Decoder | MixedDecoder:
+        made = learned.deltas
+        return made if isinstance(made, MixedDecoder) else self.decoder.with_deltas(made or NONE)
 
     @staticmethod
     def log_likelihoods(decoder: Decoder | MixedDecoder, row: Row) -> np.ndarray:
@@ -105,14 +114,25 @@ class DecoderLearner:
     ) -> Learned:
         rows = self.rows(examples)
         bends = self._fresh(level, rows, seed) if start.deltas is None else Bends.of(start.deltas)
-        options = FitOptions(
-            rate=RATES[level],
-            seconds=seconds,
-            steps=steps,
-            masks=0.0 if self.speech.mask is None else 0.25,
-            seed=seed,
-        )
-        kept = self.rows(self._old[::2])
+        return self._fitted(rows, self._old[::2], bends, level, seconds, seed, tell, steps)
+
+    def compete(self, learned: Learned, level: Level, seed: int, tell: Tell) -> Learned:
+        bends, steps = Bends.of(learned.deltas), max(learned.steps, 1)
+        return self._fitted(self._old[::2], (), bends, level, learned.seconds, seed, tell, steps)
+
+    def _fitted(
+        self,
+        rows: Sequence[Row],
+        kept: Sequence[Row],
+        bends: Bends,
+        level: Level,
+        seconds: float,
+        seed: int,
+        tell: Tell,
+        steps: int | None,
+    ) -> Learned:
+        masks = 0.0 if self.speech.mask is None else MASKED
+        options = FitOptions(rate=RATES[level], seconds=seconds, steps=steps, masks=masks, seed=seed)
         made, count, spent = fit(self.body, bends, rows, options, kept, self.speech.mask, tell)
         return Learned(made.deltas(), count, spent, share(self.body, made))
 
@@ -129,20 +149,17 @@ class DecoderLearner:
                 return whole(self.body, range(len(self.body.layers)))
         raise ValueError(f"{level} learns no deltas: it mixes what is there")
 
-    def old_domains(self) -> Sequence[Example]:
-        return self._old[1::2]
-
     @cached_property
-    def _old(self) -> list[Example]:
+    def _old(self) -> list[Row]:
         """What the model writes of what it knows, at temperature 1: its own law, so that a rise of the loss
-        is the divergence from it.
+        is the divergence from it. Half of it is learned beside a lesson, half judges.
         """
+        heads = [self.speech.head(prompt) for prompt in self.speech.prompts]
         made = []
         for number in range(OLD):
-            prompt = self.speech.prompts[number % len(self.speech.prompts)]
-            tokens = self._drawn(self.speech.head(prompt), number)
-            if (text := self.speech.text(tokens)).strip():
-                made.append(Example(prompt, text))
+            head = heads[number % len(heads)]
+            if tokens := self._drawn(head, number):
+                made.append(Row(tuple(head), tuple(tokens)))
         return made
 
     def _drawn(self, head: list[int], number: int) -> list[int]:
@@ -173,7 +190,6 @@ class OurLearner(DecoderLearner):
         speech = Speech(
             head=lambda prompt: [KINDS["text"], *tokenizer.encode(prompt), SEP],
             body=lambda answer: [*tokenizer.encode(answer), EOS],
-            text=lambda tokens: tokenizer.to_bytes([t for t in tokens if t != EOS]).decode("utf-8", "ignore"),
             prompts=OWN_PROMPTS,
             mask=MASK,
         )
@@ -221,7 +237,6 @@ class ImportedLearner(DecoderLearner):
                 else chat_tokens(tokenizer, template, [{"role": "user", "content": prompt}])
             ),
             body=lambda answer: [*tokenizer.encode(answer), *stop],
-            text=lambda tokens: tokenizer.decode([t for t in tokens if t not in stop]),
             prompts=CHAT_PROMPTS,
         )
         super().__init__(model.decoder, speech, "ar", model.base)

@@ -52,8 +52,14 @@ class Learner(Protocol):
     ) -> Learned:
         """Learns from examples at a level, starting at what was learned before."""
 
-    def old_domains(self) -> Sequence[Example]:
-        """Held-in examples of what the model was made for, which no lesson learns from."""
+    def compete(self, learned: Learned, level: Level, seed: int, tell: Tell) -> Learned:
+        """What is left of what was learned once as many steps were spent on old domains."""
+
+    def old_losses(self, learned: Learned) -> np.ndarray:
+        """Nats a token of texts of what the model was made for, which no lesson learns from, `(n,)`."""
+
+    def old_prompts(self) -> Sequence[str]:
+        """Prompts of such texts."""
 
 
 def tried(
@@ -63,30 +69,26 @@ def tried(
     seconds: float,
     seed: int,
     tell: Tell,
-    competing: Sequence[Example] | None = None,
 ) -> tuple[Learned, Verdict]:
     """Learns a lesson and has the gate judge it."""
     tell({"stage": "learning", "level": level, "examples": len(lesson.train)})
     learned = learner.learn(lesson.train, level, seconds, seed, tell)
     tell({"stage": "judging", "examples": len(lesson.held_out)})
-    later = None
-    if level in COMPETING:
-        other = learner.old_domains() if competing is None else competing
-        later = learner.learn(other, level, learned.seconds, seed + 1, tell, learned)
+    later = learner.compete(learned, level, seed + 1, tell) if level in COMPETING else None
     return learned, judge(trial(learner, lesson, learned, later))
 
 
 def trial(learner: Learner, lesson: Lesson, learned: Learned, later: Learned | None = None) -> Trial:
     """Losses before and after, of the held-out examples, of their answers astray, and of old domains."""
-    own, old = lesson.held_out, learner.old_domains()
-    astray = strayed(own, [one.prompt for one in old])
+    own = lesson.held_out
+    astray = strayed(own, learner.old_prompts())
     return Trial(
         before=learner.losses(own, NOTHING),
         after=learner.losses(own, learned),
         astray_before=learner.losses(astray, NOTHING),
         astray_after=learner.losses(astray, learned),
-        base_before=learner.losses(old, NOTHING),
-        base_after=learner.losses(old, learned),
+        base_before=learner.old_losses(NOTHING),
+        base_after=learner.old_losses(learned),
         later=None if later is None else learner.losses(own, later),
     )
 
