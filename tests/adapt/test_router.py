@@ -59,11 +59,7 @@ def router(folder, tmp_path, monkeypatch):
     """Learns in this process, which is faster, by so many steps."""
     from bowstring.adapt import learners, process
 
-    class Quick(OurLearner):
-        def learn(self, examples, level, seconds, seed, tell, start=NOTHING):
-            return super().learn(examples, level, seconds, seed, tell, start, steps=60)
-
-    monkeypatch.setattr(process, "learner_of", Quick)
+    monkeypatch.setattr(OurLearner, "steps", 60)
     monkeypatch.setattr(learners, "OLD", 24)
     monkeypatch.setitem(learners.RATES, "L2", 2e-2)
     told = []
@@ -102,7 +98,8 @@ def test_each_level_learns_and_what_it_learned_is_the_file(folder, level, tmp_pa
 
     monkeypatch.setattr(learners, "OLD", 24)
     learner, some = OurLearner(folder), lesson()
-    learned = learner.learn(some.train, level, 60, 0, lambda said: None, steps=40)
+    learner.steps = 40
+    learned = learner.learn(some.train, level, 60, 0, lambda said: None)
     before, after = learner.losses(some.held_out), learner.losses(some.held_out, learned)
     assert after.mean() < before.mean() and 0 < learned.share < 1
     place = tmp_path / "a"
@@ -120,7 +117,7 @@ def test_each_level_learns_and_what_it_learned_is_the_file(folder, level, tmp_pa
 def kept(router, level="L2"):
     """Puts what was learned of colours into the ledger, as if it had passed the gate."""
     some, learner = lesson(), router.learner
-    learned = learner.learn(some.train, level, 5, 0, lambda said: None, steps=60)
+    learned = learner.learn(some.train, level, 5, 0, lambda said: None)
     facts = Provenance("x", 8, 8, 0, level, 1, 1.0, 1.0, router.ledger.base, "diffusion")
     own = letters([one.prompt for one in some.train])
     data = learner.to_bytes(learned, "colours", 0.2)

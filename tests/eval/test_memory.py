@@ -8,12 +8,14 @@ from bowstring.eval.results import Measured, Measurement
 
 
 def test_a_number_that_no_part_gave_is_none_with_a_reason():
-    whole = memory.merged({"one": Measurement({"lost": 0}, missing={"kills": "not asked for"})})
+    whole = memory.merged_parts(
+        {"one": Measurement({"lost": 0}, missing={"kills": "not asked for"})}, memory.KEYS
+    )
     assert whole.numbers["lost"] == 0 and set(whole.numbers) >= set(memory.KEYS)
     assert whole.numbers["kills"] is None and whole.missing["kills"] == "not asked for"
     assert "lost" not in whole.missing and whole.missing["images"]
     with pytest.raises(ValueError, match="two gives \\['lost'\\]"):
-        memory.merged({"one": Measurement({"lost": 0}), "two": Measurement({"lost": 1})})
+        memory.merged_parts({"one": Measurement({"lost": 0}), "two": Measurement({"lost": 1})}, memory.KEYS)
 
 
 def test_a_store_is_asked_what_fp64_knows(tmp_path):

@@ -61,7 +61,9 @@ class Speech:
 
 
 class DecoderLearner:
-    """A decoder that learns deltas."""
+    """A decoder that learns deltas. steps: instead of seconds, a number of steps, which repeats exactly."""
+
+    steps: int | None = None
 
     def __init__(self, decoder: Decoder, speech: Speech, kind: str, base: str) -> None:
         self.decoder, self.speech, self.kind, self.base = decoder, speech, kind, base
@@ -110,11 +112,10 @@ class DecoderLearner:
         seed: int,
         tell: Tell,
         start: Learned = NOTHING,
-        steps: int | None = None,
     ) -> Learned:
         rows = self.rows(examples)
         bends = self._fresh(level, rows, seed) if start.deltas is None else Bends.of(start.deltas)
-        return self._fitted(rows, self._old[::2], bends, level, seconds, seed, tell, steps)
+        return self._fitted(rows, self._old[::2], bends, level, seconds, seed, tell, self.steps)
 
     def compete(self, learned: Learned, level: Level, seed: int, tell: Tell) -> Learned:
         bends, steps = Bends.of(learned.deltas), max(learned.steps, 1)

@@ -6,7 +6,7 @@ reason.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from .embedding import measure_embedding
@@ -33,8 +33,8 @@ KEYS = (
 )
 
 
-def merged(found: dict[str, Measurement]) -> Measurement:
-    """What all parts found.
+def merged_parts(found: dict[str, Measurement], keys: Sequence[str]) -> Measurement:
+    """What all parts found, and None for keys that none of them gave.
 
     Raises:
         ValueError: two parts give one number.
@@ -48,7 +48,7 @@ def merged(found: dict[str, Measurement]) -> Measurement:
         whole.missing |= part.missing
         weights += [path for path in part.weights if path not in weights]
     whole.weights = weights
-    for key in KEYS:
+    for key in keys:
         if key not in whole.numbers:
             whole.numbers[key] = None
             whole.missing.setdefault(key, "no part measures it yet")
@@ -61,4 +61,4 @@ def measure_memory(setting: Setting) -> Measurement:
     for name, part in PARTS.items():
         announce(name)
         found[name] = part(setting)
-    return merged(found)
+    return merged_parts(found, KEYS)

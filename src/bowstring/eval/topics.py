@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from .evolve import measure_evolve
 from .memory import measure_memory
 from .models import measure_models
 from .physics import measure_physics
@@ -22,6 +23,7 @@ TOPICS: dict[str, Callable[[Setting], Measurement]] = {
     "speed": measure_speed,
     "models": measure_models,
     "memory": measure_memory,
+    "evolve": measure_evolve,
 }
 
 

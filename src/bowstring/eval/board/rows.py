@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from . import disk, faults, power, writers
+from . import adaptations, disk, faults, power, writers
 from .writers import Outcome
 
 SHOWN = 3  # failures that a row tells of
@@ -93,6 +93,12 @@ ROWS = (
         "memory: the holder of the lock is killed",
         "the next writer goes on at once",
         lambda folder, long: faults.lost_lock(folder),
+    ),
+    Row(
+        "adaptations: a process that learns and keeps is killed at a random time",
+        "what is in force passed the gate, is whole, and no acknowledged one is lost",
+        lambda folder, long: adaptations.killed(folder, 1000 if long else 20),
+        on_disk=True,
     ),
 )
 
