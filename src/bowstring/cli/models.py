@@ -31,7 +31,7 @@ def import_(
     block: Annotated[int | None, typer.Option(help="Tokens of a block, of a block-diffusion model.")] = None,
     mask: Annotated[int | None, typer.Option(help="Id of the mask, of a block-diffusion model.")] = None,
 ) -> None:
-    """Bring in an open language model: Llama, Qwen2, Qwen3, SDAR, Tiny-A2D or Fast-dLLM v2."""
+    """Bring in an open language model: Llama, Qwen2, Qwen3, SDAR, Tiny-A2D, Fast-dLLM v2 or MDLM."""
     from ..llm.importing import import_model, open_source
     from ..weights.shipped import installed_folder
 

@@ -49,16 +49,26 @@ BODIES = {
 SDAR_BLOCK = re.compile(r"-b(\d+)(?:\D|$)")
 
 
-def tensor_names(config: DecoderConfig, column: int) -> dict[str, str]:
-    """Our name of every tensor of a decoder by the name in a file; column 0 is Hugging Face's, 1 GGUF's."""
+CANVAS: tuple[str, ...] = ("attention_norm", "attention_shift", "attention_gate", "q", "k", "v", "out")
+CANVAS += ("ffn_norm", "ffn_shift", "ffn_gate", "gate", "gate_bias", "down", "ffn_bias")
+
+
+def layer_parts(config: DecoderConfig) -> tuple[str, ...]:
+    """Names of the tensors of a layer."""
+    if config.canvas is not None:
+        return CANVAS
     absent = {"q_bias", "k_bias", "v_bias"} if not config.qkv_bias else set()
     absent |= {"q_norm", "k_norm"} if not config.qk_norm else set()
+    return tuple(name for name in LAYER if name not in absent)
+
+
+def tensor_names(config: DecoderConfig, column: int) -> dict[str, str]:
+    """Our name of every tensor of a decoder by the name in a file; column 0 is Hugging Face's, 1 GGUF's."""
     prefix = ("model.layers", "blk")[column]
     found = {theirs[column]: name for name, theirs in ENDS.items() if name != "head" or not config.tied}
     for i in range(config.layers):
-        for name, theirs in LAYER.items():
-            if name not in absent:
-                found[f"{prefix}.{i}.{theirs[column]}"] = f"layers.{i}.{name}"
+        for name in layer_parts(config):
+            found[f"{prefix}.{i}.{LAYER[name][column]}"] = f"layers.{i}.{name}"
     return found
 
 
@@ -68,6 +78,10 @@ def shape_of(config: DecoderConfig, name: str) -> tuple[int, ...]:
     kinds: dict[str, tuple[int, ...]] = {
         **dict.fromkeys(("embedding", "head"), (c.vocab, c.width)),
         **dict.fromkeys(("norm", "attention_norm", "ffn_norm"), (c.width,)),
+        **dict.fromkeys(("norm_shift", "attention_shift", "ffn_shift"), (c.width,)),
+        **dict.fromkeys(("attention_gate", "ffn_gate", "ffn_bias"), (c.width,)),
+        "head_bias": (c.vocab,),
+        "gate_bias": (c.ffn,),
         **dict.fromkeys(("q_norm", "k_norm"), (c.head,)),
         "q": (wide, c.width),
         "k": (narrow, c.width),

@@ -13,7 +13,7 @@ from ..decode.config import DecoderConfig
 from ..decode.decoder import Decoder, DenseMatrix, LayerWeights, Matrix
 from ..weights.format.parquet import WeightsFile
 from ..weights.quant.grouped import GroupedMatrix
-from .families import LAYER, MATRICES, shape_of
+from .families import MATRICES, layer_parts, shape_of
 from .importing import DESCRIPTION, PARTS, TOKENIZER, Source
 from .sharded import read_json
 from .tokenizer import ModelTokenizer
@@ -81,14 +81,13 @@ def base_hash(tensors: Mapping[str, WeightsFile]) -> str:
 
 def assembled(config: DecoderConfig, get: Get, factors: np.ndarray | None = None) -> Decoder:
     """A decoder of the tensors that `get` gives by name, None being a vector that the model does not have."""
-    absent = {"q_bias", "k_bias", "v_bias"} if not config.qkv_bias else set()
-    absent |= {"q_norm", "k_norm"} if not config.qk_norm else set()
-    layers = [
-        LayerWeights(**{name: get(f"layers.{i}.{name}") for name in LAYER if name not in absent})  # type: ignore[arg-type]
-        for i in range(config.layers)
-    ]
+    names = layer_parts(config)
+    parts = [{"up": None} | {name: get(f"layers.{i}.{name}") for name in names} for i in range(config.layers)]
+    layers = [LayerWeights(**one) for one in parts]  # type: ignore[arg-type]  # by name
     head = None if config.tied else get("head")
-    return Decoder(config, get("embedding"), layers, get("norm"), head, factors)  # type: ignore[arg-type]
+    ends = ("norm_shift", "head_bias") if config.canvas is not None else ()
+    rest = {name: get(name) for name in ends}
+    return Decoder(config, get("embedding"), layers, get("norm"), head, factors, **rest)  # type: ignore[arg-type]
 
 
 def in_full(source: Source) -> Decoder:

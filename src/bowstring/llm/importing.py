@@ -22,6 +22,7 @@ from ..weights.format.parquet import Tensor, WeightsFile, write
 from ..weights.quant.grouped import GROUP, GroupedMatrix
 from .families import MATRICES, check_names, from_gguf, from_hugging_face, shape_of
 from .gguf import GGUFFile
+from .mdlm import FAMILY, MDLMSource
 from .sharded import SafetensorsFolder, read_json
 from .tokenizer import ModelTokenizer
 
@@ -172,7 +173,12 @@ def open_source(path: Path, block: int | None = None, mask: int | None = None) -
                 f"{path} holds no config.json and {len(files)} GGUF files; expected one or the other"
             )
         path = files[0]
-    return HuggingFaceSource(path, block, mask) if path.is_dir() else GGUFSource(path)
+    if not path.is_dir():
+        return GGUFSource(path)
+    said = read_json(path / "config.json", 1 << 20)
+    return (
+        MDLMSource(path, said) if said.get("model_type") == FAMILY else HuggingFaceSource(path, block, mask)
+    )
 
 
 def parts_of(source: Source, name: str, bits: int, loss: Loss) -> Iterator[tuple[str, Tensor]]:
