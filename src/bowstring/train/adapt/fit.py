@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..loop import step_generator
+from ..optim import mixed
 from .body import NONE, Bends, Body
 
 MAPS = ("q", "k", "v", "out", "gate", "up", "down")
@@ -108,7 +109,7 @@ def answer_losses(body: Body, rows: Sequence[Row], bends: Bends = NONE) -> Tenso
     tokens, position, mask, wanted = causal_batch(rows)
     hidden = body.hidden(tokens, position, mask, bends)
     nll = F.cross_entropy(
-        body.logits(hidden[:, :-1][wanted[:, 1:]]), tokens[:, 1:][wanted[:, 1:]], reduction="none"
+        body.logits(hidden[:, :-1][wanted[:, 1:]]).float(), tokens[:, 1:][wanted[:, 1:]], reduction="none"
     )
     owner = wanted[:, 1:].nonzero()[:, 0]
     return torch.zeros(len(rows)).index_add(0, owner, nll)
@@ -136,7 +137,7 @@ def masked_losses(
         tokens[i, begin + hidden_from : row.length] = mask_id
         wanted[i, begin : begin + hidden_from] = False
     hidden = body.hidden(tokens, position, may, bends)
-    nll = F.cross_entropy(body.logits(hidden[wanted]), clean[wanted], reduction="none")
+    nll = F.cross_entropy(body.logits(hidden[wanted]).float(), clean[wanted], reduction="none")
     owner = wanted.nonzero()[:, 0]
     return torch.zeros(len(rows)).index_add(0, owner, nll)
 
@@ -167,7 +168,8 @@ def fit(
         done = step / (total or options.epochs * an_epoch)
         for group in optimiser.param_groups:
             group["lr"] = options.rate * min(1.0, (step + 1) / 8) * (1 - done)
-        loss = step_loss(body, bends, train, options, step, kept, mask_id)
+        with mixed(body.norm.device):
+            loss = step_loss(body, bends, train, options, step, kept, mask_id)
         optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -206,7 +208,8 @@ def step_loss(
 @torch.no_grad()
 def judged(body: Body, rows: Sequence[Row], bends: Bends) -> float:
     """Mean nats a token."""
-    parts = [answer_losses(body, rows[i : i + 32], bends).sum() for i in range(0, len(rows), 32)]
+    with mixed(body.norm.device):
+        parts = [answer_losses(body, rows[i : i + 32], bends).sum() for i in range(0, len(rows), 32)]
     return float(torch.stack(parts).sum()) / sum(len(row.body) for row in rows)
 
 
