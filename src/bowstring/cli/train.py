@@ -125,7 +125,7 @@ def train(
         str | None,
         typer.Argument(
             help="text, text-more, text-baseline, text-more-baseline, tiny, fields, autoencoder, "
-            "multimodal, shortcut, face, postfilter, encode, judge or g2p"
+            "multimodal, shortcut, face, postfilter, memory, encode, judge or g2p"
         ),
     ] = None,
     data: Path = Path("runs/data"),
@@ -216,6 +216,11 @@ def start_training(recipe: str, data: Path, run: Run, given: dict[str, Any]) -> 
         from ..train.encode.run import train_encode
 
         return train_encode(data, run)
+    if recipe == "memory":
+        from ..memory.embed import default_embedder
+        from ..train.memory_run import train_memory
+
+        return train_memory(data, run, default_embedder())
     if recipe == "judge":
         from ..eval.judges.training import train_judge
 

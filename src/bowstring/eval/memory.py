@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from .embedding import measure_embedding
+from .memory_guidance import measure_guidance
 from .memory_promise import measure_promise
 from .memory_search import measure_search
 from .results import Measurement, Setting, announce
@@ -20,6 +21,7 @@ PARTS: dict[str, Part] = {
     "searching and writing": measure_search,
     "what it survives": measure_promise,
     "meaning": measure_embedding,
+    "guidance": measure_guidance,
 }
 KEYS = (
     *("p50_ms_100k", "p99_ms_100k", "recall10", "rivals", "fastest_at_recall", "filter_ratio"),

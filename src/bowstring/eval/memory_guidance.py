@@ -26,7 +26,7 @@ from ..image.pipeline import ImageInputs
 from ..image.result import ImageResult
 from ..image.sampling import ImageSampling, encode_captions, positions_after, seen_by
 from ..memory.conditioner import MemoryConditioner
-from ..memory.record import Embedder
+from ..memory.embed import default_embedder
 from ..memory.store import ArrowStorage
 from ..text.request import TextRequest
 from ..text.result import TextResult
@@ -189,14 +189,14 @@ def image_evaluation(engine: ArrowEngine) -> Callable[[Conditioning], object]:
     )
 
 
-def measure_guidance(setting: Setting, embedder: Embedder | None = None) -> Measurement:
+def measure_guidance(setting: Setting) -> Measurement:
     """The part of `bowstring bench memory` that asks what guided."""
     folder = setting.model or MULTIMODAL
     if not (folder / MEMORY).exists():
         return Measurement({}, (), dict.fromkeys(KEYS, f"{folder.name} has no projectors of memories"))
     found = Measurement({}, (folder / MEMORY,))
     count = QUICK if setting.quick else TRIALS
-    with tempfile.TemporaryDirectory() as place, ArrowStorage(place, embedder) as store:
+    with tempfile.TemporaryDirectory() as place, ArrowStorage(place, default_embedder()) as store:
         engine = ArrowEngine.load(folder, "cpu", memory=store)
         assert engine.conditioner is not None
         texts = guided_texts(engine, engine.conditioner, count)

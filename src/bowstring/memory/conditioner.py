@@ -23,7 +23,7 @@ from .store import ArrowStorage
 MADE = "made"  # the namespace of what the model has made, which is never taken for a fact
 BETA = 24.0  # inverse temperature of the weights
 LEAST = 0.2  # cosine with the prompt below which a memory has nothing to do with it
-SHARE = 0.1  # of the largest weight, below which a memory is left out
+SHARE = 0.3  # of the largest weight, below which a memory is left out
 
 
 @dataclass(frozen=True)

@@ -135,13 +135,14 @@ def joined(parts: Sequence[Places]) -> Places:
 
 
 def memories_of(owners: Tensor, vectors: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-    """The memory of each owner, or none, and others among them: vectors `(b, m, w)` and a mask `(b, m)`."""
-    count = len(owners)
-    others = torch.randint(len(vectors), (count, len(OTHERS)), generator=rng)
+    """The memory of each owner, or none, and others among them, each in one of its ways to be told, `(n, v,
+    w)`: vectors `(b, m, w)` and a mask `(b, m)`.
+    """
+    others = torch.randint(len(vectors), (len(owners), len(OTHERS)), generator=rng)
+    which = torch.cat([owners[:, None], others], 1)
+    told = torch.randint(vectors.shape[1], which.shape, generator=rng)
     rates = torch.tensor([1 - DROPPED, *OTHERS])
-    return vectors[torch.cat([owners[:, None], others], 1)], torch.rand(
-        count, len(rates), generator=rng
-    ) < rates
+    return vectors[which, told], torch.rand(which.shape, generator=rng) < rates
 
 
 def text_loss(
@@ -189,8 +190,8 @@ def image_loss(
     vectors: Tensor,
     rows: int = 24,
 ) -> Loss:
-    """Mean squared error of the velocity of pictures `(n, 64, 64)` of which `vectors (n, w)` tell, and not
-    the prompts.
+    """Mean squared error of the velocity of pictures `(n, 64, 64)` of which `vectors (n, v, w)` tell, and
+    not the prompts.
     """
     with torch.no_grad():
         said = encode_captions(network, prompts)

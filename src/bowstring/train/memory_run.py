@@ -36,7 +36,8 @@ from .progress import tell
 from .schedule import Run
 
 TEXTS, PICTURES = 3000, 2400
-TEXT_STEPS, IMAGE_STEPS = 1600, 900
+TEXT_STEPS, IMAGE_STEPS = 3000, 900
+WAYS = 4  # to tell each memory
 TEXT_SHARE = 0.25  # of a wall-clock budget
 RATE = 3e-3
 
@@ -92,9 +93,12 @@ def latents_of(facts: Sequence[PictureFacts], data: Path, model: Path) -> dict[s
 
 
 def vectors_of(facts: Sequence[Facts] | Sequence[PictureFacts], embedder: Embedder, seed: int = 0) -> Tensor:
-    """What an embedder makes of a sentence about each, `(n, w)`."""
-    rng = random.Random(f"sentences-{seed}")
-    return torch.from_numpy(embedder([one.sentence(rng) for one in facts]))
+    """What an embedder makes of sentences about each, `(n, v, w)`."""
+    told = []
+    for number in range(WAYS):
+        rng = random.Random(f"sentences-{seed + number}")
+        told.append(torch.from_numpy(embedder([one.sentence(rng) for one in facts])))
+    return torch.stack(told, 1)
 
 
 def text_projector(
