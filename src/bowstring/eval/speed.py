@@ -3,7 +3,8 @@
 `first_story_s` is the whole command in a cold process, the interpreter's start and all imports with it. The
 others are medians in a process of their own with the model loaded and everything made once before.
 `converse_s` is for `spoken_s` of speech with a face and a picture; `speech_5s_s` is five times the seconds of
-one second.
+one second; `first_sound_s` is from the call of a conversation, whose text is yet to be written, to its first
+sound. `wheel_mb` is the package's files, deflated as a wheel is.
 """
 
 from __future__ import annotations
@@ -12,13 +13,15 @@ import json
 import subprocess
 import sys
 import time
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from ..engine import ArrowEngine
+from ..speech.pipeline import SpeechFrame
 from ..weights.layout import weights_files
-from ..weights.shipped import MULTIMODAL, SHIPPED, model_folder
+from ..weights.shipped import DATA, MULTIMODAL, SHIPPED, model_folder
 from .loading import loading
 from .report import resident_mb
 from .results import Measured, Measurement, Setting, announce
@@ -66,13 +69,32 @@ def speech_seconds(engine: ArrowEngine, runs: int) -> dict[str, list[float]]:
     answering, _ = seconds_each(
         lambda seed: engine.converse("a sleepy fox", text=TEXT_TO_SAY, seed=seed), runs
     )
+    first, _ = seconds_each(lambda seed: first_sound(engine, seed), runs)
     rtf = [seconds / spoken for seconds in saying]
     return {
         "rtf": rtf,
         "speech_5s_s": [5 * one for one in rtf],
         "spoken_s": [spoken],
         "converse_s": answering,
+        "first_sound_s": first,
     }
+
+
+def first_sound(engine: ArrowEngine, seed: int) -> SpeechFrame:
+    """A conversation as far as its first sound."""
+    for frame in engine.converse_stream("a sleepy fox", seed=seed):
+        if isinstance(frame, SpeechFrame) and len(frame.audio):
+            return frame
+    raise RuntimeError("a conversation ended without a sound")
+
+
+def wheel_mb() -> float:
+    """Megabytes of the package, deflated file by file."""
+    size, place = 0, DATA.parent
+    for path in place.rglob("*"):
+        if path.is_file() and "__pycache__" not in path.parts:
+            size += len(zlib.compress(path.read_bytes()))
+    return size / 1e6
 
 
 MEASUREMENTS = {"pictures": picture_seconds, "speech": speech_seconds}
@@ -103,6 +125,7 @@ def measure_speed(setting: Setting) -> Measurement:
         found = part_alone(part, model, 3 if quick else 7)
         memory += found.pop("rss_mb")
         numbers |= {name: Measured.median(values) for name, values in found.items()}
+    numbers["wheel_mb"] = wheel_mb()
     numbers["rss_mb"] = Measured(max(memory), n=len(memory))
     return Measurement(numbers, [*weights_files(model), *weights_files(SHIPPED)])
 
