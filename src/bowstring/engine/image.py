@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal, Unpack, overload
 
 from ..core.cancel import Cancel
-from ..core.options import either
+from ..core.options import either, whole
+from ..energy.potential import Energy
+from ..energy.steering import Judge, Steering
 from ..image.autoencoder import OUTSIDE, ImageAutoencoder, ImageDecoder
 from ..image.files import to_png
-from ..image.pipeline import ImageFrame, ImageInputs, ImageOptions, ImagePipeline
+from ..image.pipeline import MOST, ImageFrame, ImageInputs, ImageOptions, ImagePipeline
 from ..image.result import ImageResult
 from ..image.sampling import DEFAULT_GUIDANCE, ImageSampling
 from ..image.weights import load_autoencoder, load_decoder
 from ..memory.conditioner import Guidance
 from .guided import Kept
+from .steered import failure, seeds, summed, tried
 from .text import TextEngine
 
 
@@ -49,6 +52,11 @@ class ImageEngine(TextEngine):
         adapters: Mapping[str, float] | None = None,
         memory_guided: bool = False,
         write_back: bool = False,
+        energies: Sequence[tuple[Energy, float]] = (),
+        constraints: Sequence[Judge] = (),
+        valid: Judge | None = None,
+        retries: int = 0,
+        candidates: int = 1,
         cancel: Cancel | None = None,
     ) -> ImageResult | list[ImageResult]:
         """Paints what the prompt asks for.
@@ -71,6 +79,12 @@ class ImageEngine(TextEngine):
             memory_guided: whether memories that fit the prompt guide the picture, where guidance leads to;
                 `result.memories` says which. write_back: whether the picture is remembered, as made by the
                 model.
+            energies: pairs of an energy and its weight, lower is better: differentiable functions of clean
+                tokens `(b, 64, 64) -> (b,)`; at every step the belief moves to where they and its variance
+                balance, which is exact for Gaussian data.
+            constraints: functions of a result that must be true of it; of `candidates`, 1 to 64, one is
+                taken of which they are. valid: a function that says whether a picture will do; what fails is
+                painted again up to `retries` times, with energies twice as strong. `result.tries` has all.
             cancel: a `threading.Event` or a function; set or true, it stops within a step.
 
         Raises:
@@ -82,8 +96,13 @@ class ImageEngine(TextEngine):
         cfg_scale = either(cfg_scale, DEFAULT_GUIDANCE, "cfg_scale", guidance_scale, "guidance_scale")
         sampling = ImageSampling(steps, cfg_scale, sampler, shift, seed)
         kept = Kept(memory_guided, write_back)
-        frames = self.with_adapters(adapters)._painted(inputs, sampling, n, kept, cancel)
-        made = [one for one in frames if isinstance(one, ImageResult)]
+        steering = Steering(energies, constraints, valid, retries, candidates)
+        engine = self.with_adapters(adapters)
+        if steering:
+            made = engine._steered_pictures(inputs, sampling, n, kept, steering, cancel)
+        else:
+            frames = engine._painted(inputs, sampling, n, kept, cancel)
+            made = [one for one in frames if isinstance(one, ImageResult)]
         return made[0] if n == 1 else made
 
     def image_stream(
@@ -117,8 +136,42 @@ class ImageEngine(TextEngine):
         kept = Kept(memory_guided, write_back)
         return self.with_adapters(adapters)._painted(inputs, sampling, n, kept, cancel)
 
+    def _steered_pictures(
+        self,
+        inputs: ImageInputs,
+        sampling: ImageSampling,
+        n: int,
+        kept: Kept,
+        steering: Steering,
+        cancel: Cancel | None,
+    ) -> list[ImageResult]:
+        """Pictures that obey, each after its tries."""
+        judged, asked = replace(steering, energies=()), Kept(kept.memory_guided, write_back=False)
+
+        def draw(strength: float, seed: int, count: int) -> list[ImageResult]:
+            own, energy = replace(sampling, seed=seed), summed(steering.energies, strength)
+            frames = self._painted(inputs, own, count, asked, cancel, energy)
+            return [one for one in frames if isinstance(one, ImageResult)]
+
+        made = []
+        for seed in seeds(sampling.seed, whole(n, "n", 1, MOST)):
+            found = tried(draw, judged, "resampling", seed)
+            tries = tuple(attempt for _, attempt in found)
+            last = found[-1][0]
+            made.append(replace(last, tries=tries, notes=(*last.notes, *failure(tries))))
+            if kept.write_back:
+                picture = to_png(last.image, {})
+                self._keep(f"a picture of: {inputs.prompt}", inputs.prompt, last.memories, picture)
+        return made
+
     def _painted(
-        self, inputs: ImageInputs, sampling: ImageSampling, n: int, kept: Kept, cancel: Cancel | None
+        self,
+        inputs: ImageInputs,
+        sampling: ImageSampling,
+        n: int,
+        kept: Kept,
+        cancel: Cancel | None,
+        energy: Energy | None = None,
     ) -> Iterator[ImageFrame | ImageResult]:
         self._has("image")
         for prompt in filter(None, (inputs.prompt, inputs.negative_prompt)):
@@ -127,7 +180,7 @@ class ImageEngine(TextEngine):
             self._has_memory()
         guidance = self._guidance(inputs.prompt, "image", memory_guided=kept.memory_guided)
         frames = self.image_pipeline.stream(
-            inputs, sampling, n, cancel, guidance.notes, guidance.conditioning
+            inputs, sampling, n, cancel, guidance.notes, guidance.conditioning, energy
         )
         return self._remembered(frames, guidance, inputs.prompt, kept)
 

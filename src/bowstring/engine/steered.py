@@ -12,6 +12,7 @@ import numpy as np
 
 from ..core.options import LARGEST_SEED
 from ..decode.generate import uniform
+from ..energy.potential import Energy
 from ..energy.resampling import metropolis, resampled
 from ..energy.steering import Steering, Try
 
@@ -34,6 +35,13 @@ def token_energies(steering: Steering, vocab: int) -> tuple[np.ndarray | None, S
             )
     rest = replace(steering, energies=[(e, w) for e, w in steering.energies if callable(e)])
     return (np.sum([w * energy for energy, w in arrays], 0) if arrays else None), rest
+
+
+def summed(energies: Sequence[tuple[Energy, float]], strength: float) -> Energy | None:
+    """The weighted sum of differentiable energies, None where there are none."""
+    if not energies:
+        return None
+    return lambda x: sum(strength * weight * energy(x) for energy, weight in energies)  # type: ignore[return-value]
 
 
 def chosen(energies: Sequence[float], how: str, seed: int, attempt: int) -> int | None:

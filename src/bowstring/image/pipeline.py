@@ -6,7 +6,7 @@ Pictures are `(512, 512, 3)` bytes.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, TypedDict
 
@@ -22,6 +22,8 @@ from ..core.loop import State
 from ..core.options import choice, real, settle, text, whole
 from ..core.process import Schedule, linear
 from ..core.threads import one_thread
+from ..energy.potential import Energy
+from ..energy.steering import Judge
 from ..nn.network import UnifiedScoreNetwork
 from ..text.tokenizer import TextTokenizer
 from .autoencoder import GRID, INSIDE, OUTSIDE, ImageAutoencoder, ImageDecoder
@@ -54,6 +56,11 @@ class ImageOptions(TypedDict, total=False):
     adapters: Mapping[str, float] | None
     memory_guided: bool
     write_back: bool
+    energies: Sequence[tuple[Energy, float]]
+    constraints: Sequence[Judge]
+    valid: Judge | None
+    retries: int
+    candidates: int
     cancel: Cancel | None
 
 
@@ -153,9 +160,10 @@ class ImagePipeline:
         cancel: Cancel | None = None,
         notes: tuple[str, ...] = (),
         memories: Conditioning = NOTHING,
+        energy: Energy | None = None,
     ) -> Iterator[ImageFrame | ImageResult]:
         """Yields a frame of the first picture after each step, then the n results, which carry the notes.
-        Memories that were read guide all of them.
+        Memories that were read guide all of them, and an energy of their tokens tilts them.
 
         Raises:
             ValueError: a mask without its picture, one that does not fit it, or a size or a negative prompt
@@ -185,6 +193,7 @@ class ImagePipeline:
             schedule=self.schedule,
             memories=memories,
             trace=trace,
+            energy=energy,
         )
         settings = {"prompt": what.prompt, "style": what.style, **asdict(sampling)}
         settings |= {"negative_prompt": what.negative_prompt} if what.negative_prompt else {}

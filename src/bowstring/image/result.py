@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from ..core.calibration import TRIGGER
+from ..energy.steering import Try
 from ..memory.record import Guide
 from .files import save_picture, to_png
 
@@ -24,6 +25,7 @@ class ImageResult:
     seconds: of each step, then of the decoder. notes: what may have spoiled it. memories: which of
     them guided it, with their weights. uncertainty: calibrated, 1.0 is typical and above 1.5 is doubtful;
     None where the model was not calibrated. places: of every eighth of it across and down, `(8, 8)`.
+    tries: what was painted until a picture was valid, this one last.
     """
 
     image: np.ndarray
@@ -34,6 +36,7 @@ class ImageResult:
     memories: tuple[Guide, ...] = ()
     uncertainty: float | None = None
     places: np.ndarray | None = None
+    tries: tuple[Try, ...] = ()
 
     @property
     def doubtful(self) -> tuple[tuple[int, int], ...]:
@@ -61,7 +64,11 @@ class ImageResult:
         """Everything but the pixels, ready for JSON."""
         height, width, _ = self.image.shape
         cost = {"nfe": self.nfe, "seconds": [*self.seconds]}
-        doubt = {"uncertainty": self.uncertainty, "doubtful": [[*place] for place in self.doubtful]}
+        doubt: dict[str, Any] = {
+            "uncertainty": self.uncertainty,
+            "doubtful": [[*place] for place in self.doubtful],
+        }
+        doubt |= {"tries": [one.to_json() for one in self.tries]}
         known = {"notes": [*self.notes], "memories": [one.to_json() for one in self.memories]}
         made = {"width": width, "height": height, **cost, **doubt}
         return made | {"settings": self.settings, **known}

@@ -21,6 +21,8 @@ from ..core.options import seed as checked_seed
 from ..core.process import Gaussian, Schedule, falling, linear, rectified
 from ..core.rng import Rng
 from ..core.samplers.continuous import ddim, dpmpp_2m, flow_update, heun, single
+from ..energy.constraints import tilted
+from ..energy.potential import Energy
 from ..nn.config import CHANNELS, PLACES
 from ..nn.heads.image import ImageHead
 from ..nn.network import UnifiedScoreNetwork
@@ -35,6 +37,7 @@ STEPS = {"ddim": ddim, "dpmpp_2m": dpmpp_2m, "heun": heun}
 SAMPLERS = ("auto", *STEPS)
 DEFAULT_GUIDANCE = 3.0  # the cfg_scale that shortcuts have learned
 TOKENS = PLACES["image"]
+POWER = 1.0  # variance of a number of a token, about
 
 
 @dataclass(frozen=True)
@@ -190,6 +193,7 @@ def sample_images(
     schedule: Schedule = linear,
     memories: Conditioning = NOTHING,
     trace: ImageTrace | None = None,
+    energy: Energy | None = None,
 ) -> Iterator[State]:
     """States from noise to pictures' tokens, the starting one first; sample number `first` + i depends on
     (seed, number) alone.
@@ -201,6 +205,7 @@ def sample_images(
         schedule: by which the noise falls; shortcuts were learned for the linear one.
         memories: see `image_denoiser`.
         trace: notes what tells how unsure the pictures are.
+        energy: of clean tokens `(b, 64, 64) -> (b,)`; beliefs are those under p(x_0) exp(-energy).
     """
     rng = Rng.of(how.seed, len(known), first, network.device)
     x = PROCESS.prior(rng.fork(1), TOKENS, CHANNELS["image"])
@@ -210,6 +215,8 @@ def sample_images(
     whole = start is None and how.shift == 1 and how.sampler == "auto" and schedule is linear
     step_size = image_step_size(network, how.steps, how.cfg_scale, negative) if whole else 0.0
     denoise = image_denoiser(network, known, how.cfg_scale, step_size, negative, memories, trace)
+    if energy is not None:
+        denoise = tilted(denoise, energy, PROCESS, POWER)
     if where is not None and start is not None:
         denoise = pinned(denoise, start, where[..., None].to(x.device))
     u = falling(how.steps, schedule)
