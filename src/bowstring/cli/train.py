@@ -114,7 +114,7 @@ def tell_speech(out: Path, utterances: list[TrainingUtterance]) -> None:
     table(f"speech in {out}", counts)
 
 
-STEPPED = ("multimodal", "shortcut", "face", "postfilter")
+STEPPED = ("multimodal", "shortcut", "face", "postfilter", "control-structure", "control-tools")
 UNTIMED = ("judge", "g2p")  # they take minutes, and know no budget
 Device = Annotated[str, typer.Option(help="Where to compute: auto (CUDA, else the CPU), cpu, cuda, cuda:1.")]
 
@@ -125,7 +125,8 @@ def train(
         str | None,
         typer.Argument(
             help="text, text-more, text-baseline, text-more-baseline, tiny, fields, autoencoder, "
-            "multimodal, shortcut, face, postfilter, memory, encode, judge or g2p"
+            "multimodal, shortcut, face, postfilter, memory, encode, judge, g2p, control-structure or "
+            "control-tools"
         ),
     ] = None,
     data: Path = Path("runs/data"),
@@ -133,7 +134,8 @@ def train(
         Path | None, typer.Option(help="Checkpoints and the finished model; default runs/RECIPE.")
     ] = None,
     steps: Annotated[
-        int | None, typer.Option(min=1, help="Of multimodal, shortcut, face or postfilter; fewer are worse.")
+        int | None,
+        typer.Option(min=1, help="Of multimodal, shortcut, face, postfilter or a control; fewer are worse."),
     ] = None,
     start: Annotated[
         Path | None,
@@ -188,6 +190,13 @@ def train(
 
 def start_training(recipe: str, data: Path, run: Run, given: dict[str, Any]) -> None:
     """Hands over to the training of this name, with what was given of its own options."""
+    if recipe.startswith("control-"):
+        from ..train.adapt.control import train_control
+        from ..train.progress import tell
+
+        said = lambda one: tell(", ".join(f"{name} {value:.4g}" for name, value in one.items() if value))  # noqa: E731
+        out = train_control(recipe.removeprefix("control-"), run, **given, tell=said)
+        return put_line(f"control written to {out}")
     if recipe == "fields":
         from ..train.fields import train_fields
 

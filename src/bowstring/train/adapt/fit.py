@@ -11,16 +11,21 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ...core.cancel import Cancel, stoppable
 from ..loop import step_generator
 from ..optim import mixed
 from .body import NONE, Bends, Body
+from .kept import Kept, put
 
+MOST_ASIDE = 64  # rows; more would cost more than they tell
 MAPS = ("q", "k", "v", "out", "gate", "up", "down")
 Tell = Callable[[Mapping[str, Any]], None]
 
@@ -150,20 +155,34 @@ def fit(
     kept: Sequence[Row] = (),
     mask_id: int | None = None,
     tell: Tell = lambda said: None,
+    folder: Path | None = None,
+    cancel: Cancel | None = None,
 ) -> tuple[Bends, int, float]:
     """Learns from rows, and returns what was learned, the count of steps, and seconds. An eighth of the rows
     is set aside, and what did best on it is returned, which is nothing where nothing did better.
+
+    Args:
+        folder: where the training is kept while it goes on, and goes on from; with a budget in seconds, the
+            count of steps is settled once.
+        cancel: is asked before every step.
+
+    Raises:
+        Cancelled: it was asked to stop; the folder has what was done.
     """
-    aside = rows[::8] if len(rows) >= 16 else rows
+    aside = rows[::8][:MOST_ASIDE] if len(rows) >= 16 else rows
     train = [row for i, row in enumerate(rows) if i % 8] if len(rows) >= 16 else rows
     parameters = [one.requires_grad_() for one in bends.parameters()]
     optimiser = torch.optim.AdamW(parameters, lr=options.rate, weight_decay=0.0)
     an_epoch = math.ceil(len(train) / options.rows)
     total, clock = options.steps, time.monotonic()
-    best, best_loss, step = snapshot(bends), judged(body, aside, bends), 0
-    while total is None or step < total:
-        if total is None and step == 3:  # what a step costs is known now
-            cost = (time.monotonic() - clock) / step
+    kept_state = Kept(folder, parameters, judged(body, aside, bends))
+    start, settled = kept_state.restore(parameters, optimiser)
+    total, step = settled if total is None else total, start
+    for _ in stoppable(count(), cancel):
+        if total is not None and step >= total:
+            break
+        if total is None and step >= start + 3:  # what a step costs is known now
+            cost = (time.monotonic() - clock) / (step - start)
             total = max(4, min(options.epochs * an_epoch, int(options.seconds / cost)))
         done = step / (total or options.epochs * an_epoch)
         for group in optimiser.param_groups:
@@ -177,10 +196,12 @@ def fit(
         step += 1
         if step % max(1, min(an_epoch, 20)) == 0 or step == total:
             now = judged(body, aside, bends)
-            if now < best_loss:
-                best, best_loss = snapshot(bends), now
+            if now < kept_state.best_loss:
+                kept_state.better(parameters, now)
             tell({"step": step, "steps": total, "loss": loss.item(), "aside": now})
-    return best, step, time.monotonic() - clock
+        kept_state.save(parameters, optimiser, step, total, now=step == total)
+    put(parameters, kept_state.best)
+    return snapshot(bends), step, time.monotonic() - clock
 
 
 def step_loss(
