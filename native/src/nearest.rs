@@ -100,10 +100,12 @@ struct Asked {
     step: f32,
     spread: f32,
     planes: Vec<[u64; PLANES]>,
+    /// places of the first 64 in which signs may differ
+    most: u64,
 }
 
 impl Asked {
-    fn of(rotated: &[f32], centre: &[f32]) -> Self {
+    fn of(rotated: &[f32], centre: &[f32], least: f32) -> Self {
         let away: Vec<f32> = rotated.iter().zip(centre).map(|(q, c)| q - c).collect();
         let base: f64 = rotated
             .iter()
@@ -129,8 +131,21 @@ impl Asked {
             step,
             spread,
             planes,
+            most: most_differing(square, least),
         }
     }
+}
+
+/// In how many of 64 places the signs of a row can differ from a query's, with q - c of this square length, if their
+/// product is at least `least`: |x - q|^2 is then 2 - 2 least at most, which bounds the angle between x - c and q - c,
+/// and a place differs with that angle's share of pi. Five standard deviations are allowed for.
+fn most_differing(square: f32, least: f32) -> u64 {
+    let apart = (2.0 - 2.0 * least).max(0.0) * UNIT as f32;
+    if apart.is_nan() || apart >= square {
+        return 64;
+    }
+    let share = (apart / square).sqrt().asin() / std::f32::consts::PI;
+    (64.0 * share + 5.0 * (64.0 * share * (1.0 - share)).sqrt()) as u64
 }
 
 /// Estimates of the products of all rows of a part of a shard; minus infinity where the mask is zero.
@@ -164,6 +179,8 @@ fn estimate_by_counting(
     let most = _mm256_set1_ps((((1 << PLANES) - 1) * 64 * words) as f32);
     let (base, step) = (_mm256_set1_ps(asked.base), _mm256_set1_ps(asked.step));
     let nothing = _mm256_set1_ps(f32::NEG_INFINITY);
+    let signs = _mm512_set1_epi64(asked.planes[0][PLANES - 1] as i64);
+    let most_differing = _mm512_set1_epi64(asked.most as i64);
     let mask = mask.as_chunks::<8>().0;
     let meant = |block: usize| u64::from_le_bytes(mask[block]) != 0;
     let blocks = mask.len();
@@ -173,6 +190,17 @@ fn estimate_by_counting(
         let second = (first + 1).min(blocks - 1);
         let both = [first, second];
         let mut counts = [[_mm512_setzero_si512(); PLANES]; 2];
+        let near = |block: usize| {
+            // SAFETY: lengths are asserted above.
+            let word = unsafe { _mm512_loadu_si512(codes.as_ptr().add(8 * block * words).cast()) };
+            let differing = _mm512_popcnt_epi64(_mm512_xor_si512(word, signs));
+            _mm512_cmple_epu64_mask(differing, most_differing) != 0
+        };
+        let few = asked.most < 64;
+        if few && !near(first) && !near(second) {
+            out[8 * first..8 * second + 8].fill(f32::NEG_INFINITY);
+            continue;
+        }
         if meant(first) || meant(second) {
             for (w, planes) in asked.planes.iter().enumerate() {
                 // SAFETY: lengths are asserted above.
@@ -513,7 +541,7 @@ fn search(
     rotate(&mut rotated);
     let asked: Vec<Asked> = shards
         .iter()
-        .map(|shard| Asked::of(&rotated, shard.centre))
+        .map(|shard| Asked::of(&rotated, shard.centre, wanted.least))
         .collect();
     let shared = pool::Shared::new(estimates);
     for ((shard, asked), &start) in shards.iter().zip(&asked).zip(starts) {

@@ -11,6 +11,7 @@ import sqlite3
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -43,7 +44,7 @@ class Draft:
     parts: Parts
     vector: np.ndarray | None
 
-    @property
+    @cached_property
     def content(self) -> bytes:
         """What makes two entries the same: text and parts, or the vector where there is nothing else."""
         named = [value for name, (form, data) in sorted(self.parts.items()) for value in (name, form, data)]

@@ -38,6 +38,7 @@ class Index:
         self.segments: list[Segment | None] = []
         self.shards: list[Shard] = []
         self.tail: Tail | None = None
+        self.waiting = np.zeros(0, np.int64)  # versions that may have no row yet
         self.faults: list[str] = []
         self.soonest = math.inf  # when the next version expires
         self.live = Mask(np.zeros(1, bool), [])
@@ -157,6 +158,7 @@ class Index:
         if live.any():
             self.soonest = min(self.soonest, float(changed[live, 3].min()))
         self.live.change(seqs, live, self.known["place"][seqs])
+        self.waiting = np.union1d(self.waiting, seqs)
 
     def _expire(self) -> None:
         """Takes out what has expired."""
@@ -226,7 +228,9 @@ class Index:
 
     def _hold(self, db: sqlite3.Connection) -> None:
         """Reads vectors that are in force and in no segment."""
-        missing = np.flatnonzero(self.known["live"] & (self.known["place"][:, 0] == 0)).tolist()
+        known = self.known[self.waiting]
+        self.waiting = self.waiting[known["live"] & (known["place"][:, 0] == 0)]
+        missing = self.waiting.tolist()
         if not missing and self.tail is None:
             return
         found: list[tuple[int, bytes]] = []
