@@ -1,12 +1,15 @@
 """GGUF files: every type's numbers, what is refused, and that nothing hostile gets through."""
 
+import json
 import random
 import struct
 import tracemalloc
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from bowstring.cli import app
 from bowstring.llm.blocks import BLOCKS
 from bowstring.llm.folder import load
 from bowstring.llm.gguf import GGUFError, GGUFFile
@@ -82,8 +85,9 @@ def test_a_stopped_import_goes_on_and_is_no_model_before_its_end(file, tmp_path,
         import_model(source, out, progress=stop)
     with pytest.raises(ValueError, match="is missing"):
         load(out)
-    written = {path.name: path.stat().st_mtime_ns for path in out.iterdir()}
+    written = {path.name: path.stat().st_mtime_ns for path in out.glob("*.parquet")}
     import_model(source, out)
+    assert not (out / "losses.json").exists()
     assert (
         all((out / name).stat().st_mtime_ns == then for name, then in written.items()) and len(written) == 2
     )
@@ -168,3 +172,33 @@ def test_a_package_folder_with_one_file_is_enough(tmp_path):
     assert open_source(tmp_path).config.layers == 2
     with pytest.raises(ValueError, match="0 GGUF files"):
         open_source(tmp_path / "..")
+
+
+def test_a_stopped_import_knows_what_its_first_part_cost(file, tmp_path):
+    source = GGUFSource(file(gguf(*small_llama("F32"))))
+    whole = import_model(source, tmp_path / "whole", 2)
+    assert whole["rounded"] == 15 and 0.2 < whole["relative_error"] < 0.4
+
+    def stop(done, total):
+        if done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        import_model(source, tmp_path / "ours", 2, stop)
+    assert import_model(source, tmp_path / "ours", 2) == pytest.approx(whole)
+
+
+def test_show_tells_what_a_model_is(file, tmp_path):
+    metadata, tensors = small_llama("F32")
+    metadata |= {"general.name": "Small", "general.license": "apache-2.0"}
+    import_model(GGUFSource(file(gguf(metadata, tensors))), tmp_path / "small", 2)
+    made = CliRunner().invoke(app, ["show", str(tmp_path / "small"), "--json"])
+    told = json.loads(made.stdout)
+    layers = 2 * (2 * 64 * 64 + 2 * 32 * 64 + 3 * 64 * 96)
+    assert told["parameters"] == f"{(layers + 260 * 64 + 5 * 64) / 1e6:,.1f} M"
+    assert told["bits"] == "0.1 M of 2, 0.0 M of 8" and told["licence"] == "apache-2.0"
+    assert told["name"] == "Small" and told["family"] == "llama" and told["chat template"] == "yes"
+    assert told["rounded"].startswith("15 of 15 matrices, relative error 0.")
+    assert (
+        "one token at a time" in CliRunner().invoke(app, ["show", "--model", str(tmp_path / "small")]).stdout
+    )

@@ -12,8 +12,22 @@ from .terminal import note, put_json, put_line, table
 
 
 @app.command()
-def show(model: Model = None, as_json: AsJson = False) -> None:
-    """Sizes and shares of the network, what a modality costs here, and the presets."""
+def show(
+    name: Annotated[str | None, typer.Argument(help="A model, as --model.")] = None,
+    model: Model = None,
+    as_json: AsJson = False,
+) -> None:
+    """Sizes and shares of a network and what a modality costs here; of an imported model, what it is."""
+    from ..llm.folder import is_imported
+    from ..weights.shipped import model_folder
+
+    folder = model_folder(name if model is None else model)
+    if is_imported(folder):
+        from ..llm.about import about
+
+        told = about(folder)
+        return put_json(told, indent=1) if as_json else table(folder.name, told)
+    model = folder
     from ..eval.report import modality_costs, network_report
 
     rows = network_report(model) | modality_costs(model)

@@ -26,7 +26,7 @@ def import_(
     ],
     name: Annotated[str | None, typer.Option("--output", "-o", help="Name, or a folder: ./folder.")] = None,
     bits: Annotated[
-        int, typer.Option(help="8, 4 or 2, where the file has more; fewer stay as they are.")
+        int, typer.Option(help="8, 4 or 2; matrices of Q4_0, Q4_1 and Q8_0 stay as they are, unless it is 2.")
     ] = 4,
     block: Annotated[int | None, typer.Option(help="Tokens of a block, of a block-diffusion model.")] = None,
     mask: Annotated[int | None, typer.Option(help="Id of the mask, of a block-diffusion model.")] = None,

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -39,18 +40,27 @@ def is_imported(folder: Path) -> bool:
     return (folder / DESCRIPTION).is_file()
 
 
+def described(folder: Path) -> tuple[dict[str, Any], DecoderConfig]:
+    """What a model folder says of itself, and the decoder's configuration in it.
+
+    Raises:
+        ValueError: keys or values that do not fit.
+    """
+    said = read_json(folder / DESCRIPTION, 1 << 20)
+    if not KEYS <= set(said) <= KEYS | {"about"} or said["version"] != 1:
+        raise ValueError(
+            f"{folder / DESCRIPTION}: expected version 1 with the keys {sorted(KEYS)}; import again"
+        )
+    return said, DecoderConfig.from_json(said["decoder"])
+
+
 def load(folder: Path) -> Model:
     """An imported model, its matrices being views of the mapped files.
 
     Raises:
         ValueError: the folder says or holds what does not fit.
     """
-    said = read_json(folder / DESCRIPTION, 1 << 20)
-    if set(said) != KEYS or said["version"] != 1:
-        raise ValueError(
-            f"{folder / DESCRIPTION}: expected version 1 with the keys {sorted(KEYS)}; import again"
-        )
-    config = DecoderConfig.from_json(said["decoder"])
+    said, config = described(folder)
     tensors: dict[str, WeightsFile] = {}
     for name in said["files"]:
         if Path(name).name != name:

@@ -8,9 +8,10 @@ measured.
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -28,6 +29,7 @@ from .tokenizer import ModelTokenizer
 
 DESCRIPTION = "decoder.json"
 TOKENIZER = "tokenizer.json"
+LOSSES = "losses.json"  # of an import that is not done
 BITS = (2, 4, 8)
 PARTS = ("lines", "scales", "minima")
 
@@ -41,6 +43,7 @@ class Source(Protocol):
     names: dict[str, str]
     tokenizer: ModelTokenizer
     template: str | None
+    about: dict[str, str]
 
     def tensor(self, name: str) -> np.ndarray: ...
 
@@ -65,6 +68,9 @@ class GGUFSource:
         self.tokenizer = ModelTokenizer.from_gguf(self.file.metadata)
         template = self.file.metadata.get("tokenizer.chat_template")
         self.template = template if isinstance(template, str) else None
+        keys = {"name": "general.name", "licence": "general.license"}
+        told = {key: self.file.metadata.get(theirs) for key, theirs in keys.items()}
+        self.about = {"source": path.name} | {k: v[:200] for k, v in told.items() if isinstance(v, str)}
 
     def tensor(self, name: str) -> np.ndarray:
         return self.file[self.names[name]]
@@ -95,6 +101,7 @@ class HuggingFaceSource:
         for ours, theirs in self.names.items():
             check_shape(self.config, ours, theirs, self.tensors.shape(theirs))
         self.template = chat_template(folder)
+        self.about = {"source": folder.name} | licence(folder)
 
     def tensor(self, name: str) -> np.ndarray:
         return self.tensors[self.names[name]]
@@ -110,6 +117,17 @@ def check_shape(config: DecoderConfig, ours: str, theirs: str, shape: tuple[int,
     """
     if shape != (wanted := shape_of(config, ours)):
         raise ValueError(f"tensor {theirs!r} has shape {shape}; the configuration gives it {wanted}")
+
+
+def licence(folder: Path) -> dict[str, str]:
+    """The licence that a folder's README names in its head, where it does."""
+    readme = folder / "README.md"
+    if not readme.is_file():
+        return {}
+    with readme.open(encoding="utf-8", errors="replace") as file:
+        head = file.read(10_000)
+    found = re.search(r"^license:\s*(\S{1,80})\s*$", head, re.MULTILINE)
+    return {"licence": found.group(1)} if found else {}
 
 
 def chat_template(folder: Path) -> str | None:
@@ -145,6 +163,11 @@ class Loss:
     size: float = 0.0
     rounded: int = 0
     exact: int = 0
+
+    def __iadd__(self, other: Loss) -> Loss:
+        for one in fields(self):
+            setattr(self, one.name, getattr(self, one.name) + getattr(other, one.name))
+        return self
 
     def add(self, before: np.ndarray, after: GroupedMatrix) -> None:
         self.error += float(np.square(before - after.dequantise(), dtype=np.float64).sum())
@@ -186,13 +209,14 @@ def parts_of(source: Source, name: str, bits: int, loss: Loss) -> Iterator[tuple
     if name.rpartition(".")[2] not in MATRICES:
         yield name, Tensor.of(np.ascontiguousarray(source.tensor(name), np.float32))
         return
-    if (matrix := source.matrix(name)) is not None:
+    ends = name in ("embedding", "head")
+    if (bits > 2 or ends) and (matrix := source.matrix(name)) is not None:
         loss.exact += 1
     else:
         values = source.tensor(name)
         if values.shape[1] % GROUP:
             raise ValueError(f"{name} has {values.shape[1]} inputs; expected whole groups of {GROUP}")
-        matrix = GroupedMatrix.quantise(values, 8 if name in ("embedding", "head") else bits)
+        matrix = GroupedMatrix.quantise(values, 8 if ends else bits)
         loss.add(values, matrix)
     for part in PARTS:
         if (array := getattr(matrix, part)) is not None:
@@ -232,16 +256,21 @@ def import_model(
         raise ValueError(f"bits is {bits}; expected one of {BITS}")
     out.mkdir(parents=True, exist_ok=True)
     (out / DESCRIPTION).unlink(missing_ok=True)
-    loss, files = Loss(), chunks(source)
+    files, losses = chunks(source), read_losses(out / LOSSES)
     for done, (name, tensors) in enumerate(files.items()):
         progress(done, len(files))
-        if not whole_file(out / name, bits):
-            write(
-                out / name,
-                (part for tensor in tensors for part in parts_of(source, tensor, bits, loss)),
-                {"bits": bits},
-            )
+        if name in losses and whole_file(out / name, bits):
+            continue
+        losses[name] = Loss()
+        parts = (part for tensor in tensors for part in parts_of(source, tensor, bits, losses[name]))
+        write(out / name, parts, {"bits": bits})
+        kept = {name: asdict(loss) for name, loss in losses.items()}
+        write_file(out / LOSSES, json.dumps(kept).encode())
     progress(len(files), len(files))
+    loss = Loss()
+    for name in files:
+        loss += losses[name]
+    cost = {"exact": loss.exact, "rounded": loss.rounded, "relative_error": loss.relative}
     source.tokenizer.save(out / TOKENIZER)
     said = {
         "version": 1,
@@ -249,9 +278,19 @@ def import_model(
         "template": source.template,
         "bits": bits,
         "files": [*files],
+        "about": source.about | cost,
     }
     write_file(out / DESCRIPTION, (json.dumps(said, indent=1) + "\n").encode())
-    return {"exact": loss.exact, "rounded": loss.rounded, "relative_error": loss.relative}
+    (out / LOSSES).unlink(missing_ok=True)
+    return cost
+
+
+def read_losses(path: Path) -> dict[str, Loss]:
+    """What rounding cost in the files of an import that was stopped."""
+    try:
+        return {name: Loss(**one) for name, one in read_json(path, 1 << 20).items()}
+    except (ValueError, TypeError):
+        return {}
 
 
 def remove(folder: Path) -> None:

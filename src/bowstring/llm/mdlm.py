@@ -109,6 +109,7 @@ class MDLMSource:
         frequencies = self.tensors.shape(first)[-1] if first in self.tensors.owner else 256
         self._check(file_shapes(self.config, cond, frequencies))
         self.template: str | None = None
+        self.about = {"source": folder.name}
         self._condition = self._at_time_zero(frequencies)
         self.names = {name: name for name in self._parts()}
 
