@@ -160,9 +160,32 @@ def collected(frames: Iterable[Any], made: list[Any]) -> Iterator[Any]:
 
 def show_texts(results: list[Any]) -> None:
     """Texts to standard output, an empty line between them; what they cost to standard error."""
-    put("\n\n".join(one.text for one in results))
+    if on_terminal() and any(one.doubtful for one in results):
+        show_doubts(results)
+    else:
+        put("\n\n".join(one.text for one in results))
     for result in results:
         note(result.facts())
+
+
+def show_doubts(results: list[Any]) -> None:
+    """Texts on a terminal, their doubtful spans in colour, redder where the doubt is larger."""
+    from rich.console import Console
+
+    Console().print(*(doubtful(one) for one in results), sep="\n\n", soft_wrap=True)
+
+
+def doubtful(result: Any) -> Any:
+    """A text with its doubtful spans coloured, from yellow at the trigger to red at twice of it."""
+    from rich.text import Text
+
+    from ..core.calibration import TRIGGER
+
+    text = Text(result.text)
+    for span in result.doubtful:
+        green = int(215 * max(0.0, min(1.0, (2 * TRIGGER - span.uncertainty) / TRIGGER)))
+        text.stylize(f"rgb(255,{green},60)", span.start, span.end)
+    return text
 
 
 def unmasking(frame: Any, engine: Any) -> Any:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from .doubts import measure_doubt
 from .evolution import measure_evolution
 from .memory import merged_parts
 from .results import Measurement, Setting, announce
 
 Part = Callable[[Setting], Measurement]
 
-PARTS: dict[str, Part] = {"levels, gate and ledger": measure_evolution}
+PARTS: dict[str, Part] = {"doubt": measure_doubt, "levels, gate and ledger": measure_evolution}
 KEYS = (
     *("doubt_spearman", "doubt_error_auroc", "false_triggers"),
     *(
