@@ -44,3 +44,8 @@ def test_vectors_of_clusters_are_unit_and_repeat():
     np.testing.assert_array_equal(one.kept, two.kept)
     np.testing.assert_allclose(np.linalg.norm(one.kept, axis=1), 1, rtol=1e-5)
     assert all(len(found) == 10 for found in one.found)
+
+
+def test_memory_and_time_of_a_large_store_come_from_a_process_of_its_own():
+    found = memory_search.million(count=500, queries=5)
+    assert found["p50_ms_1m"].n == 5 and 20 < found["rss_mb_1m"].value < 1000

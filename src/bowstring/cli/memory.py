@@ -276,6 +276,16 @@ def verify(folder: Folder = None) -> None:
 
 
 @memories.command()
+def reembed(embedder: EmbedderName = None, folder: Folder = None) -> None:
+    """Make all vectors anew with another embedder; if it is interrupted, call it again."""
+    from ..memory.embedders import DEFAULT, embedder_named
+    from ..memory.store import ArrowStorage
+
+    with ArrowStorage.reembedded(folder or MEMORY, embedder_named(embedder or DEFAULT)) as store:
+        note(f"{store.stats()['vectors']} memories have a vector of {store.stats()['embedder']['name']}")
+
+
+@memories.command()
 def compact(folder: Folder = None) -> None:
     """Erase what has expired, and give space back."""
     with storage(folder) as store:

@@ -12,7 +12,10 @@ same folder; near doubles are looked for in both ways of adding.
 
 from __future__ import annotations
 
+import gc
+import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -32,6 +35,7 @@ from .results import Measured, Measurement, Setting, announce, jackknife
 from .rivals.vectors import RIVALS, Find, here, lacking
 
 WIDTH, COUNT, WANTED = 384, 100_000, 10
+DRAWN = 10_000  # vectors that are drawn at once
 BATCH = 1000  # entries of one transaction
 NEAR = 0.97  # cosine of near doubles, as an embedder of texts has it
 SPREAD = 0.75  # length of the noise about a cluster's centre of length 1
@@ -64,13 +68,22 @@ def unit(vectors: np.ndarray) -> np.ndarray:
 
 def clustered(count: int, queries: int, seed: int = 0) -> Vectors:
     """Vectors about 1,000 centres, which lie about a common direction; sizes fall as 1 / rank."""
+    every = clustered_vectors(count + queries, seed)
+    return Vectors.of(every[:count], every[count:])
+
+
+def clustered_vectors(count: int, seed: int) -> np.ndarray:
+    """See `clustered`."""
     rng = np.random.default_rng(seed)
     centres = unit(rng.normal(size=(1000, WIDTH)) + 0.5 * rng.normal(size=WIDTH))
     shares = 1 / np.arange(1, 1001)
-    which = rng.choice(1000, count + queries, p=shares / shares.sum())
-    noise = rng.normal(size=(count + queries, WIDTH)).astype(np.float32) * (SPREAD / WIDTH**0.5)
-    every = unit(centres[which] + noise)
-    return Vectors.of(every[:count], every[count:])
+    which = rng.choice(1000, count, p=shares / shares.sum())
+    out = np.empty((count, WIDTH), np.float32)
+    for start in range(0, count, DRAWN):
+        some = which[start : start + DRAWN]
+        noise = rng.normal(size=(len(some), WIDTH)) * (SPREAD / WIDTH**0.5)
+        out[start : start + DRAWN] = unit(centres[some] + noise)
+    return out
 
 
 def real(path: Path, count: int, queries: int) -> Vectors | None:
@@ -313,8 +326,54 @@ def measure_search(setting: Setting) -> Measurement:
     numbers = numbers_of(
         clustered(COUNT, queries), others, graphs=not setting.quick, singles=100 if setting.quick else 500
     )
+    if setting.quick:
+        missing |= dict.fromkeys(("p50_ms_1m", "rss_mb_1m"), "left out of --quick")
+    else:
+        announce("a million vectors")
+        numbers |= million()
     return Measurement(numbers, missing=missing)
 
 
+def resident_mb(kind: str) -> float:
+    """Megabytes of this process: RssAnon are its own, RssFile those of mapped files that it has touched."""
+    found = re.search(rf"{kind}:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    assert found is not None
+    return int(found[1]) / 1000
+
+
+def print_million(folder: Path, count: int, queries: int) -> None:
+    """What `million` runs in its process: milliseconds of each query and the memory after them, as JSON."""
+    every = clustered_vectors(count + queries, 0)
+    kept, asked = every[:count], every[count:].copy()
+    with ArrowStorage(folder) as store:
+        for start in range(0, count, BATCH):
+            store.add_many([*entries(kept[start : start + BATCH], start)])
+    del every, kept
+    gc.collect()
+    _native.set_threads(1)
+    taken = []
+    with ArrowStorage(folder) as store:
+        store.search(asked[0], WANTED)
+        for query in asked:
+            began = time.perf_counter()
+            store.search(query, WANTED)
+            taken.append(1e3 * (time.perf_counter() - began))
+        print(json.dumps([taken, resident_mb("RssAnon") + resident_mb("RssFile")]))
+
+
+def million(count: int = 1_000_000, queries: int = 1000) -> dict[str, Any]:
+    """A store of a million vectors, in a process of its own."""
+    with tempfile.TemporaryDirectory() as place:
+        command = [sys.executable, "-m", "bowstring.eval.memory_search", "million", f"{place}/store"]
+        done = subprocess.run(
+            [*command, str(count), str(queries)], stdout=subprocess.PIPE, check=True, text=True
+        )
+    taken, megabytes = json.loads(done.stdout)
+    return {"p50_ms_1m": Measured.median(taken), "rss_mb_1m": Measured(megabytes)}
+
+
 if __name__ == "__main__":
-    write_steadily(Path(sys.argv[1]), float(sys.argv[2]))
+    if sys.argv[1] == "million":
+        print_million(Path(sys.argv[2]), *map(int, sys.argv[3:]))
+    else:
+        write_steadily(Path(sys.argv[1]), float(sys.argv[2]))
