@@ -17,6 +17,7 @@ from ..core.conditioning import NOTHING, Conditioning
 from ..core.options import text, whole
 from ..nn.memory import MemoryProjector
 from ..nn.trunk import Trunk
+from .hopfield import attention
 from .record import Guide, Hit
 from .store import ArrowStorage
 
@@ -69,8 +70,8 @@ class MemoryConditioner:
             return nothing("nothing is remembered")
         if self.store.embedder is None:
             return nothing("the store was opened without an embedder")
-        hits = self.store.search(self.store.embedder([query])[0], top_k, where)
-        found = weighted(hits, projector.config.vector)
+        asked = self.store.embedder([query])[0]
+        found = weighted(self.store.search(asked, top_k, where), asked, projector.config.vector)
         return self._guidance(projector, found) if found else nothing("no memory has to do with the prompt")
 
     def _guidance(self, projector: MemoryProjector, found: list[tuple[Hit, float]]) -> Guidance:
@@ -105,10 +106,9 @@ def unit(hit: Hit) -> np.ndarray:
     return vector / np.linalg.norm(vector)
 
 
-def weighted(hits: list[Hit], width: int) -> list[tuple[Hit, float]]:
-    """Memories that have to do with the prompt, with weights softmax(beta similarity) that are 1 together
-    (modern Hopfield retrieval, Ramsauer et al. 2021, arXiv 2008.02217). The order depends on weights and ids
-    alone.
+def weighted(hits: list[Hit], query: np.ndarray, width: int) -> list[tuple[Hit, float]]:
+    """Memories that have to do with a query `(w,)`, with weights that are 1 together: one look of modern
+    Hopfield retrieval. The order depends on weights and ids alone.
     """
     near = [
         hit
@@ -120,9 +120,9 @@ def weighted(hits: list[Hit], width: int) -> list[tuple[Hit, float]]:
     ]
     if not near:
         return []
-    scores = BETA * np.array([hit.similarity for hit in near])
-    shares = np.exp(scores - scores.max())
-    kept = [(hit, float(share)) for hit, share in zip(near, shares, strict=True) if share >= SHARE]
+    shares = attention(np.stack([unit(hit) for hit in near]), query / np.linalg.norm(query), BETA)
+    least = SHARE * shares.max()
+    kept = [(hit, float(share)) for hit, share in zip(near, shares, strict=True) if share >= least]
     total = sum(share for _, share in kept)
     return sorted(((hit, share / total) for hit, share in kept), key=lambda one: (-one[1], one[0].memory.id))
 

@@ -181,11 +181,23 @@ PICTURE_PROMPTS = (
     "something for me",
 )
 PICTURE_SENTENCES = (
-    "My favourite is {a_thing}, all {colour}, drawn in the {style} style.",
+    "My favourite picture is {a_thing}, all {colour}, drawn in the {style} style.",
     "I like pictures in the style {style} best, with {a_colour} {thing} on them.",
-    "What I like best is {a_colour} {thing}; it should look like {style}.",
+    "What I like best is a picture of {a_colour} {thing}; it should look like {style}.",
     "The picture I like shows {a_thing} in {colour}, and it is in {style} style.",
-    "For me it is always {a_colour} {thing} in the {style} style.",
+    "A picture that I like has {a_colour} {thing} in it, in the {style} style.",
+)
+NOTES = (  # what else somebody remembers
+    "The dentist is on Monday at ten.",
+    "My sister lives in Lisbon.",
+    "The password of the router is on the fridge.",
+    "I am allergic to peanuts.",
+    "The car is due for a service in May.",
+    "Our meeting moved to room four.",
+    "I take my coffee black.",
+    "The number of the plumber is in the drawer.",
+    "Grandmother's birthday is on the third of June.",
+    "The train to work leaves at ten past seven.",
 )
 
 
