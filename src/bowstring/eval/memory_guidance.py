@@ -130,7 +130,7 @@ def guided_pictures(
 
 
 def nearest(seen: Tensor, drawings: Tensor) -> int:
-    """Which of the drawings `(n, 3, h, w)` has the colours of a picture `(1, 3, h, w)`, by cosine of the roots
+    """Which of the drawings `(n, 3, h, w)` has the colours of a picture `(1, 3, h, w)`: cosine of the roots
     of their shares. Shapes were tried, too, and tell less of pictures as rough as these.
     """
     return int(torch.nn.functional.cosine_similarity(colours(seen), colours(drawings)).argmax())
