@@ -18,7 +18,7 @@ from bowstring.face.animate import (
     lag,
     loudness,
 )
-from bowstring.face.draw import PICTURE, drawn, render_avatar, strip, to_gif
+from bowstring.face.draw import PICTURE, drawn_face, render_avatar, strip, to_gif
 from bowstring.face.shapes import SHAPES, TABLE, VISEMES, viseme_of
 from bowstring.speech.alignment import Span
 from bowstring.speech.g2p import STRESS, SYMBOLS
@@ -78,7 +78,7 @@ def test_loudness_is_between_silence_and_shouting():
 def test_a_face_can_be_looked_at():
     still, talking = np.zeros(52, np.float32), np.zeros(52, np.float32)
     talking[JAW] = 0.8
-    closed, opened = drawn(still, 96), drawn(talking, 96)
+    closed, opened = drawn_face(still, 96), drawn_face(talking, 96)
     assert closed.shape == (96, 96, 3) and (closed != opened).any(-1).mean() > 0.005
     motion = animate(said("hɛlO"), np.ones(50))
     assert strip(motion, 4, 64).shape == (64, 256, 3)
@@ -110,7 +110,7 @@ def test_a_film_moves_and_speaks(tmp_path):
         pictures = [frame.to_ndarray(format="rgb24") for frame in film.decode(video=0)]
     assert len(pictures) == round(seconds / PICTURE) and pictures[0].shape == (64, 64, 3)
     assert (
-        np.abs(pictures[-1].astype(int) - drawn(face[-1], 64)).mean()
+        np.abs(pictures[-1].astype(int) - drawn_face(face[-1], 64)).mean()
         < 8
         < np.abs(pictures[-1] - 1.0 * pictures[0]).max()
     )

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from bowstring.image.autoencoder import CHANNELS, INSIDE, OUTSIDE, PATCH, ImageAutoencoder, decibels
+from bowstring.image.autoencoder import IMAGE_CHANNELS, INSIDE, OUTSIDE, PATCH, ImageAutoencoder, decibels
 from bowstring.image.weights import load_autoencoder, save_autoencoder
 
 
@@ -27,11 +27,11 @@ def test_a_fresh_codec_projects_on_the_principal_components_of_its_patches(codec
     cut = (pixels - mean).unfold(2, PATCH, PATCH).unfold(3, PATCH, PATCH)  # b c y x p p
     patches = cut.permute(0, 2, 3, 1, 4, 5).reshape(-1, 3 * PATCH**2).numpy()
     _, sizes, axes = np.linalg.svd(patches.astype(np.float64), full_matrices=False)
-    kept = (patches @ axes[:CHANNELS].T) @ axes[:CHANNELS]
+    kept = (patches @ axes[:IMAGE_CHANNELS].T) @ axes[:IMAGE_CHANNELS]
     tokens = codec.encode(pixels)
-    assert tokens.shape == (3, 64, CHANNELS)
+    assert tokens.shape == (3, 64, IMAGE_CHANNELS)
     energy = tokens.flatten(0, 1).square().sum(0).numpy()
-    np.testing.assert_allclose(energy, sizes[:CHANNELS] ** 2, rtol=2e-3)
+    np.testing.assert_allclose(energy, sizes[:IMAGE_CHANNELS] ** 2, rtol=2e-3)
     back = torch.nn.functional.conv_transpose2d(codec.raw(pixels), codec.basis, stride=PATCH)
     back = back.unfold(2, PATCH, PATCH).unfold(3, PATCH, PATCH).permute(0, 2, 3, 1, 4, 5)
     np.testing.assert_allclose(back.reshape(-1, 3 * PATCH**2).numpy(), kept, atol=2e-3)
@@ -45,8 +45,8 @@ def test_pictures_come_out_twice_as_wide_and_in_range(codec, pixels):
 
 def test_scale_and_shift_of_tokens_do_not_change_the_picture(codec, pixels):
     before = codec.decode(codec.encode(pixels))
-    codec.shift.copy_(torch.linspace(-1, 1, CHANNELS))
-    codec.scale.copy_(torch.linspace(0.5, 2, CHANNELS))
+    codec.shift.copy_(torch.linspace(-1, 1, IMAGE_CHANNELS))
+    codec.scale.copy_(torch.linspace(0.5, 2, IMAGE_CHANNELS))
     after = codec.decode(codec.encode(pixels))
     codec.shift.zero_()
     codec.scale.fill_(1)

@@ -1,7 +1,7 @@
 import numpy as np
 
 from bowstring.speech.alignment import ALPHABET, phoneme_ids, told
-from bowstring.speech.codec import SpeechCodec, frames_of, rows_of
+from bowstring.speech.codec import SpeechCodec, codec_rows, frames_of
 from bowstring.speech.g2p import Word
 from bowstring.speech.sampling import Utterance
 from bowstring.speech.source_filter import BANDS, Frames
@@ -34,7 +34,7 @@ def test_what_is_told_follows_the_durations():
 
 def test_rows_go_there_and_back():
     frames = some_frames()
-    again = frames_of(rows_of(frames))
+    again = frames_of(codec_rows(frames))
     np.testing.assert_allclose(again.pitch, frames.pitch, rtol=1e-4)
     np.testing.assert_allclose(again.envelope, frames.envelope, atol=2e-4)
     np.testing.assert_allclose(again.noise, frames.noise, rtol=1e-4)
@@ -42,10 +42,10 @@ def test_rows_go_there_and_back():
 
 
 def test_a_codec_with_all_channels_is_exact_and_with_few_is_the_best_projection():
-    blocks = np.concatenate([rows_of(some_frames(seed=i)).reshape(-1, 8, 55) for i in range(40)])
+    blocks = np.concatenate([codec_rows(some_frames(seed=i)).reshape(-1, 8, 55) for i in range(40)])
     whole = SpeechCodec.fit_frames(blocks, 440)
     frames = some_frames()
-    np.testing.assert_allclose(rows_of(whole.decode(whole.encode(frames))), rows_of(frames), atol=2e-2)
+    np.testing.assert_allclose(codec_rows(whole.decode(whole.encode(frames))), codec_rows(frames), atol=2e-2)
     few = SpeechCodec.fit_frames(blocks, 20)
     flat = blocks.reshape(len(blocks), -1).astype(np.float64)
     centred = flat - flat.mean(0)

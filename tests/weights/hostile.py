@@ -7,7 +7,18 @@ import numpy as np
 
 from bowstring.weights.format.index import MAGIC
 from bowstring.weights.format.parquet import Tensor, write
-from bowstring.weights.format.thrift import BINARY, I16, I32, I64, LIST, STRUCT, Int, List, Reader, encode
+from bowstring.weights.format.thrift import (
+    BINARY,
+    I16,
+    I32,
+    I64,
+    LIST,
+    STRUCT,
+    CompactReader,
+    Int,
+    List,
+    encode,
+)
 
 
 def sound(path):
@@ -37,7 +48,7 @@ def typed(tree):
 def parts(data):
     """(everything before the footer, the decoded footer)."""
     length = struct.unpack("<I", data[-8:-4])[0]
-    return data[: -8 - length], Reader(data[-8 - length : -8]).struct()
+    return data[: -8 - length], CompactReader(data[-8 - length : -8]).struct()
 
 
 def assemble(body, footer):
@@ -91,7 +102,7 @@ def page(column, change):
     def case(data):
         body, footer = parts(data)
         at = meta(footer, 0, column)[9]
-        reader = Reader(body[at : at + 64])
+        reader = CompactReader(body[at : at + 64])
         header = reader.struct()
         size = reader.at
         change(header)
@@ -107,7 +118,7 @@ def nested(depth):
     return b"\x1c" * depth + b"\0" * (depth + 1)
 
 
-class Spans(Reader):
+class Spans(CompactReader):
     """Notes from where to where each value lies."""
 
     def value(self, kind, depth=0, *, in_list=False):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from bowstring.weights.format.parquet import NUMPY, Tensor, WeightsError, WeightsFile, write
-from bowstring.weights.format.thrift import I16, I32, I64, Int, List, Reader, encode
+from bowstring.weights.format.thrift import I16, I32, I64, CompactReader, Int, List, encode
 
 from .hostile import sound
 
@@ -116,7 +116,7 @@ def plain(tree):
 @settings(max_examples=200, deadline=None)
 @given(st.dictionaries(st.integers(1, 400), TREE, max_size=6))
 def test_thrift_structs_come_back(tree):
-    reader = Reader(encode(tree))
+    reader = CompactReader(encode(tree))
     assert reader.struct() == plain(tree)
     assert reader.at == len(encode(tree))
 
@@ -124,9 +124,9 @@ def test_thrift_structs_come_back(tree):
 @pytest.mark.parametrize(("width", "kind"), [(16, I16), (32, I32), (64, I64)])
 def test_thrift_integers_have_their_width(width, kind):
     for value in (-(1 << width - 1), (1 << width - 1) - 1):
-        assert Reader(encode({1: Int(value, kind)})).struct() == {1: value}
+        assert CompactReader(encode({1: Int(value, kind)})).struct() == {1: value}
     with pytest.raises(ValueError, match="integer of"):
-        Reader(
+        CompactReader(
             encode({1: Int(1 << width - 1, I64)}).replace(bytes([0x10 | I64]), bytes([0x10 | kind]), 1)
         ).struct()
 

@@ -29,7 +29,7 @@ LARGEST = 2048  # pixels along a side
 FINE = 3  # pictures are drawn this much larger and then made small
 
 
-def drawn(shapes: np.ndarray, side: int = 256) -> np.ndarray:
+def drawn_face(shapes: np.ndarray, side: int = 256) -> np.ndarray:
     """One frame `(52,)` as a picture."""
     value = {name: float(v) for name, v in zip(SHAPES, shapes, strict=True)}
     s = side * FINE
@@ -107,14 +107,14 @@ def _mouth(pen: ImageDraw.ImageDraw, at: At, value: dict[str, float], s: int) ->
 def strip(face: np.ndarray, count: int = 8, side: int = 160) -> np.ndarray:
     """`count` moments of a motion `(f, 52)` beside each other."""
     at = np.linspace(0, len(face) - 1, count).round().astype(int)
-    return np.concatenate([drawn(face[i], side) for i in at], 1)
+    return np.concatenate([drawn_face(face[i], side) for i in at], 1)
 
 
 def moving(face: np.ndarray, side: int = 256) -> Iterator[np.ndarray]:
     """A motion as 25 pictures a second, the nearest rate that a GIF can say exactly."""
     moments = np.arange(0, len(face) * FRAME, PICTURE)
     for i in np.minimum((moments / FRAME).astype(int), len(face) - 1):
-        yield drawn(face[i], side)
+        yield drawn_face(face[i], side)
 
 
 def to_gif(face: np.ndarray, side: int = 256, metadata: Mapping[str, Any] | None = None) -> bytes:

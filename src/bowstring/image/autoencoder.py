@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-GRID, CHANNELS = 8, 64  # tokens along a side, numbers of a token
+GRID, IMAGE_CHANNELS = 8, 64  # tokens along a side, numbers of a token
 INSIDE, OUTSIDE = 256, 512  # pixels along a side, encoded and decoded
 PATCH = INSIDE // GRID
 
@@ -54,10 +54,10 @@ class ImageDecoder(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.basis = nn.Parameter(torch.zeros(CHANNELS, 3, PATCH, PATCH))  # orthonormal when fitted
+        self.basis = nn.Parameter(torch.zeros(IMAGE_CHANNELS, 3, PATCH, PATCH))  # orthonormal when fitted
         self.mean = nn.Parameter(torch.zeros(3))
         self.decoder = nn.Sequential(
-            Conv(CHANNELS, 256),
+            Conv(IMAGE_CHANNELS, 256),
             Residual(256),
             Residual(256),
             Conv(256, 768),
@@ -75,8 +75,8 @@ class ImageDecoder(nn.Module):
             Conv(48, 192, 3, zero=True),
             nn.PixelShuffle(8),
         )
-        self.register_buffer("shift", torch.zeros(CHANNELS))
-        self.register_buffer("scale", torch.ones(CHANNELS))
+        self.register_buffer("shift", torch.zeros(IMAGE_CHANNELS))
+        self.register_buffer("scale", torch.ones(IMAGE_CHANNELS))
 
     def drawn(self, raw: Tensor) -> Tensor:
         """Pixels `(b, 3, 512, 512)` from `raw`'s tokens."""
@@ -105,7 +105,7 @@ class ImageAutoencoder(ImageDecoder):
             nn.PixelUnshuffle(2),
             Conv(768, 256),
             Residual(256),
-            Conv(256, CHANNELS, zero=True),
+            Conv(256, IMAGE_CHANNELS, zero=True),
         )
 
     @torch.no_grad()
@@ -115,7 +115,7 @@ class ImageAutoencoder(ImageDecoder):
         patches = F.unfold(pixels - self.mean[:, None, None], PATCH, stride=PATCH)
         patches = patches.transpose(1, 2).reshape(-1, 3 * PATCH**2)
         _, vectors = torch.linalg.eigh(patches.T @ patches)
-        self.basis.copy_(vectors.flip(1)[:, :CHANNELS].T.reshape(self.basis.shape))
+        self.basis.copy_(vectors.flip(1)[:, :IMAGE_CHANNELS].T.reshape(self.basis.shape))
 
     def raw(self, pixels: Tensor) -> Tensor:
         """Tokens as the codec's two halves exchange them, `(b, 64, 8, 8)`."""

@@ -16,7 +16,7 @@ WEIGHTS = np.array([8.0, 2.5] + [1.0] * BANDS + [1.5] * NOISE_BANDS, np.float32)
 QUIET = -11.0  # log power of a band below which differences are not heard
 
 
-def rows_of(frames: Frames) -> np.ndarray:
+def codec_rows(frames: Frames) -> np.ndarray:
     """Numbers that may be averaged: log pitch, voicing, envelope, noise; weighed, `(f, 55)`."""
     noise = np.log(np.clip(frames.noise, 0.03, 1.0))
     envelope = np.maximum(frames.envelope, QUIET)
@@ -25,7 +25,7 @@ def rows_of(frames: Frames) -> np.ndarray:
 
 
 def frames_of(rows: np.ndarray) -> Frames:
-    """The way back from `rows_of`."""
+    """The way back from `codec_rows`."""
     plain = rows / WEIGHTS
     pitch = np.exp(np.clip(plain[:, 0], np.log(LOWEST_PITCH), np.log(HIGHEST_PITCH)))
     envelope = plain[:, 2 : 2 + BANDS]
@@ -40,12 +40,12 @@ class SpeechCodec(PCA):
 
     @classmethod
     def fit_frames(cls, rows: np.ndarray, channels: int = AUDIO_CHANNELS) -> SpeechCodec:
-        """From blocks `(n, 8, 55)` of `rows_of`."""
+        """From blocks `(n, 8, 55)` of `codec_rows`."""
         return cls.fit(rows.reshape(len(rows), -1), channels)
 
     def encode(self, frames: Frames) -> np.ndarray:
         """Tokens `(n, c)`; the last frame is repeated to fill the last token."""
-        rows = rows_of(frames)
+        rows = codec_rows(frames)
         rows = np.concatenate([rows, np.repeat(rows[-1:], -len(rows) % FRAMES, 0)])
         return self.transform(rows.reshape(-1, FRAMES * ROW))
 

@@ -18,7 +18,7 @@ from ...nn.heads.speech import SpeechHead
 from ...nn.network import UnifiedScoreNetwork
 from ...speech.alignment import told
 from ...speech.baseline import ResidualCoder, Told
-from ...speech.codec import ROW, SpeechCodec, rows_of
+from ...speech.codec import ROW, SpeechCodec, codec_rows
 from ...speech.source_filter import FRAMES, Frames
 from ...speech.voice import FEWEST, Warp, draw_warp, voice_of, warped
 from ..loop import Source, add_noise, logit_normal, noise_like, step_generator
@@ -230,7 +230,7 @@ def fit_coder(utterances: Sequence[TrainingUtterance], seed: int = 0) -> Residua
     """PCA components of utterances and pseudo-speakers, and what their tokens are expected to be."""
     blocks = []
     for frames, *_ in coder_examples(utterances[:600], seed):
-        rows = rows_of(frames)
+        rows = codec_rows(frames)
         blocks.append(rows[: len(rows) // FRAMES * FRAMES].reshape(-1, FRAMES, ROW))
     codec = SpeechCodec.fit_frames(np.concatenate(blocks))
     return ResidualCoder.fit(codec, coder_examples(utterances, seed + 1))

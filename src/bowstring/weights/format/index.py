@@ -19,7 +19,7 @@ import numpy as np
 
 from ... import _native
 from .sniff import looks_like
-from .thrift import Reader
+from .thrift import CompactReader
 
 MAGIC = b"PAR1"
 ALIGN = 64
@@ -39,7 +39,7 @@ SHAPE = re.compile(rb"\[(?:\d{1,18}(?:, \d{1,18})*)?\]")
 FAULTS = (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError)
 
 
-class Entry(NamedTuple):
+class TensorEntry(NamedTuple):
     """Where a tensor lies in the file."""
 
     dtype: str
@@ -49,19 +49,19 @@ class Entry(NamedTuple):
     hash: str
 
 
-class Index(NamedTuple):
+class FileIndex(NamedTuple):
     """Everything a file says of itself."""
 
     format: int
-    entries: dict[str, Entry]
+    entries: dict[str, TensorEntry]
     metadata: dict[str, Any]
 
 
 Extent = tuple[int, int]  # start and size
-RowGroups = Callable[[memoryview, Reader, int], Iterator[list[Extent]]]
+RowGroups = Callable[[memoryview, CompactReader, int], Iterator[list[Extent]]]
 
 
-def index(view: memoryview) -> Index:
+def index(view: memoryview) -> FileIndex:
     """
     Raises:
         ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError: the file breaks the
@@ -76,16 +76,16 @@ def index(view: memoryview) -> Index:
     return read(view, slowly)
 
 
-def read(view: memoryview, row_groups: RowGroups) -> Index:
+def read(view: memoryview, row_groups: RowGroups) -> FileIndex:
     """The index, whose row groups are read by `slowly` or `quickly`."""
     if bytes(view[:4]) != MAGIC or bytes(view[-4:]) != MAGIC:
         raise ValueError(_not_parquet(view))
     length = int.from_bytes(view[-8:-4], "little")
     if not 0 < length <= min(len(view) - 12, LARGEST_FOOTER):
         raise ValueError(f"claims a footer of {length} bytes in a file of {len(view)}")
-    reader = Reader(view[: len(view) - 8], len(view) - 8 - length)
+    reader = CompactReader(view[: len(view) - 8], len(view) - 8 - length)
     found: dict[int, Any] = {}
-    entries: dict[str, Entry] = {}
+    entries: dict[str, TensorEntry] = {}
     for number, kind in reader.fields():
         if number == 4:
             _read_entries(view, row_groups(view, reader, reader.list_size()), entries)
@@ -99,7 +99,7 @@ def read(view: memoryview, row_groups: RowGroups) -> Index:
     _expect(found[3], found[4], "the row count")
     ends = max((entry.offset + entry.size for entry in entries.values()), default=4)
     _expect(ends, len(view) - 8 - length, "the end of the last tensor")
-    return Index(*_metadata(found.get(5, []), entries))
+    return FileIndex(*_metadata(found.get(5, []), entries))
 
 
 def _not_parquet(view: memoryview) -> str:
@@ -126,8 +126,8 @@ def _check_schema(schema: list[dict[int, Any]]) -> None:
 
 
 def _metadata(
-    pairs: list[dict[int, Any]], entries: dict[str, Entry]
-) -> tuple[int, dict[str, Entry], dict[str, Any]]:
+    pairs: list[dict[int, Any]], entries: dict[str, TensorEntry]
+) -> tuple[int, dict[str, TensorEntry], dict[str, Any]]:
     _expect([pair[1] for pair in pairs], [KEY], "the list of metadata keys")
     text = pairs[0][2]
     if len(text) > LARGEST_METADATA:
@@ -147,7 +147,7 @@ def _metadata(
     return version, entries, metadata["metadata"]
 
 
-def _read_entries(view: memoryview, groups: Iterator[list[Extent]], entries: dict[str, Entry]) -> None:
+def _read_entries(view: memoryview, groups: Iterator[list[Extent]], entries: dict[str, TensorEntry]) -> None:
     for places in groups:
         name, entry = _entry(view, places)
         if name in entries:
@@ -155,7 +155,7 @@ def _read_entries(view: memoryview, groups: Iterator[list[Extent]], entries: dic
         entries[name] = entry
 
 
-def _entry(view: memoryview, places: list[Extent]) -> tuple[str, Entry]:
+def _entry(view: memoryview, places: list[Extent]) -> tuple[str, TensorEntry]:
     """The tensor whose five values lie at `places`."""
     texts = [bytes(view[at : at + size]) for at, size in places[:4]]
     name, dtype, shape = texts[0].decode("utf-8"), texts[1].decode("utf-8"), _shape(texts[2])
@@ -167,7 +167,7 @@ def _entry(view: memoryview, places: list[Extent]) -> tuple[str, Entry]:
     start, size = places[4]
     _expect(size, math.prod(shape) * WIDTH[dtype], f"the size of tensor {name!r} of shape {shape}")
     _expect(start % ALIGN, 0, f"the alignment of tensor {name!r}")
-    return name, Entry(dtype, shape, start, size, texts[3].decode("ascii"))
+    return name, TensorEntry(dtype, shape, start, size, texts[3].decode("ascii"))
 
 
 @lru_cache(1024)
@@ -177,7 +177,7 @@ def _shape(text: bytes) -> tuple[int, ...] | None:
     return tuple(int(size) for size in text[1:-1].split(b",") if size)
 
 
-def quickly(view: memoryview, reader: Reader, count: int) -> Iterator[list[Extent]]:
+def quickly(view: memoryview, reader: CompactReader, count: int) -> Iterator[list[Extent]]:
     """The places of the values of each row group, by the native library, which takes canonical bytes only.
 
     Raises:
@@ -196,7 +196,7 @@ def quickly(view: memoryview, reader: Reader, count: int) -> Iterator[list[Exten
     return ([(start, size) for start, size in group.tolist()] for group in out)
 
 
-def slowly(view: memoryview, reader: Reader, count: int) -> Iterator[list[Extent]]:
+def slowly(view: memoryview, reader: CompactReader, count: int) -> Iterator[list[Extent]]:
     """The places of the values of each row group, one at a time.
 
     Raises:
@@ -232,7 +232,7 @@ def _page(view: memoryview, column: bytes, chunk: dict[int, Any], end: int) -> t
         )
     if bytes(view[end:offset]).strip(b"\0"):
         raise ValueError(f"{where} has something hidden in the {offset - end} bytes before it")
-    reader = Reader(view[offset : offset + min(total, 64)])
+    reader = CompactReader(view[offset : offset + min(total, 64)])
     header = reader.struct()
     _expect(set(header), {1, 2, 3, 8}, f"{where}, page header fields")
     _expect(header[1], DATA_PAGE_V2, f"{where}, page type")

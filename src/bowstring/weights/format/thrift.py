@@ -72,7 +72,7 @@ def encode(value: Any) -> bytes:
     return bytes(out) + b"\x00"
 
 
-class Reader:
+class CompactReader:
     """Decodes from a buffer; every length is checked against what is left before anything is made of it.
 
     `values` is how many more values it makes: a byte of the buffer can cost a hundred in memory.
