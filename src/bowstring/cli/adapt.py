@@ -96,15 +96,22 @@ def tell(made: Adaptation, *, as_json: bool) -> None:
     """What came of a lesson."""
     if as_json:
         return put_json(made.to_json())
+    *verdict, numbers = verdict_of(made)
+    for line in verdict:
+        put_line(line)
+    note(numbers)
+
+
+def verdict_of(made: Adaptation) -> list[str]:
+    """What came of a lesson, in lines: whether it is kept, the reason if it is not, and the numbers."""
     verdict, facts = made.verdict, made.provenance
-    put_line(f"{'kept' if made.kept else 'thrown away'}: {made.domain}, {facts.level}, {made.id}")
-    if not made.kept:
-        put_line(verdict.reason)
-    note(
+    numbers = (
         f"held-out loss {verdict.gain:+.1%} +- {verdict.gain_se:.1%} better, old domains "
         f"{verdict.base_loss:+.2%} +- {verdict.base_loss_se:.2%} worse, {facts.share:.1%} of the parameters, "
         f"{facts.steps} steps, {facts.seconds:.0f} s"
     )
+    kept = f"{'kept' if made.kept else 'thrown away'}: {made.domain}, {facts.level}, {made.id}"
+    return [kept, *([] if made.kept else [verdict.reason]), numbers]
 
 
 def ledger_of(folder: Path | None) -> Ledger:

@@ -60,6 +60,9 @@ def run(
     memory: Folder = None,
     namespace: Namespace = None,
     write_back: WriteBack = False,
+    learn: Annotated[
+        bool, typer.Option(help="Use what was learned for it; if unsure all the same, learn from memories.")
+    ] = False,
     model: Model = None,
     as_json: AsJson = False,
 ) -> None:
@@ -68,12 +71,18 @@ def run(
 
     wanted = form_options(schema, regex, choices)
     if model is not None and is_imported(model):
+        if learn:
+            raise ValueError("--learn needs a model of ours; `adapt` and `teach` take imported ones")
         options = {"max_tokens": max_tokens, "temperature": temperature, "top_p": top_p, "seed": seed}
         options |= wanted
         return run_imported(model, read_stdin_for(prompt), options, adapter, as_json=as_json)
+    prompt = read_stdin_for(prompt).removesuffix("\n")
     engine = with_adapters(loaded(model, memory, namespace, guided=remembered or write_back), adapter)
+    router = None
+    if learn:
+        router, engine = learned(engine, prompt)
     frames = engine.stream(
-        read_stdin_for(prompt).removesuffix("\n"),
+        prompt,
         mode,
         kind,
         n=n,
@@ -95,10 +104,41 @@ def run(
     made: list[Any] = []
     if as_json:
         deque(collected(frames, made), maxlen=0)
-        return put_json([one.to_json() for one in made] if n > 1 else made[0].to_json())
-    watch(collected(frames, made), lambda frame: unmasking(frame, engine))
-    show_texts(made)
-    note_memories(made[0])
+        put_json([one.to_json() for one in made] if n > 1 else made[0].to_json())
+    else:
+        watch(collected(frames, made), lambda frame: unmasking(frame, engine))
+        show_texts(made)
+        note_memories(made[0])
+    if router is not None:
+        learn_more(router, prompt, made[0], memory)
+
+
+def learned(engine: Any, prompt: str) -> tuple[Any, Any]:
+    """A router, and the engine bent by what was learned for prompts like this one."""
+    from ..adapt.router import EvolutionRouter
+
+    router = EvolutionRouter(engine)
+    bent, found = router.adapted(prompt)
+    for one in found:
+        note(f"adapted by {one.adaptation.id}, {one.adaptation.domain}, similarity {one.similarity:.2f}")
+    return router, bent
+
+
+def learn_more(router: Any, prompt: str, result: Any, memory: Path | None) -> None:
+    """Learns from memories what the result was unsure of, and says what came of it."""
+    from ..adapt.loop import learn_if_unsure
+    from .adapt import tell_progress, verdict_of
+    from .memory import memory_in
+
+    def recall(subject: str, most: int) -> list[str]:
+        with memory_in(memory) as store:
+            return [hit.memory.text for hit in store.search(subject, most) if hit.memory.text]
+
+    made = learn_if_unsure(router, prompt, result, recall, progress=tell_progress)
+    if made is None:
+        return note(f"an uncertainty of {result.uncertainty:.2f} calls for no learning")
+    for line in verdict_of(made):
+        note(line)
 
 
 @app.command()
