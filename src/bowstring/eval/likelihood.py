@@ -125,14 +125,18 @@ def nelbo(network: UnifiedScoreNetwork, rows: Rows, size: int, draws: int, seed:
 
 
 def sampler_nll(
-    network: UnifiedScoreNetwork, held: Sequence[HeldText], how: Sampling, context: int
+    network: UnifiedScoreNetwork,
+    held: Sequence[HeldText],
+    how: Sampling,
+    context: int,
+    kind: type[BlockDiffusion] = BlockDiffusion,
 ) -> Tensor:
     """Exact negative log-likelihood of the block sampler at temperature 1 without top_p, nats, `(b,)`.
 
     The order is decided by the state and not by draws, so there is one path to each text, and the
     probabilities of what is revealed along it multiply.
     """
-    model, out = BlockDiffusion.sampled(network, context, how), torch.zeros(len(held))
+    model, out = kind.sampled(network, context, how), torch.zeros(len(held))
     carry = model.begin(*pad_left([one.head for one in held]))
     times, order = uniform(min(how.steps, how.block)), ORDERS[how.order]
     longest = max(len(one.body) for one in held)

@@ -33,6 +33,7 @@ from ..train.data.corpora import Document, build_corpus, corpora_in, tales_file
 from ..train.text.packing import prompt_tokens
 from ..weights.layout import weights_files
 from ..weights.shipped import model_folder
+from .law import CONTEXTS, curve, law
 from .likelihood import (
     SOURCES,
     WHOLE,
@@ -49,13 +50,14 @@ from .likelihood import (
     score_causal,
     score_sampler,
 )
-from .models import text_beside_llama
+from .models import own_text, text_beside_llama
 from .report import network_report
 from .results import Measured, Measurement, Setting, announce, jackknife
 
 COMMON = set(
     "story about tale that begins this with from into then them they their what when were have".split()
 )
+CURVE = 120  # texts of the lossy curve, spread over sources and works
 GENERATED = 192  # tokens of a story
 FP16_TEXT = Path("bench/text")  # what the text models that ship were rounded from
 
@@ -256,6 +258,7 @@ def likelihood_numbers(
     return {
         "gap_exact": gaps["exact"],
         "gap_nelbo": gaps["nelbo_b4"],
+        "gap_nelbo_b4": gaps["nelbo_b4"],
         "gap_ar": gaps["ar"],
         "gap_nelbo_b8": gaps["nelbo_b8"],
         "gap_nelbo_b16": gaps["nelbo_b16"],
@@ -329,6 +332,17 @@ def step_numbers(engine: ArrowEngine, held: Sequence[HeldText], runs: int) -> di
     return out
 
 
+def speculation(*, quick: bool) -> dict[str, Any]:
+    """What drafts of the INT4 model give, and whether their law is that of one token at a time."""
+    announce("drafts of the INT4 model")
+    own = own_text(2 if quick else 5)
+    names = ("default_over_ar", "ms_per_row", "tokens_per_verification")
+    forwards = own["tokens_per_verification"].mapped(lambda x: 2 / x, lambda x: 2 / x**2)
+    announce("their law")
+    tested = law(ArrowEngine.load("text-int4"), 20 if quick else CONTEXTS)
+    return {name: own[name] for name in names} | {"forwards_per_token": forwards} | tested
+
+
 @torch.no_grad()
 def measure_text(setting: Setting) -> Measurement:
     """Everything the README says about text."""
@@ -346,6 +360,8 @@ def measure_text(setting: Setting) -> Measurement:
         "infill_exact": filled["unknown_length"]["exact"],
         "infill_edit": filled["unknown_length"]["edit"],
     }
+    numbers["curve"], numbers["keep_4_of_50_text"] = curve(engine, held[: None if quick else CURVE])
+    numbers |= speculation(quick=quick)
     runs = 3 if quick else 7
     numbers |= {"infill": filled, "steps": step_numbers(engine, held, runs)}
     announce("speed")

@@ -146,7 +146,11 @@ def write(
     pool: Pool | None = None,
 ) -> Iterator[Written]:
     """Tokens one after the other until the text ends; `number` is the sample's."""
-    writing = written(known, how, context, number, window, pool)
+    return evaluated(decoder, written(known, how, context, number, window, pool))
+
+
+def evaluated(decoder: Decoder, writing: Writing[None]) -> Iterator[Written]:
+    """A way of writing whose evaluations one decoder makes."""
     cache, logits = decoder.cache(), None
     while True:
         try:

@@ -144,14 +144,17 @@ class BlockDiffusion:
         return logits if self.tilt is None else logits - self.tilt
 
     def score(self, carry: dict[str, Any], noisy: Tensor) -> Tensor:
-        position = carry["position"][:, None] + torch.arange(noisy.shape[1], device=noisy.device)
-        size = torch.full((1, 1), self.step_size, device=noisy.device)
-        hidden = self.network.block_hidden(noisy, position, self.given(carry), size)
-        logits = self.logits(hidden)
+        logits = self.masked_scores(carry, noisy)
         # While nothing of a block is visible, reading order knows its first token best, and for free.
         blank = (noisy == MASK).all(1, keepdim=True)
         logits[:, 0] = torch.where(blank, carry["next"], logits[:, 0])
         return logits
+
+    def masked_scores(self, carry: dict[str, Any], noisy: Tensor) -> Tensor:
+        """What masked places believe by themselves."""
+        position = carry["position"][:, None] + torch.arange(noisy.shape[1], device=noisy.device)
+        size = torch.full((1, 1), self.step_size, device=noisy.device)
+        return self.logits(self.network.block_hidden(noisy, position, self.given(carry), size))
 
     def commit(self, carry: dict[str, Any], tokens: Tensor) -> dict[str, Any]:
         full = carry["valid"].sum(1) + 2 * tokens.shape[1] > self.context
