@@ -193,7 +193,7 @@ def _memory(
         )
     return Memory(
         id=one["record"],
-        tags=tuple(json.loads(one["tags"])),
+        tags=() if one["tags"] == "[]" else tuple(json.loads(one["tags"])),
         undone=bool(one["undone"]),
         vector=None if one["vector"] is None else np.frombuffer(one["vector"], np.float32),
         holds=tuple(parts),

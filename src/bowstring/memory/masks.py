@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from .. import _native
 from .search import Shards, Vectors
 from .segments import centre_of, wide_unit
 
@@ -49,6 +50,7 @@ class Mask:
             rows[: len(one.seqs)] = by_seq[one.seqs]
         self.op = -1  # the operation up to which a filter has been asked
         self._made: tuple[Shards | None, list[np.ndarray]] | None = None
+        self._given: dict[int, tuple[Vectors, _native.Shard]] = {}
 
     def change(self, seqs: np.ndarray, meant: np.ndarray, places: np.ndarray) -> None:
         """Takes versions in or out. places: (shard + 1, row) of each; shard + 1 is 0 where it is in none."""
@@ -76,18 +78,30 @@ class Mask:
     def places(self, shards: Sequence[Shard], tail: Tail | None) -> tuple[Shards | None, list[np.ndarray]]:
         """What the kernel searches, and the versions of the rows of each part of it."""
         if self._made is None:
-            parts, seqs = [], []
-            for shard, rows in zip(shards, self.rows, strict=True):
-                if shard.vectors is not None:
-                    parts.append((shard.vectors, rows[: len(shard.vectors.exact)]))
-                    seqs.append(shard.seqs)
-            if tail is not None:
-                meant = np.zeros(len(tail.vectors.exact), bool)
-                meant[: len(tail)] = self._of(tail.seqs)
-                parts.append((tail.vectors, meant))
-                seqs.append(tail.seqs)
-            self._made = (Shards(parts) if parts else None, seqs)
+            self._made = self._laid_out(shards, tail)
         return self._made
+
+    def _laid_out(self, shards: Sequence[Shard], tail: Tail | None) -> tuple[Shards | None, list[np.ndarray]]:
+        parts, seqs, described = [], [], []
+        for number, (shard, rows) in enumerate(zip(shards, self.rows, strict=True)):
+            if shard.vectors is not None:
+                parts.append((shard.vectors, rows[: len(shard.vectors.exact)]))
+                seqs.append(shard.seqs)
+                described.append(self._described(number, *parts[-1]))
+        if tail is not None:
+            meant = np.zeros(len(tail.vectors.exact), bool)
+            meant[: len(tail)] = self._of(tail.seqs)
+            parts.append((tail.vectors, meant))
+            seqs.append(tail.seqs)
+            described.append(tail.vectors.shard(meant))
+        return (Shards(parts, described) if parts else None), seqs
+
+    def _described(self, number: int, vectors: Vectors, rows: np.ndarray) -> _native.Shard:
+        """What the kernel is given of a shard, made anew only when it has gained rows."""
+        kept = self._given.get(number)
+        if kept is None or kept[0] is not vectors:
+            kept = self._given[number] = (vectors, vectors.shard(rows))
+        return kept[1]
 
     def _of(self, seqs: np.ndarray) -> np.ndarray:
         known = seqs < len(self.by_seq)

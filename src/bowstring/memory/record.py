@@ -21,6 +21,7 @@ from .search import WIDEST
 
 PARTS = ("picture", "voice", "adapter", "payload")
 NAMESPACE = "default"
+KINDS = {kind: kind.__name__.encode() for kind in (str, int, float, bytes, type(None))}  # what SQLite keeps
 
 
 @dataclass(frozen=True)
@@ -246,10 +247,12 @@ def unpacked(form: str, data: bytes) -> Any:
 
 def digest(*values: Any) -> bytes:
     """16 bytes that depend on every value and on where one ends; values as SQLite keeps them."""
-    parts = []
+    parts = list[bytes]()
     for value in values:
-        data = value if isinstance(value, bytes) else repr(value).encode()
-        parts += [b"%s%d:" % (type(value).__name__.encode(), len(data)), data]
+        kind = type(value)
+        data = value if kind is bytes else repr(value).encode()
+        parts.append(b"%s%d:" % (KINDS.get(kind) or kind.__name__.encode(), len(data)))
+        parts.append(data)
     return hashlib.blake2b(b"".join(parts), digest_size=16).digest()
 
 

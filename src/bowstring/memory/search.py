@@ -116,13 +116,15 @@ class Shards:
     """Vectors in several places, with masks of the rows that are meant; made once and asked often."""
 
     parts: Sequence[tuple[Vectors, np.ndarray]]
+    described: Sequence[_native.Shard] = ()  # of the parts, where they are made already
 
     def __post_init__(self) -> None:
         for vectors, mask in self.parts:
             if mask.dtype != bool or mask.shape != (len(vectors.exact),) or not mask.flags.c_contiguous:
                 raise ValueError(f"mask is {mask.dtype} {mask.shape}; expected bool ({len(vectors.exact)},)")
         self.widths = {vectors.exact.shape[1] for vectors, _ in self.parts}
-        self._array = (_native.Shard * len(self.parts))(*(one.shard(mask) for one, mask in self.parts))
+        described = self.described or [one.shard(mask) for one, mask in self.parts]
+        self._array = (_native.Shard * len(self.parts))(*described)
 
     def nearest(
         self,
