@@ -104,6 +104,18 @@ def test_the_engine_obeys_words_lengths_and_functions(small):
     json.dumps(made.to_json())
 
 
+def test_the_engine_bars_tokens_of_infinite_energy_for_this_call_alone(small):
+    """Natively and by diffusion; the same call without energies is what it was."""
+    for mode in ("ar", "diffusion"):
+        asked = ASKED | {"mode": mode, "seed": 3}
+        plain = small.generate("a fox", **asked)
+        barred = np.zeros(512)
+        barred[list(plain.tokens)] = np.inf
+        made = small.generate("a fox", energies=[(barred, 1.0)], **asked)
+        assert made.tokens and not set(made.tokens) & set(plain.tokens)
+        assert small.generate("a fox", **asked).tokens == plain.tokens
+
+
 def test_what_never_will_do_is_told(small):
     made = small.generate("a fox", valid=lambda text: False, retries=2, seed=1, **ASKED)
     assert len(made.tries) == 3 and "none of 3 tries was valid" in made.notes[0]
