@@ -103,7 +103,7 @@ class DecoderConfig:
             raise ValueError(f"{self.heads} heads cannot share {self.kv_heads} heads of keys")
         if self.head < LANES or self.head % LANES or self.head > 1024:
             raise ValueError(f"a head has {self.head} numbers; expected a multiple of {LANES} up to 1024")
-        if not (self.rope.theta > 1 and self.rope.factor >= 1):
+        if not (self.rope.theta > 1 and self.rope.factor >= 1 and self.rope.high > self.rope.low):
             raise ValueError(
                 f"rope turns with theta {self.rope.theta} and factor {self.rope.factor}; expected above 1"
             )

@@ -138,22 +138,23 @@ def from_hugging_face(
     heads = whole(said, "num_attention_heads")
     width = whole(said, "hidden_size")
     eos = said.get("eos_token_id")
+    stops = eos if isinstance(eos, list) else [] if eos is None else [eos]
     return DecoderConfig(
         family=family,
         width=width,
         layers=whole(said, "num_hidden_layers"),
         heads=heads,
         kv_heads=whole(said, "num_key_value_heads", heads),
-        head=whole(said, "head_dim", width // heads),
+        head=whole(said, "head_dim", width // max(heads, 1)),
         ffn=whole(said, "intermediate_size"),
         vocab=whole(said, "vocab_size"),
         context=whole(said, "max_position_embeddings", 2048),
-        epsilon=float(said.get("rms_norm_eps", 1e-6)),
+        epsilon=real(said, "rms_norm_eps", 1e-6),
         rope=rope_of(said),
         qkv_bias=body == "qwen2" or bool(said.get("attention_bias", False)),
         qk_norm=body == "qwen3",
         tied=bool(said.get("tie_word_embeddings", False)),
-        stops=tuple(eos) if isinstance(eos, list) else () if eos is None else (int(eos),),
+        stops=tuple(whole({"eos_token_id": one}, "eos_token_id") for one in stops),
         blocks=blocks_of(family, said, name, added or {}, block),
     )
 
@@ -168,6 +169,29 @@ def whole(said: Mapping[str, Any], key: str, otherwise: int | None = None) -> in
     if not isinstance(value, int) or isinstance(value, bool):
         raise ValueError(f"{key} is {value!r}; expected a whole number")
     return value
+
+
+def real(said: Mapping[str, Any], key: str, otherwise: float) -> float:
+    """
+    Raises:
+        ValueError: the key's value is no finite number.
+    """
+    value = said.get(key, otherwise)
+    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+        raise ValueError(f"{key} is {value!r}; expected a number")
+    return float(value)
+
+
+def inner(said: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    """An object within the configuration, empty where there is none.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    found = said.get(key) or {}
+    if not isinstance(found, Mapping):
+        raise ValueError(f"{key} is a {type(found).__name__}; expected an object")
+    return found
 
 
 def refuse(said: Mapping[str, Any], body: str) -> None:
@@ -198,21 +222,21 @@ def rope_of(said: Mapping[str, Any]) -> Rope:
     Raises:
         ValueError: a kind that is not known.
     """
-    new = said.get("rope_parameters") or {}
-    scaling = new or said.get("rope_scaling") or {}
-    theta = float(new.get("rope_theta", said.get("rope_theta", 10_000.0)))
+    new = inner(said, "rope_parameters")
+    scaling = new or inner(said, "rope_scaling")
+    theta = real(new, "rope_theta", real(said, "rope_theta", 10_000.0))
     kind = str(scaling.get("rope_type", scaling.get("type", "default")))
     if kind not in ("default", "linear", "llama3"):
         raise ValueError(f"rope type {kind!r} is not known; known are default, linear and llama3")
-    if float(new.get("partial_rotary_factor", said.get("partial_rotary_factor", 1.0))) != 1.0:
+    if real(new, "partial_rotary_factor", real(said, "partial_rotary_factor", 1.0)) != 1.0:
         raise ValueError("partial_rotary_factor is not 1: heads that turn in part are not read")
     return Rope(
         theta,
         kind=kind,
-        factor=float(scaling.get("factor", 1.0)),
-        low=float(scaling.get("low_freq_factor", 1.0)),
-        high=float(scaling.get("high_freq_factor", 4.0)),
-        original=int(scaling.get("original_max_position_embeddings", 8192)),
+        factor=real(scaling, "factor", 1.0),
+        low=real(scaling, "low_freq_factor", 1.0),
+        high=real(scaling, "high_freq_factor", 4.0),
+        original=whole(scaling, "original_max_position_embeddings", 8192),
     )
 
 
@@ -226,13 +250,13 @@ def blocks_of(
     """
     if family == "sdar":
         tail = SDAR_BLOCK.search(name)
-        size = block or said.get("block_size") or (int(tail.group(1)) if tail else 4)
-        return Blocks(int(size), mask_of(said, added, "<|MASK|>"))
+        size = block or whole(said, "block_size", int(tail.group(1)) if tail else 4)
+        return Blocks(size, mask_of(said, added, "<|MASK|>"))
     if family.startswith("a2d-"):
-        return Blocks(int(block or said.get("block_size") or 32), mask_of(said, added, "<|mask|>"))
+        return Blocks(block or whole(said, "block_size", 32), mask_of(said, added, "<|mask|>"))
     if family == "Fast_dLLM_Qwen":
-        size = block or said.get("bd_size") or said.get("block_size") or 32
-        return Blocks(int(size), mask_of(said, added, "|<MASK>|"), shifted=True)
+        size = block or whole(said, "bd_size", whole(said, "block_size", 32))
+        return Blocks(size, mask_of(said, added, "|<MASK>|"), shifted=True)
     return None
 
 

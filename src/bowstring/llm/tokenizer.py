@@ -74,7 +74,7 @@ class ModelTokenizer:
             raise ValueError(f"{path} has {path.stat().st_size} bytes; expected at most {LARGEST}")
         try:
             return cls.from_json(json.loads(path.read_bytes()))
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             raise ValueError(f"{path} is no tokenizer: {error}") from None
 
     @classmethod
