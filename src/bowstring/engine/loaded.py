@@ -21,7 +21,7 @@ from ..nn.network import UnifiedScoreNetwork
 from ..text.tokenizer import TextTokenizer
 from ..text.weights import load_model, save_model
 from ..weights.folder import narrowest, schedules
-from ..weights.layout import CALIBRATION, CODECS, METADATA, carry_over
+from ..weights.layout import CALIBRATION, CODECS, MEMORY, METADATA, carry_over
 from ..weights.metadata import Metadata, read_metadata
 from ..weights.placement import chosen_device, chosen_dtype, placed
 from ..weights.shipped import MULTIMODAL, model_folder
@@ -110,7 +110,7 @@ class LoadedModel:
         metadata = self.metadata.model_copy(update=stored)  # with schedules and steps of its own
         write(folder / METADATA, (metadata.model_dump_json(indent=1) + "\n").encode())
         if self.folder is not None:
-            carry_over(self.folder, folder, (*CODECS, CALIBRATION))
+            carry_over(self.folder, folder, (*CODECS, CALIBRATION, MEMORY))
         return folder
 
     def save_pretrained(self, folder: Path | str) -> Path:

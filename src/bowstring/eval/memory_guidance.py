@@ -46,7 +46,7 @@ TEN = 10
 OTHERS = 4  # memories that have nothing to do with the prompt
 LONGEST = 144  # tokens of a story
 PICTURE_STEPS = 16
-ASKED = ("my favourite picture", "what I like best", "a picture that I like")
+ASKED = ("my favourite picture", "a picture that I like")
 TURNS = 40  # of each timing
 FIVE = 5
 

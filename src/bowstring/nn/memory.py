@@ -90,9 +90,8 @@ class MemoryProjector(nn.Module):
         made = self.out(wide).unflatten(-1, self.entry.shape) + self.entry
         return F.rms_norm(made, made.shape[-1:])
 
-    def read(self, slot: CrossAttention, layer: int, vectors: Tensor) -> Tensor:
-        """Keys and values `(b, m, e, 2 d)` that a layer's slot makes of them."""
-        entries = self.entries(vectors)
+    def read(self, slot: CrossAttention, layer: int, entries: Tensor) -> Tensor:
+        """Keys and values `(b, m, e, 2 d)` that a layer's slot makes of entries."""
         return slot.kv(entries) + self.delta(f"layers.{layer}.{ON_ENTRIES}")(entries)
 
     @property
@@ -112,15 +111,20 @@ class MemoryProjector(nn.Module):
         """
         if not vectors.shape[1]:
             return NOTHING
-        read = {}
+        read, entries = {}, self.entries(vectors)
         for i in self.config.layers:
             slot = cast(Layer, trunk.layers[i]).cross
             assert slot is not None
-            keys, values = self.read(slot, i, vectors).chunk(2, -1)
-            values = values if weights is None else values * weights[:, :, None, None]
-            read[i] = torch.cat([keys, values], -1).flatten(1, 2)
+            found = self.read(slot, i, entries)
+            read[i] = (found if weights is None else scaled_values(found, weights)).flatten(1, 2)
         seen = None if mask is None else mask.repeat_interleave(self.config.entries, 1)
         return self.tokens.with_(read=read, read_mask=seen)
+
+
+def scaled_values(found: Tensor, weights: Tensor) -> Tensor:
+    """Keys as they are and values times the weights, `(b, m, e, 2 d)` and `(b, m)`."""
+    keys, values = found.chunk(2, -1)
+    return torch.cat([keys, values * weights[:, :, None, None]], -1)
 
 
 def slots(trunk: Trunk) -> Sequence[int]:

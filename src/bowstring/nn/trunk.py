@@ -249,6 +249,14 @@ class Trunk(nn.Module):
         names = (f"layers.{i}.{name}" for i in range(len(self.layers)) for name in MAPS)
         return {name: modules[name] for name in names if name in modules}
 
+    def _linear_map(self, name: str) -> nn.Module | None:
+        """One of `linear_maps`, without a walk through all modules: every evaluation asks."""
+        _, _, which = (*name.split(".", 2), "", "")[:3]
+        try:
+            return self.get_submodule(name) if which in MAPS else None
+        except AttributeError:
+            return None
+
     def check(self, conditioning: Conditioning) -> None:
         """Refuses what this trunk has no place for.
 
@@ -269,14 +277,13 @@ class Trunk(nn.Module):
         for layer, branches in conditioning.branches.items():
             if any(one.down.shape[1] != width or len(one.up) != width for one in branches):
                 raise ValueError(f"a branch of layer {layer} is not {width} wide, as the trunk is")
-        maps = self.linear_maps() if conditioning.deltas else {}
         for name, deltas in conditioning.deltas.items():
-            if name not in maps:
-                closest = difflib.get_close_matches(name, maps, 1)
+            if (found := self._linear_map(name)) is None:
+                closest = difflib.get_close_matches(name, self.linear_maps(), 1)
                 raise ValueError(
                     f"there is no linear map {name!r} in this trunk. Closest: {closest or 'none'}"
                 )
-            inputs, outputs = cast(int, maps[name].in_features), cast(int, maps[name].out_features)
+            inputs, outputs = cast(int, found.in_features), cast(int, found.out_features)
             for delta in deltas:
                 if (delta.inputs, delta.outputs) != (inputs, outputs):
                     raise ValueError(
