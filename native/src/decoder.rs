@@ -7,7 +7,7 @@
 
 use crate::each_isa;
 use crate::grouped::{self, Grouped, Rows, Then};
-use crate::hooks::{Hooks, LowRank, add_branches, add_deltas};
+use crate::hooks::{Hooks, Inside, LowRank, add_branches, add_deltas, add_packed};
 use crate::layout::{Activations, Packed};
 use crate::matmul::{self, Epilogue};
 use crate::pool::{self, Shared};
@@ -108,6 +108,7 @@ pub struct Scratch {
     both: Vec<f32>,
     hidden: Vec<f32>,
     before: Vec<f32>,
+    inside: Inside,
 }
 
 /// Rows as the matrices of either kind take them.
@@ -233,7 +234,7 @@ pub fn forward(
 ) {
     let (rows, d) = (shape.rows, shape.width);
     let (wide, narrow) = (shape.heads * shape.head, shape.kv_heads * shape.head);
-    let Scratch { quantised, normal, qkv, attended, both, hidden, before } = scratch;
+    let Scratch { quantised, normal, qkv, attended, both, hidden, before, inside } = scratch;
     for ((layer, hook), cache) in layers.iter().zip(hooks).zip(caches) {
         let normal = room(normal, rows * d);
         normalise(x, layer.attention_norm, layer.attention_shift, shape.epsilon, shape.centred, normal);
@@ -285,6 +286,7 @@ pub fn forward(
         quantised.add(&layer.down, layer.ffn_gate, layer.ffn_bias, x, before);
         add_gated(&hook.deltas[DOWN], hidden, layer.ffn_gate, x, rows, before);
         add_branches(&hook.branches, x, d);
+        add_packed(&hook.packed, x, d, inside);
     }
 }
 

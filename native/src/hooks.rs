@@ -4,6 +4,7 @@
 //! Shapes: m rows (tokens), k inputs, n outputs, r rank, d width, 64 per head.
 
 use crate::each_isa;
+use crate::grouped::{self, Grouped, Rows, Then};
 use crate::pool::{self, Shared};
 use crate::trunk::HEAD;
 use crate::vector::{add_scaled, dot, inverse_rms, silu, softmax};
@@ -36,6 +37,22 @@ pub struct Branch<'a> {
     pub control: &'a [f32],
 }
 
+/// A `Branch` whose matrices are packed, `down (r, d)` and `up (d, r)`; `control (r)` or empty.
+pub struct PackedBranch<'a> {
+    pub scale: f32,
+    pub down: Grouped<'a>,
+    pub up: Grouped<'a>,
+    pub control: &'a [f32],
+}
+
+/// Buffers of packed branches.
+#[derive(Default)]
+pub struct Inside {
+    rows: Rows,
+    normal: Vec<f32>,
+    inside: Vec<f32>,
+}
+
 /// What happens at one layer; of the place behind the last layer only `added` counts.
 #[derive(Default)]
 pub struct Hooks<'a> {
@@ -43,6 +60,7 @@ pub struct Hooks<'a> {
     pub added: Option<&'a [f32]>,
     pub deltas: [Vec<LowRank<'a>>; MAPS],
     pub branches: Vec<Branch<'a>>,
+    pub packed: Vec<PackedBranch<'a>>,
     /// keys and values of the known entries, `(b, known, 2 d)` or empty
     pub known: &'a [f32],
 }
@@ -128,6 +146,48 @@ each_isa! {
                 inside[i] = branch.scale * silu(dot(down, x) * inverse + control);
             }
             add_rows(&inside, branch.up, x);
+        }
+    }
+}
+
+/// x += every packed branch of a layer, one after the other.
+pub fn add_packed(branches: &[PackedBranch], x: &mut [f32], d: usize, room: &mut Inside) {
+    let rows = x.len() / d;
+    for branch in branches {
+        let rank = branch.down.outputs;
+        room.normal.resize(x.len(), 0.0);
+        room.inside.resize(rows * rank, 0.0);
+        over_rms(x, d, &mut room.normal);
+        room.rows.quantise(&room.normal, d, 1);
+        grouped::matmul(&branch.down, &room.rows, Then::default(), &mut room.inside);
+        activate(&mut room.inside, branch.control, rank, branch.scale);
+        room.rows.quantise(&room.inside, rank, 1);
+        grouped::matmul(&branch.up, &room.rows, Then { add: true, ..Then::default() }, x);
+    }
+}
+
+each_isa! {
+    /// Every row over its root mean square.
+    fn over_rms(x: &[f32], d: usize, out: &mut [f32]) {
+        for (x, out) in x.chunks_exact(d).zip(out.chunks_exact_mut(d)) {
+            let inverse = inverse_rms(x);
+            for (out, x) in out.iter_mut().zip(x) {
+                *out = x * inverse;
+            }
+        }
+    }
+}
+
+each_isa! {
+    /// scale silu(x + control), row by row, in place.
+    fn activate(x: &mut [f32], control: &[f32], rank: usize, scale: f32) {
+        for x in x.chunks_exact_mut(rank) {
+            for (x, c) in x.iter_mut().zip(control) {
+                *x += c;
+            }
+            for x in x {
+                *x = scale * silu(*x);
+            }
         }
     }
 }

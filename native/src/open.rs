@@ -2,7 +2,7 @@
 
 use crate::decoder::{self, LANES, Layer, Places, ROOM, Scratch, Shape, Weights};
 use crate::grouped::{self, Grouped, Rows, Then};
-use crate::hooks::{Hooks, MAPS};
+use crate::hooks::{Hooks, MAPS, PackedBranch};
 use crate::sample::{self, Choice};
 use crate::{LowRankRef, NULL, WRONG_SIZE};
 use std::cell::RefCell;
@@ -212,6 +212,35 @@ unsafe fn layer_of<'a>(layer: &DecoderLayerRef, s: &Shape) -> Result<Layer<'a>, 
     if right && attention && ffn { Ok(layer) } else { Err(WRONG_SIZE) }
 }
 
+/// A packed residual branch behind a layer; see `hooks`. `control` may be null.
+#[repr(C)]
+pub struct PackedBranchRef {
+    layer: usize,
+    down: WeightsRef,
+    up: WeightsRef,
+    control: *const f32,
+    scale: f32,
+}
+
+impl PackedBranchRef {
+    /// Puts it where it belongs.
+    ///
+    /// # Safety
+    /// The pointers must be valid during `'a`.
+    unsafe fn place<'a>(&self, hooks: &mut [Hooks<'a>], width: usize) -> Result<(), i32> {
+        // SAFETY: promised by the caller.
+        let (down, up) = unsafe { (self.down.grouped()?, self.up.grouped()?) };
+        let hook = hooks.get_mut(self.layer).ok_or(WRONG_SIZE)?;
+        if (down.inputs, up.outputs) != (width, width) || down.outputs != up.inputs {
+            return Err(WRONG_SIZE);
+        }
+        // SAFETY: promised by the caller.
+        let control = unsafe { optional(self.control, down.outputs) }.unwrap_or_default();
+        hook.packed.push(PackedBranch { scale: self.scale, down, up, control });
+        Ok(())
+    }
+}
+
 /// Inputs and outputs of what may be bent in a decoder.
 fn sizes(layers: &[Layer], layer: usize, map: usize, width: usize) -> Option<(usize, usize)> {
     let layer = layers.get(layer)?;
@@ -304,7 +333,7 @@ pub unsafe extern "C" fn bowstring_grouped_rows(
 
 /// All layers over `x (rows, width)` in place. `caches` holds keys `(kv_heads, head, capacity)` and values
 /// `(kv_heads, capacity, head)` of each layer, which grow by `rows`. `mask (rows, rows)` may be null: causal. `low_ranks`
-/// deltas and branches bend the layers.
+/// deltas and branches and `branches` packed ones bend the layers.
 ///
 /// # Safety
 /// Pointers must be valid for the stated shapes.
@@ -318,9 +347,11 @@ pub unsafe extern "C" fn bowstring_decoder(
     caches: *const *mut f32,
     low_rank: *const LowRankRef,
     low_ranks: usize,
+    branch: *const PackedBranchRef,
+    branches: usize,
     x: *mut f32,
 ) -> i32 {
-    if low_ranks > 0 && low_rank.is_null() || shape.is_null() || layers.is_null() || cos.is_null() || sin.is_null() || caches.is_null() || x.is_null() {
+    if branches > 0 && branch.is_null() || low_ranks > 0 && low_rank.is_null() || shape.is_null() || layers.is_null() || cos.is_null() || sin.is_null() || caches.is_null() || x.is_null() {
         return NULL;
     }
     // SAFETY: promised by the caller.
@@ -340,6 +371,11 @@ pub unsafe extern "C" fn bowstring_decoder(
             let one = &*low_rank.add(i);
             let placed = one.place(&mut hooks, |layer, map| sizes(&layers, layer, map, view.width), view.rows);
             if let Err(fault) = placed {
+                return fault;
+            }
+        }
+        for i in 0..branches {
+            if let Err(fault) = (*branch.add(i)).place(&mut hooks, view.width) {
                 return fault;
             }
         }

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-ABI = 8
+ABI = 9
 ISAS = {"portable": 1, "avx2": 2, "avx512vnni": 3, "neon": 4}
 NAME = {"darwin": "libbowstring_native.dylib", "win32": "bowstring_native.dll"}.get(
     sys.platform, "libbowstring_native.so"
@@ -117,6 +117,18 @@ class Weights(ctypes.Structure):
     )
 
 
+class PackedBranch(ctypes.Structure):
+    """`PackedBranchRef` of native/src/open.rs."""
+
+    _fields_ = (
+        ("layer", SIZE),
+        ("down", Weights),
+        ("up", Weights),
+        ("control", POINTER),
+        ("scale", ctypes.c_float),
+    )
+
+
 class DecoderLayer(ctypes.Structure):
     """`DecoderLayerRef` of native/src/open.rs."""
 
@@ -189,7 +201,7 @@ def describe_decoder(library: ctypes.CDLL) -> None:
     library.bowstring_grouped_matmul.argtypes = [grouped, POINTER, SIZE, SIZE, POINTER, POINTER]
     library.bowstring_grouped_rows.argtypes = [grouped, POINTER, SIZE, POINTER]
     described = (ctypes.POINTER(DecoderShape), ctypes.POINTER(DecoderLayer))
-    bends = (ctypes.POINTER(LowRank), SIZE)
+    bends = (ctypes.POINTER(LowRank), SIZE, ctypes.POINTER(PackedBranch), SIZE)
     library.bowstring_decoder.argtypes = [*described, *[POINTER] * 4, *bends, POINTER]
     choice = (ctypes.POINTER(Choice), ctypes.c_float)
     library.bowstring_sample.argtypes = [POINTER, SIZE, POINTER, SIZE, *choice, POINTER, POINTER]

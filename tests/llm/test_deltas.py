@@ -97,6 +97,29 @@ def test_the_native_forward_is_the_readable_one_and_no_row_minds_the_others(fuse
     assert np.abs(together - logits(readable)).max() < 2e-4 * np.abs(together).max()
 
 
+def test_wide_branches_are_packed_and_near_those_of_fp32():
+    """Natively as readably, row by row; a rank that is no whole group is filled up with nothing."""
+    wide = Deltas(
+        branches={
+            i: (
+                Branch(drawn(40, 64, seed=i), drawn(64, 40, seed=i + 1), drawn(40), 0.8),
+                Branch(drawn(33, 64), drawn(64, 33)),
+            )
+            for i in range(2)
+        }
+    )
+    bent = decoder(bits=8).with_deltas(wide)
+    together = logits(bent)
+    assert np.array_equal(together, logits(bent, range(1, len(TOKENS))))
+    readable = copy.copy(bent)
+    readable._described = None
+    assert np.abs(together - logits(readable)).max() < 2e-3 * np.abs(together).max()
+    plain = logits(decoder().with_deltas(wide))
+    assert np.abs(together - plain).max() < 5e-2 * np.abs(plain).max()
+    silent = Deltas(branches={0: (Branch(drawn(40, 64), np.zeros((64, 40), np.float32)),)})
+    assert np.array_equal(logits(decoder(bits=8).with_deltas(silent)), logits(decoder(bits=8)))
+
+
 @pytest.mark.parametrize("bits", [None, 4])
 def test_what_begins_at_zero_changes_no_bit_and_the_base_stays(bits):
     base = decoder(bits=bits)

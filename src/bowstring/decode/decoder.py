@@ -183,6 +183,7 @@ class Decoder:
         self.forwards = 0
         self._described = described(layers)
         self.deltas, self._bends = NONE, bends.described(NONE)
+        self._dense = any(isinstance(layer.q, DenseMatrix) for layer in layers)
         self.tilt: np.ndarray | None = None
 
     def with_deltas(self, deltas: Deltas) -> Decoder:
@@ -299,6 +300,7 @@ class Decoder:
             _native.address(may),
             caches,
             *(self._bends.refs, self._bends.count),
+            *(self._bends.packed, len(self._bends.packed)),
             _native.address(x),
         )
         _native.checked(library.bowstring_decoder(ctypes.byref(shape), self._described, *arrays))
@@ -323,7 +325,7 @@ class Decoder:
             x = x + (y if layer.attention_gate is None else y * layer.attention_gate)
             x = x + self._fed(i, layer, self._normal(x, layer.ffn_norm, layer.ffn_shift))
             for branch in self.deltas.branches.get(i, ()):
-                x = x + branch(x, linear)
+                x = x + (branch(x, linear) if self._dense else branch.of_packed(x))
         return x
 
     def _normal(self, x: np.ndarray, weight: np.ndarray, shift: np.ndarray | None) -> np.ndarray:

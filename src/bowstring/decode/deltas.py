@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, TypeVar
 
 import numpy as np
 
 from .. import _native
+from ..weights.quant.grouped import GROUP, GroupedMatrix
 
 MAPS = ("q", "k", "v", "out", "gate", "up", "down")  # in the order of native/src/decoder.rs
+PACKED_FROM = 24  # numbers of a branch
 Linear = Callable[[np.ndarray, np.ndarray], np.ndarray]
 Place = TypeVar("Place")
 Some = TypeVar("Some", bound=tuple[Any, ...])
@@ -51,6 +54,33 @@ class Branch:
     up: np.ndarray
     control: np.ndarray | None = None
     scale: float = 1.0
+
+    @cached_property
+    def packed(self) -> tuple[GroupedMatrix, GroupedMatrix] | None:
+        """Both matrices in 8 bits, as a packed decoder takes a branch of many numbers: FP32 would take longer
+        than the layer itself. The rank is filled up with zeros to whole groups. None is a slim branch.
+        """
+        rank, width = self.down.shape
+        if rank < PACKED_FROM or width % GROUP:
+            return None
+        more = -rank % GROUP
+        down, up = np.pad(self.down, ((0, more), (0, 0))), np.pad(self.up, ((0, 0), (0, more)))
+        return GroupedMatrix.quantise(down, 8), GroupedMatrix.quantise(up, 8)
+
+    def padded_control(self) -> np.ndarray | None:
+        if self.control is None:
+            return None
+        return np.ascontiguousarray(np.pad(self.control, (0, -len(self.down) % GROUP)), np.float32)
+
+    def of_packed(self, x: np.ndarray) -> np.ndarray:
+        """What the branch adds in a packed decoder."""
+        if self.packed is None:
+            return self(x, lambda a, w: a @ w.T)
+        (down, up), control = self.packed, self.padded_control()
+        norm = x / np.sqrt(np.square(x).mean(-1, keepdims=True) + np.finfo(np.float32).eps)
+        inside = down.matmul(norm.astype(np.float32))
+        inside = inside if control is None else inside + control
+        return up.matmul(np.float32(self.scale) * inside / (1 + np.exp(-inside)))
 
     def __call__(self, x: np.ndarray, linear: Linear) -> np.ndarray:
         norm = x / np.sqrt(np.square(x).mean(-1, keepdims=True) + np.finfo(np.float32).eps)
@@ -100,14 +130,22 @@ class Described:
 
     refs: Any
     count: int
-    owners: tuple[np.ndarray, ...]
+    packed: Any
+    owners: tuple[Any, ...]
 
 
 def described(deltas: Deltas) -> Described:
     """Deltas for the kernels; made once, since turning matrices costs as much as using them."""
-    owners: list[np.ndarray] = []
+    owners: list[Any] = []
     refs = [_ref(owners, *one) for one in _each(deltas)]
-    return Described((_native.LowRank * len(refs))(*refs), len(refs), tuple(owners))
+    packed = [
+        _packed_ref(owners, layer, branch)
+        for layer, branches in deltas.branches.items()
+        for branch in branches
+        if branch.packed is not None
+    ]
+    made = (_native.PackedBranch * len(packed))(*packed)
+    return Described((_native.LowRank * len(refs))(*refs), len(refs), made, tuple(owners))
 
 
 def _each(deltas: Deltas) -> Iterator[tuple[int, int, float, list[np.ndarray | None]]]:
@@ -117,14 +155,24 @@ def _each(deltas: Deltas) -> Iterator[tuple[int, int, float, list[np.ndarray | N
             yield layer, MAPS.index(name), one.scale, [one.a, None if one.b is None else one.b.T, None]
     for layer, branches in deltas.branches.items():
         for branch in branches:
-            yield layer, len(MAPS), branch.scale, [branch.down, branch.up.T, branch.control]
+            if branch.packed is None:
+                yield layer, len(MAPS), branch.scale, [branch.down, branch.up.T, branch.control]
 
 
 def _ref(
-    owners: list[np.ndarray], layer: int, which: int, scale: float, parts: list[np.ndarray | None]
+    owners: list[Any], layer: int, which: int, scale: float, parts: list[np.ndarray | None]
 ) -> _native.LowRank:
     arrays = [None if one is None else np.ascontiguousarray(one, np.float32) for one in parts]
     owners += [one for one in arrays if one is not None]
     a, b, control = ((None, 0) if one is None else (one.ctypes.data, one.size) for one in arrays)
     rank = len(parts[0])  # type: ignore[arg-type]
     return _native.LowRank(layer, which, rank, *a, *b, control[0], int(control[1] > 0), scale)
+
+
+def _packed_ref(owners: list[Any], layer: int, branch: Branch) -> _native.PackedBranch:
+    assert branch.packed is not None
+    down, up = branch.packed
+    control = branch.padded_control()
+    owners += [down, up, control]
+    told = None if control is None else control.ctypes.data
+    return _native.PackedBranch(layer, down.described, up.described, told, branch.scale)

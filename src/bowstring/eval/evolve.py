@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from .controls import measure_controls
 from .doubts import measure_doubt
 from .evolution import measure_evolution
 from .memory import merged_parts
@@ -15,7 +16,11 @@ from .results import Measurement, Setting, announce
 
 Part = Callable[[Setting], Measurement]
 
-PARTS: dict[str, Part] = {"doubt": measure_doubt, "levels, gate and ledger": measure_evolution}
+PARTS: dict[str, Part] = {
+    "doubt": measure_doubt,
+    "levels, gate and ledger": measure_evolution,
+    "controls": measure_controls,
+}
 KEYS = (
     *("doubt_spearman", "doubt_error_auroc", "false_triggers"),
     *(
