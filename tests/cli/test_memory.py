@@ -126,3 +126,16 @@ def test_a_file_that_cannot_be_remembered_is_no_text(run, tmp_path):
         assert (code, out) == (2, []) and words in err and err.count("\n") == 1
     assert run("memories", "list")[1] == []
     assert len(run("remember", "see notes.md there")[1]) == 1
+
+
+def test_what_is_remembered_guides_and_is_named(run, tmp_path):
+    _, (id,), _ = run("remember", "The fox is shy and lives by the sea.")
+    asked = ("run", "a story about a fox", "--max-tokens", "6", "--remembered", "--write-back")
+    code, lines, err = run(*asked)
+    assert code == 0 and lines and f"memory {id} (1.00): The fox is shy" in err
+    told = json.loads("".join(run(*asked, "--json")[1]))
+    assert [one["id"] for one in told["memories"]] == [id]
+    assert len(run("memories", "list", "--namespace", "made")[1]) == 1  # the same text is one record
+    out = tmp_path / "fox.png"
+    code, _, err = run("image", "the fox by the sea", "--steps", "1", "--size", "32", "-o", out)
+    assert code == 0 and f"memory {id}" in err and out.exists()

@@ -66,7 +66,7 @@ def loaded(model: Path | None, folder: Path | None, namespace: str | None, *, gu
 
     if not (guided or folder or namespace):
         return ArrowEngine.load(model)
-    engine = ArrowEngine.load(model, memory=storage(folder))
+    engine = ArrowEngine.load(model, memory=memory_in(folder))
     engine.memory_where = where_of(namespace, None) or None
     return engine
 
