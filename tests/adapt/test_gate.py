@@ -49,11 +49,15 @@ def test_half_of_a_gain_may_be_lost_and_a_hundredth_of_the_old():
     assert judge(trial(harm=0.009)).kept
 
 
-def test_losses_that_are_not_finite_are_no_gain():
-    broken = trial()
-    after = broken.after.copy()
-    after[3] = np.inf
-    assert judge(dataclasses.replace(broken, after=after)).reason == "a loss is not finite"
+@pytest.mark.parametrize("name", [one.name for one in dataclasses.fields(Trial)])
+def test_losses_that_are_not_finite_are_no_gain(name):
+    fine = trial(later=0.9)
+    broken = getattr(fine, name).copy()
+    broken[3] = np.nan
+    assert (
+        judge(fine).kept
+        and judge(dataclasses.replace(fine, **{name: broken})).reason == "a loss is not finite"
+    )
 
 
 def test_useless_adaptations_pass_no_oftener_than_three_errors_allow():

@@ -94,6 +94,15 @@ def test_pruning_erases_all_but_the_newest(ledger, tmp_path):
     assert b"secret-0" not in held and b"secret-3" in held
 
 
+def test_pruning_counts_each_model_and_refuses_what_is_no_count(tmp_path):
+    other = "sha256:" + "1" * 64
+    with Ledger(tmp_path / "one", BASE) as ledger:
+        ids = [keep(ledger, 0), keep(ledger, 1, base=other)]
+        assert not ledger.prune(1) and {one.id for one in ledger.list()} == set(ids)
+        with pytest.raises(ValueError, match="keep"):
+            ledger.prune(-1)
+
+
 def test_exported_bytes_are_the_same(ledger, tmp_path):
     id = keep(ledger, 0, b"\x00" * 1000)
     assert ledger.export(id, tmp_path / "a.safetensors").read_bytes() == b"\x00" * 1000

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from bowstring.adapt.lesson import Example, halves, read_examples, split
+from bowstring.adapt.lesson import Example, Lesson, halves, named, read_examples, split
 
 
 def test_no_context_stands_on_both_sides_and_more_data_move_nothing():
@@ -67,3 +67,16 @@ def test_other_files_are_refused(tmp_path):
 
 def test_short_passages_say_too_little():
     assert [*halves(["one two three"])] == []
+
+
+def test_long_prompts_with_one_beginning_name_two_domains():
+    long = "tell me all about the wugs of the northern hills and " * 3
+    assert named("What is a wug?") == "What is a wug?"
+    assert named(long + "one") != named(long + "two") and len(named(long)) == 80
+
+
+def test_what_is_taught_is_not_what_judges_whatever_its_case():
+    some = [Example(f"question {i}", "a") for i in range(16)]
+    shouted = [Example(f"QUESTION  {i}", "a") for i in range(15, 40)]
+    with pytest.raises(ValueError, match="is taught and asked"):
+        Lesson(tuple(some), tuple(shouted))

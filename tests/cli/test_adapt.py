@@ -61,4 +61,4 @@ def test_mistakes_are_sentences(folder, tmp_path, capsys):
     (tmp_path / "same.jsonl").write_text('{"prompt": "a", "answer": "c"}\n')
     pair = (str(tmp_path / "few.jsonl"), "--test", str(tmp_path / "same.jsonl"))
     code, _, err = called(capsys, "adapt", *pair, *there)
-    assert code == 2 and "teaches" in err
+    assert code == 2 and "too few" in err

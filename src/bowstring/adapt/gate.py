@@ -73,7 +73,7 @@ class Verdict:
 
 def judge(trial: Trial) -> Verdict:
     """The verdict on a trial. Each test that fails names itself; the first one is the reason."""
-    measured = (trial.before, trial.after, trial.astray_before, trial.astray_after, trial.base_after)
+    measured = [one for one in vars(trial).values() if one is not None]
     if not all(np.isfinite(one).all() for one in measured):
         return Verdict(False, "a loss is not finite", *[0.0] * 6)
     level = float(trial.before.mean())

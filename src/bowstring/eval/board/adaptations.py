@@ -1,4 +1,4 @@
-"""Kills a process that learns, has the gate judge, and keeps. Loads no torch."""
+"""Kills a process that has the gate judge adaptations, of drawn losses, and keeps them. Loads no torch."""
 
 from __future__ import annotations
 

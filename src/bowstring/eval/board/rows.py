@@ -95,7 +95,7 @@ ROWS = (
         lambda folder, long: faults.lost_lock(folder),
     ),
     Row(
-        "adaptations: a process that learns and keeps is killed at a random time",
+        "adaptations: a process that judges and keeps them is killed at a random time",
         "what is in force passed the gate, is whole, and no acknowledged one is lost",
         lambda folder, long: adaptations.killed(folder, 1000 if long else 20),
         on_disk=True,
