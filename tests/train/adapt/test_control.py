@@ -99,3 +99,15 @@ def test_a_control_comes_back_from_its_file_and_bends_the_decoder(tmp_path):
 def test_a_control_is_below_a_tenth_of_its_base(body):
     with pytest.raises(ValueError, match="expected less than 10%"):
         fresh(body, 0, 128, 16)
+
+
+@pytest.mark.parametrize("name", ["structure", "tools"])
+def test_the_controls_that_ship_belong_to_the_default_model(name):
+    from bowstring.engine import ArrowEngine
+
+    engine = ArrowEngine.load()
+    assert engine.load_adapter(name, weight=0) == name
+    adapter, card = engine.adapters.loaded[name]
+    numbers = sum(one.numel() for one in adapter.parameters())
+    assert numbers < 0.1 * Body(decoder_of(engine.network, 256)).parameters()
+    assert card.domain == name and card.gain > 0.9
