@@ -219,6 +219,16 @@ def test_a_copy_is_another_engine_and_a_pickle_is_refused(engine):
         pickle.dumps(engine)
 
 
+def test_copies_keep_what_the_engine_has_at_hand(engine, monkeypatch):
+    monkeypatch.setattr(engine, "memory", object())
+    monkeypatch.setattr(engine, "adapters", copy.copy(engine.adapters))
+    engine.adapters.loaded = {"one": (None, None)}
+    for other in (copy.copy(engine), copy.deepcopy(engine)):
+        assert other.memory is engine.memory and other.adapters.loaded == engine.adapters.loaded
+        assert other._parts is not engine._parts
+    assert copy.copy(engine).network is engine.network
+
+
 def test_gradients_are_the_callers_business(engine):
     stream = engine.stream("a fox", max_tokens=8)
     next(stream), next(stream)

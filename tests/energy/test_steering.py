@@ -1,11 +1,15 @@
 """Energies of texts in the engine: laws that are known, tries that are told."""
 
+import copy
 import json
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from bowstring.adapt.router import with_decoder
+from bowstring.core.conditioning import NOTHING
 from bowstring.decode.generate import prefill
 from bowstring.energy.resampling import weights
 from bowstring.energy.steering import Steering
@@ -145,3 +149,20 @@ def test_energies_of_words():
     text = "The fox met the Fox's mother."
     assert Wanted(("fox", "owl"))(text) == 1 and Banned(("THE", "mother"))(text) == 3
     assert Length(6)(text) == 0 and Length(8, 2)(text) == 0.5
+
+
+def test_another_decoder_of_the_vocabulary_writes_for_the_engine(small):
+    """One that bars what the model would say."""
+    said = small.generate("a fox", **ASKED)
+    barred = np.where(np.isin(np.arange(512), said.tokens), np.inf, 0).astype(np.float32)
+    other = with_decoder(small, small.text_pipeline.decoder.with_tilt(barred)).generate("a fox", **ASKED)
+    assert not set(other.tokens) & set(said.tokens) and small.generate("a fox", **ASKED) == said
+
+
+def test_no_adapters_is_none_where_texts_are_tried(small, monkeypatch):
+    bend = SimpleNamespace(conditioning=lambda weight: NOTHING)
+    monkeypatch.setattr(small, "adapters", copy.copy(small.adapters))
+    small.adapters.add("one", bend, None, 1.0)
+    asked = ASKED | {"valid": lambda made: True}
+    assert small.generate("a fox", **asked).settings["adapters"] == {"one": 1.0}
+    assert "adapters" not in small.generate("a fox", adapters={}, **asked).settings

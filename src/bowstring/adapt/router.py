@@ -267,8 +267,9 @@ def is_file(one: Adaptation) -> bool:
 def with_decoder(model: Any, decoder: Any) -> Any:
     """The model as it writes by another decoder of its own vocabulary."""
     view = copy.copy(model)
+    view.adapters, view._bent = type(model.adapters)(), {}
     if hasattr(model, "text_pipeline"):
         view._parts = {"text": model.text_pipeline.with_decoder(decoder)}
         return view
-    view.decoder, view._cache, view._read, view._bent = decoder, decoder.cache(), [], {}
+    view.decoder, view._kept = decoder, None
     return view

@@ -212,6 +212,12 @@ class Decoder:
     def cache(self) -> KVCache:
         return KVCache(self.config)
 
+    def counted_anew(self) -> Decoder:
+        """The same decoder, which counts its calls for itself."""
+        made = copy.copy(self)
+        made.forwards = 0
+        return made
+
     def on_canvas(self, size: int) -> Decoder:
         """The same decoder writing one block of `size` places, prompt included; each sees every other.
 

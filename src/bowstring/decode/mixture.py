@@ -5,7 +5,8 @@ Shapes: m decoders, r rows, d width, v tokens of the vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -20,7 +21,7 @@ class MixedCache:
 
     @property
     def length(self) -> int:
-        return self.caches[0].length
+        return min(one.length for one in self.caches)
 
     def truncate(self, length: int) -> None:
         """Forgets all tokens from `length` on."""
@@ -47,7 +48,34 @@ class MixedDecoder:
         kept = [(one, share) for one, share in zip(decoders, shares, strict=True) if share > 0]
         self.decoders = [one for one, _ in kept]
         self.weights = [float(share) for _, share in kept]
-        self.config = self.decoders[0].config
+        self.config, self.planes = self.decoders[0].config, self.decoders[0].planes
+        self.tilt: np.ndarray | None = None
+
+    def _by(self, change: Callable[[Decoder], Decoder]) -> MixedDecoder:
+        """The mixture of the decoders after the same change."""
+        made = copy.copy(self)
+        made.decoders = [change(one) for one in self.decoders]
+        made.config, made.planes = made.decoders[0].config, made.decoders[0].planes
+        return made
+
+    @property
+    def fine(self) -> MixedDecoder:
+        """See `Decoder.fine`."""
+        return self._by(lambda one: one.fine)
+
+    def on_canvas(self, size: int) -> MixedDecoder:
+        """See `Decoder.on_canvas`."""
+        return self._by(lambda one: one.on_canvas(size))
+
+    def counted_anew(self) -> MixedDecoder:
+        """See `Decoder.counted_anew`."""
+        return self._by(lambda one: one.counted_anew())
+
+    def with_tilt(self, tilt: np.ndarray) -> MixedDecoder:
+        """The mixture of which every token has exp(-tilt) `(v,)` of its odds."""
+        made = copy.copy(self)
+        made.tilt = np.asarray(tilt, np.float32)
+        return made
 
     @property
     def forwards(self) -> int:
@@ -69,15 +97,14 @@ class MixedDecoder:
         return np.concatenate([one.forward(tokens, own, mask, positions) for one, own in pairs], 1)
 
     def logits(self, hidden: np.ndarray) -> np.ndarray:
-        """Log-probabilities of the mixture, `(r, m d) -> (r, v)`."""
+        """Log-probabilities of the mixture, less its tilt, `(r, m d) -> (r, v)`."""
         parts = np.split(hidden, len(self.decoders), 1)
         logs = [
             log_softmax(one.logits(np.ascontiguousarray(part))) + np.log(share)
             for one, part, share in zip(self.decoders, parts, self.weights, strict=True)
         ]
-        if len(logs) == 1:
-            return logs[0].astype(np.float32)
-        return np.logaddexp.reduce(logs, 0).astype(np.float32)
+        mixed = np.logaddexp.reduce(logs, 0) if len(logs) > 1 else logs[0]
+        return (mixed if self.tilt is None else mixed - self.tilt).astype(np.float32)
 
 
 def log_softmax(logits: np.ndarray) -> np.ndarray:

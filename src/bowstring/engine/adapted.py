@@ -84,12 +84,17 @@ class AdaptedModel(LoadedModel):
         Args:
             names: what results say of them.
         """
-        view = object.__new__(type(self))
-        view.__dict__.update(self.__dict__)
+        view = copy.copy(self)
         view.network, view._plain = self.network.bent(conditioning), self
         view.adapters, view._bent, view._parts = AdapterSet[Adapter](), {}, {}
         view.said = dict(names or {})
         return view
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """Another engine with weights of its own, and the same adapters at hand."""
+        made = super().__deepcopy__(memo)
+        made.adapters, made.said = copy.copy(self.adapters), dict(self.said)
+        return made
 
     def _conditioning(self, weights: Mapping[str, float]) -> Conditioning:
         made = Conditioning()

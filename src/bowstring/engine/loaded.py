@@ -129,8 +129,16 @@ class LoadedModel:
         return f"ArrowEngine({name}{', '.join(self.modalities)}; {sizes})"
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        """Another engine with weights of its own."""
-        return type(self)(deepcopy(self.network, memo), self.tokenizer, self.metadata, self.folder)
+        """Another engine with weights of its own, and the same memory."""
+        made = type(self)(deepcopy(self.network, memo), self.tokenizer, self.metadata, self.folder)
+        made.memory, made.memory_where = self.memory, self.memory_where
+        return made
+
+    def __copy__(self) -> Self:
+        """Another engine over the same weights and parts; parts that either gets later are its own."""
+        made = object.__new__(type(self))  # the usual way is that of pickles
+        made.__dict__.update(self.__dict__, _parts={**self._parts})
+        return made
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(

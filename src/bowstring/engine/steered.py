@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -89,6 +90,6 @@ def seeds(seed: int, count: int) -> Iterator[int]:
 
 def with_pipeline(engine: Any, name: str, pipeline: Any) -> Any:
     """The engine with another pipeline for this call."""
-    view = object.__new__(type(engine))  # copying is refused, as pickling is
-    view.__dict__.update(engine.__dict__, _parts={**engine._parts, name: pipeline})
+    view = copy.copy(engine)
+    view._parts[name] = pipeline
     return view

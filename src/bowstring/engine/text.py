@@ -227,7 +227,7 @@ class TextEngine(GuidedModel):
 
                 def draw(strength: float, seed: int, count: int, one: TextRequest = one) -> list[TextResult]:
                     view = self if tilt is None else self._tilted(strength * tilt)
-                    frames = view._texts(replace(one.unsteered(count, seed), adapters=None))
+                    frames = view._texts(replace(one.unsteered(count, seed), adapters={}))
                     return [found for found in frames if isinstance(found, TextResult)]
 
                 found = tried(draw, steering, request.choose, seed)

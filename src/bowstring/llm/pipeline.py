@@ -10,7 +10,8 @@ import codecs
 import copy
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -73,11 +74,20 @@ class Way:
         return told | how | ({} if self.steps is None else {"steps": self.steps})
 
 
+@dataclass
+class Reading:
+    """A cache, and the tokens that were read into it with numbers of so many planes."""
+
+    cache: KVCache
+    tokens: list[int]
+    planes: int
+
+
 class LanguageModel:
     """An imported model that writes.
 
-    What was read stays in one cache, so that a chat reads only what is new. Calls from several threads take
-    turns.
+    What was read stays in one cache, so that a chat reads only what is new. A text has the cache to itself
+    until it ends; one that begins meanwhile, here or in another thread, makes its own.
     """
 
     def __init__(self, model: Model, name: str) -> None:
@@ -86,9 +96,9 @@ class LanguageModel:
         self.folder: Path | None = None
         self.adapters = AdapterSet[Deltas]()
         self._bent: dict[tuple[tuple[str, float], ...], LanguageModel] = {}
-        self._cache, self._read, self._planes = self.decoder.cache(), list[int](), 1
+        self._kept: Reading | None = None  # of the last text that ended
         self.recall: Recall | None = None  # memories of every chat that names none
-        self._lock = threading.RLock()
+        self._lock = threading.Lock()  # while a reading is taken or put back, never while one writes
         self._trie: Trie | None = None
         self._forms: dict[str, TokenAutomaton] = {}
 
@@ -106,9 +116,10 @@ class LanguageModel:
         return f"LanguageModel({self.name!r}, {c.family}, {c.layers} layers of {c.width}, {c.vocab} tokens)"
 
     def __deepcopy__(self, memo: dict[int, Any]) -> LanguageModel:
-        """Another one over the same weights, which nothing changes."""
+        """Another one over the same weights, which nothing changes, with the same adapters and memories."""
         made = LanguageModel(Model(self.decoder, self.tokenizer, self.template, self.base), self.name)
-        made.calibrator = self.calibrator
+        made.calibrator, made.folder, made.recall = self.calibrator, self.folder, self.recall
+        made.adapters = copy.copy(self.adapters)
         return made
 
     def load_adapter(self, path: Path | str, name: str | None = None, weight: float = 1.0) -> str:
@@ -149,7 +160,7 @@ class LanguageModel:
             deltas = deltas | self.adapters.loaded[name][0].scaled(weight)
         view = copy.copy(self)
         view.decoder, view.adapters, view._bent = self.decoder.with_deltas(deltas), AdapterSet[Deltas](), {}
-        view._cache, view._read = view.decoder.cache(), []
+        view._kept = None
         return view
 
     def _changed(self, change: Callable[..., Any], *given: Any) -> Any:
@@ -305,7 +316,7 @@ class LanguageModel:
         return made[0] if isinstance(sentences, str) else np.stack(made)
 
     def log_likelihood(self, prompt: str, continuation: str) -> float:
-        """Log-probability of a continuation behind a prompt, nats.
+        """Log-probability of a continuation behind a prompt, nats, with the active adapters.
 
         Raises:
             ValueError: a model that does not write one token at a time.
@@ -313,9 +324,10 @@ class LanguageModel:
         if self.mode != "ar":
             raise ValueError(f"{self.name} is a diffusion model, whose texts have no such likelihood")
         known, more = self.tokenizer.encode(prompt), self.tokenizer.encode(continuation)
-        cache = self.decoder.cache()
-        prefill(self.decoder, known[:-1], cache)
-        logits = self.decoder.logits(self.decoder.forward(np.array([*known[-1:], *more[:-1]]), cache))
+        decoder = self.with_adapters(None).decoder
+        cache = decoder.cache()
+        prefill(decoder, known[:-1], cache)
+        logits = decoder.logits(decoder.forward(np.array([*known[-1:], *more[:-1]]), cache))
         logits = logits.astype(np.float64)
         normal = (
             logits
@@ -430,13 +442,13 @@ class LanguageModel:
     def _watch(
         self,
         settings: dict[str, Any],
-        drawn: Iterator[Drawn],
+        drawn: Generator[Drawn, None, None],
         max_tokens: int,
         stops: Sequence[bytes],
         wanted: tuple[str, Any] | None,
     ) -> Iterator[str | TextResult]:
         growing = Growing(self, stops)
-        with self._lock:
+        with closing(drawn):
             clock = time.perf_counter()
             for one in drawn:
                 growing.seconds.append(time.perf_counter() - clock)
@@ -458,7 +470,7 @@ class LanguageModel:
         way: Way,
         wanted: TokenAutomaton,
         room: int,
-    ) -> Iterator[Drawn]:
+    ) -> Generator[Drawn, None, None]:
         """Tokens that meet a form.
 
         Raises:
@@ -482,12 +494,12 @@ class LanguageModel:
 
     def _decoder(self, way: Way, prompt: Sequence[int]) -> Decoder:
         """The decoder as this text needs it; a canvas holds the prompt and what is to be written."""
-        decoder = self.decoder if way.activations == 8 else self.decoder.fine
+        decoder = (self.decoder if way.activations == 8 else self.decoder.fine).counted_anew()
         if decoder.config.canvas is None:
             return decoder
         return decoder.on_canvas(min(len(prompt) + way.max_tokens, decoder.config.context))
 
-    def _drawn(self, prompt: list[int], way: Way) -> Iterator[Drawn]:
+    def _drawn(self, prompt: list[int], way: Way) -> Generator[Drawn, None, None]:
         """Tokens one after the other, whatever way they are made."""
         decoder, how = self._decoder(way, prompt), way.how
         blocks = decoder.config.blocks
@@ -504,30 +516,43 @@ class LanguageModel:
 
     def _remembered(
         self, decoder: Decoder, prompt: list[int], draw: Callable[[KVCache], Iterator[Drawn]]
-    ) -> Iterator[Drawn]:
+    ) -> Generator[Drawn, None, None]:
         """Tokens one by one, from a cache that keeps what the last prompt shared with this one, where it was
         read with the same activations.
         """
-        cache = self._cache
-        same = self._planes == decoder.planes
-        cache.truncate(shared(self._read, prompt, cache.length) if same else 0)
-        self._read, self._planes = list(prompt), decoder.planes
-        for one in draw(cache):
-            yield one
-            self._read.append(one.token)
+        with self._taken() as own:
+            same = own.planes == decoder.planes
+            own.cache.truncate(shared(own.tokens, prompt, own.cache.length) if same else 0)
+            own.tokens, own.planes = list(prompt), decoder.planes
+            for one in draw(own.cache):
+                yield one
+                own.tokens.append(one.token)
 
     def _from_blocks(
         self, decoder: Decoder, prompt: list[int], draw: Callable[[KVCache], Iterator[Block]]
-    ) -> Iterator[Drawn]:
+    ) -> Generator[Drawn, None, None]:
         """Tokens of finished blocks."""
-        self._cache.truncate(0)
-        self._read = []
         head = len(prompt) % decoder.config.blocks.size  # type: ignore[union-attr]  # asked before
-        for block in draw(self._cache):
-            if block.done:
-                for token, p in zip(block.tokens[head:], block.confidence[head:], strict=True):
-                    yield Drawn(token, p, block.forwards)
-                head = 0
+        with self._taken() as own:
+            own.cache.truncate(0)
+            own.tokens = []
+            for block in draw(own.cache):
+                if block.done:
+                    for token, p in zip(block.tokens[head:], block.confidence[head:], strict=True):
+                        yield Drawn(token, p, block.forwards)
+                    head = 0
+
+    @contextmanager
+    def _taken(self) -> Iterator[Reading]:
+        """What the last text left, or a fresh cache, for one text alone; it is put back at its end."""
+        with self._lock:
+            own, self._kept = self._kept, None
+        own = Reading(self.decoder.cache(), [], 1) if own is None else own
+        try:
+            yield own
+        finally:
+            with self._lock:
+                self._kept = own
 
 
 SAMPLING = ("temperature", "top_k", "top_p", "repetition_penalty", "seed")
