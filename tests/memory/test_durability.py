@@ -70,6 +70,17 @@ def test_a_power_loss_at_any_point_leaves_the_old_state_or_the_new_one(quick):
 
 
 @pytest.mark.skipif(disk.library() is None, reason="SQLite is part of this Python's own file")
+def test_a_watched_store_puts_no_file_beside_its_folder(quick, tmp_path, monkeypatch):
+    """SQLite keeps the pointer of a file's name: a name that is freed names files in the working folder."""
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    for seed in range(3):
+        power.worked(quick / f"s{seed}", seed)
+    assert list(os.scandir(os.fsencode(here))) == []
+
+
+@pytest.mark.skipif(disk.library() is None, reason="SQLite is part of this Python's own file")
 def test_a_log_that_is_not_synced_is_seen_to_lose_what_was_acknowledged(quick, monkeypatch):
     """The images are strict enough: a store that saves a sync fails them."""
     connect = schema.connect

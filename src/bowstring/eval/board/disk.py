@@ -17,7 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-POINTER, INT, INT64, TEXT = ctypes.c_void_p, ctypes.c_int, ctypes.c_int64, ctypes.c_char_p
+POINTER, INT, INT64 = ctypes.c_void_p, ctypes.c_int, ctypes.c_int64
 SQLITE_OK, FAILED_READ, FAILED_WRITE, FAILED_SYNC = 0, 10 | 1 << 8, 10 | 3 << 8, 10 | 4 << 8
 VFS_METHODS, FILE_METHODS = 16, 18
 OPEN, DELETE = 0, 1  # among the methods of a VFS
@@ -40,8 +40,9 @@ class Methods(ctypes.Structure):
     _fields_ = (("version", INT), ("methods", POINTER * FILE_METHODS))
 
 
-OpenCall = ctypes.CFUNCTYPE(INT, POINTER, TEXT, POINTER, INT, POINTER)
-DeleteCall = ctypes.CFUNCTYPE(INT, POINTER, TEXT, INT)
+# a name goes on as the pointer that came: SQLite keeps it, and Python's copy of the text ends with the call
+OpenCall = ctypes.CFUNCTYPE(INT, POINTER, POINTER, POINTER, INT, POINTER)
+DeleteCall = ctypes.CFUNCTYPE(INT, POINTER, POINTER, INT)
 DataCall = ctypes.CFUNCTYPE(INT, POINTER, POINTER, INT, INT64)
 TruncateCall = ctypes.CFUNCTYPE(INT, POINTER, INT64)
 SyncCall = ctypes.CFUNCTYPE(INT, POINTER, INT)
@@ -70,6 +71,11 @@ def library() -> ctypes.CDLL | None:
     return loaded
 
 
+def named(pointer: int) -> Path:
+    """The path that SQLite's pointer leads to."""
+    return Path(os.fsdecode(ctypes.string_at(pointer)))
+
+
 class SqliteLayer:
     """A default VFS that tells a watcher; it stays in memory as long as a connection may use it."""
 
@@ -91,8 +97,8 @@ class SqliteLayer:
         self._kept.append(function)
         return ctypes.cast(function, POINTER).value or 0
 
-    def _open(self, _: int, name: bytes | None, file: int, flags: int, out: int) -> int:
-        path = Path(os.fsdecode(name)) if name else None
+    def _open(self, _: int, name: int | None, file: int, flags: int, out: int) -> int:
+        path = named(name) if name else None
         fresh = path is not None and not path.exists()
         call = OpenCall(self.system.contents.methods[OPEN])
         code = call(ctypes.addressof(self.system.contents), name, file, flags, out)
@@ -104,8 +110,8 @@ class SqliteLayer:
                 self.watcher.done("create", path)
         return code
 
-    def _delete(self, _: int, name: bytes, sync: int) -> int:
-        path = Path(os.fsdecode(name))
+    def _delete(self, _: int, name: int, sync: int) -> int:
+        path = named(name)
         if not self.watcher.allows("delete", path):
             return FAILED_WRITE
         there = path.exists()
