@@ -30,9 +30,13 @@ Steps = Annotated[
     typer.Option("--steps", "--num-inference-steps", help="Evaluations per block; default: the model's."),
 ]
 
+OURS_ALONE = ("n", "kind", "min_tokens", "block", "remembered", "memory", "namespace", "write_back")
+SHARED = ("mode", "stop", "steps", "order", "top_k", "repetition_penalty")
+
 
 @app.command()
 def run(
+    context: typer.Context,
     prompt: Annotated[str, typer.Argument(help='What to write, for example "a story about a fox".')],
     mode: Annotated[
         str, typer.Option(help="auto, ar or diffusion; auto writes what ar does, fast.")
@@ -74,7 +78,7 @@ def run(
         if learn:
             raise ValueError("--learn needs a model of ours; `adapt` and `teach` take imported ones")
         options = {"max_tokens": max_tokens, "temperature": temperature, "top_p": top_p, "seed": seed}
-        options |= wanted
+        options |= imported_options(context) | wanted
         return run_imported(model, read_stdin_for(prompt), options, adapter, as_json=as_json)
     prompt = read_stdin_for(prompt).removesuffix("\n")
     engine = with_adapters(loaded(model, memory, namespace, guided=remembered or write_back), adapter)
@@ -110,7 +114,7 @@ def run(
         show_texts(made)
         note_memories(made[0])
     if router is not None:
-        learn_more(router, prompt, made[0], memory)
+        learn_more(router, prompt, made[0], memory, namespace)
 
 
 def learned(engine: Any, prompt: str) -> tuple[Any, Any]:
@@ -124,21 +128,31 @@ def learned(engine: Any, prompt: str) -> tuple[Any, Any]:
     return router, bent
 
 
-def learn_more(router: Any, prompt: str, result: Any, memory: Path | None) -> None:
+def learn_more(router: Any, prompt: str, result: Any, memory: Path | None, namespace: str | None) -> None:
     """Learns from memories what the result was unsure of, and says what came of it."""
     from ..adapt.loop import learn_if_unsure
     from .adapt import tell_progress, verdict_of
-    from .memory import memory_in
+    from .memory import memory_in, where_of
 
     def recall(subject: str, most: int) -> list[str]:
         with memory_in(memory) as store:
-            return [hit.memory.text for hit in store.search(subject, most) if hit.memory.text]
+            return lesson_texts(store, subject, most, where_of(namespace, None))
 
     made = learn_if_unsure(router, prompt, result, recall, progress=tell_progress)
     if made is None:
         return note(f"an uncertainty of {result.uncertainty:.2f} calls for no learning")
     for line in verdict_of(made):
         note(line)
+
+
+def lesson_texts(store: Any, subject: str, most: int, where: Mapping[str, Any]) -> list[str]:
+    """Facts of a store that have to do with a subject, the best first."""
+    from ..memory.conditioner import LEAST
+    from ..memory.facts import facts
+
+    hits = [] if (among := facts(store, where)) is None else store.search(subject, most, among)
+    near = [hit for hit in hits if hit.similarity is not None and hit.similarity >= LEAST]
+    return [hit.memory.text for hit in near if hit.memory.text]
 
 
 @app.command()
@@ -170,6 +184,24 @@ def encode(
 
     vector = ArrowEngine.load(model).encode(read_stdin_for(text))
     put_json([round(float(v), 6) for v in vector])
+
+
+def imported_options(context: typer.Context) -> dict[str, Any]:
+    """What was typed of the options that our models and imported ones share.
+
+    Raises:
+        ValueError: one that an imported model does not have.
+    """
+    usual = {one.name: one.default for one in context.command.params}
+    for name in OURS_ALONE:
+        if (context.params[name] or None) != (usual[name] or None):
+            raise ValueError(
+                f"--{name.replace('_', '-')} is for models of ours; an imported one does not have it"
+                + (" here: `bowstring chat` recalls" if name in ("remembered", "memory", "namespace") else "")
+            )
+    typed = [one for one in SHARED if context.get_parameter_source(one).name == "COMMANDLINE"]  # type: ignore[union-attr]
+    found = {name: context.params[name] for name in typed}
+    return found | ({"mode": None} if found.get("mode") == "auto" else {})
 
 
 def run_imported(

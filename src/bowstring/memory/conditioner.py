@@ -17,11 +17,11 @@ from ..core.conditioning import NOTHING, Conditioning
 from ..core.options import text, whole
 from ..nn.memory import MemoryProjector
 from ..nn.trunk import Trunk
+from .facts import MADE, facts
 from .hopfield import attention
 from .record import Guide, Hit
 from .store import ArrowStorage
 
-MADE = "made"  # the namespace of what the model has made, which is never taken for a fact
 BETA = 24.0  # inverse temperature of the weights
 LEAST = 0.2  # cosine with the prompt below which a memory has nothing to do with it
 SHARE = 0.3  # of the largest weight, below which a memory is left out
@@ -44,7 +44,7 @@ class MemoryConditioner:
     """Memories of a store as conditions of a trunk.
 
     projectors: by the modality that they guide. where: which memories may guide; see
-    `bowstring.memory.where`. What the model has made itself never does, unless `where` names it.
+    `bowstring.memory.where`. What the model has made itself never does, unless `where` names its namespace.
     """
 
     store: ArrowStorage
@@ -65,7 +65,7 @@ class MemoryConditioner:
         """
         projector = self._projector(modality)
         query, top_k = text(query, "query", blank=False), whole(top_k, "top_k", 1)
-        where = self._facts() if self.where is None else self.where
+        where = facts(self.store, self.where)
         if where is None:
             return nothing("nothing is remembered")
         if self.store.embedder is None:
@@ -89,11 +89,6 @@ class MemoryConditioner:
                 f"memories do not guide {modality} of this model; they guide {[*self.projectors]}"
             )
         return self.projectors[modality]
-
-    def _facts(self) -> dict[str, Any] | None:
-        """A filter that leaves out what the model has made; None where nothing else is there."""
-        names = [name for name in self.store.stats()["namespaces"] if name != MADE]
-        return {"namespace": names} if names else None
 
     def within(self, where: Mapping[str, Any] | None) -> MemoryConditioner:
         """The same with another filter."""
