@@ -14,6 +14,7 @@ from bowstring.train.adapt.fit import (
     answer_losses,
     causal_batch,
     control_net,
+    divergence,
     fit,
     lora,
     masked_losses,
@@ -170,3 +171,30 @@ def test_shares_are_those_of_the_levels():
     sizes = body.sizes()
     assert share(body, whole(body, range(2))) == sum(o * k for o, k in sizes.values()) / body.parameters()
     assert share(body, lora(body, 1, 0)) == sum(o + k for o, k in sizes.values()) / body.parameters()
+
+
+def test_what_is_believed_of_kept_rows_is_measured_as_a_divergence_and_stays_nearer():
+    decoder = random_decoder()
+    body = Body(decoder)
+    kept = [Row((3, 4), tuple(map(int, rng.integers(10, 90, 6)))) for _ in range(8)]
+    fresh, moved = lora(body, 2, 0), shaken(lora(body, 2, 0))
+    with torch.no_grad():
+        assert float(divergence(body, kept, fresh)) == pytest.approx(0, abs=1e-6)
+        bent, expected, count = decoder.with_deltas(moved.deltas()), 0.0, 0
+        for row in kept:
+            tokens = np.array([*row.head, *row.body[:-1]])
+            both = [
+                torch.from_numpy(one.logits(one.forward(tokens, one.cache()))[1:]).log_softmax(-1)
+                for one in (decoder, bent)
+            ]
+            expected += float((both[0].exp() * (both[0] - both[1])).sum())
+            count += len(row.body)
+        assert float(divergence(body, kept, moved)) == pytest.approx(expected / count, rel=1e-3)
+    rows = [Row((5 + i % 5, 20), (40 + i % 5,)) for i in range(20)]
+    ends = [
+        fit(body, lora(body, 4, 0), rows, FitOptions(rate=1e-2, steps=20, rows=8, keep=keep), kept)[0]
+        for keep in (0.0, 5.0)
+    ]
+    with torch.no_grad():
+        far, near = (float(divergence(body, kept, one)) for one in ends)
+    assert near < 0.7 * far

@@ -45,8 +45,9 @@ class Row:
 @dataclass(frozen=True)
 class FitOptions:
     """How deltas are learned. seconds: of wall-clock time; steps: instead of it, a number that repeats
-    exactly. rows: of the lesson in a step. kept: rows of the model's own writing beside them. masks: share of
-    steps that teach masked blocks of `block`, for models that write by diffusion. epochs: at most so many.
+    exactly. rows: of the lesson in a step. kept: rows of the model's own writing beside them, and keep: how
+    much it weighs that the belief about them moves. masks: share of steps that teach masked blocks of
+    `block`, for models that write by diffusion. epochs: at most so many.
     """
 
     rate: float = 4e-3
@@ -54,6 +55,7 @@ class FitOptions:
     steps: int | None = None
     rows: int = 16
     kept: int = 4
+    keep: float = 5.0
     masks: float = 0.0
     block: int = 4
     epochs: int = 40
@@ -213,17 +215,32 @@ def step_loss(
     kept: Sequence[Row],
     mask_id: int | None,
 ) -> Tensor:
-    """Mean nats a token of one step's rows, and of as many kept ones as the options say."""
+    """Mean nats a token of one step's rows, and by how much the belief about kept ones has moved."""
     rng = step_generator(options.seed, step)
     epoch, at = divmod(step * options.rows, len(rows))
     order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(options.seed + 7919 * epoch))
     some = [rows[int(order[(at + i) % len(rows)])] for i in range(min(options.rows, len(rows)))]
-    if kept and options.kept:
-        some += [kept[int(i)] for i in torch.randint(len(kept), (options.kept,), generator=rng)]
     if mask_id is not None and float(torch.rand(1, generator=rng)) < options.masks:
         nats = masked_losses(body, some, mask_id, options.block, rng, bends)
-        return nats.sum() / (len(some) * options.block / 2)
-    return answer_losses(body, some, bends).sum() / sum(len(row.body) for row in some)
+        loss = nats.sum() / (len(some) * options.block / 2)
+    else:
+        loss = answer_losses(body, some, bends).sum() / sum(len(row.body) for row in some)
+    if kept and options.kept:
+        beside = [kept[int(i)] for i in torch.randint(len(kept), (options.kept,), generator=rng)]
+        loss = loss + options.keep * divergence(body, beside, bends)
+    return loss
+
+
+def divergence(body: Body, rows: Sequence[Row], bends: Bends) -> Tensor:
+    """Mean Kullback-Leibler divergence a token, in nats, of what is believed about rows' bodies with these
+    deltas from what the model believes without them.
+    """
+    tokens, position, mask, wanted = causal_batch(rows)
+    chosen = wanted[:, 1:]
+    with torch.no_grad():
+        before = body.logits(body.hidden(tokens, position, mask)[:, :-1][chosen]).float().log_softmax(-1)
+    now = body.logits(body.hidden(tokens, position, mask, bends)[:, :-1][chosen]).float().log_softmax(-1)
+    return F.kl_div(now, before, reduction="batchmean", log_target=True)
 
 
 @torch.no_grad()
