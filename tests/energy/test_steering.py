@@ -166,3 +166,25 @@ def test_no_adapters_is_none_where_texts_are_tried(small, monkeypatch):
     asked = ASKED | {"valid": lambda made: True}
     assert small.generate("a fox", **asked).settings["adapters"] == {"one": 1.0}
     assert "adapters" not in small.generate("a fox", adapters={}, **asked).settings
+
+
+def test_a_try_tells_the_energy_of_its_tokens(small):
+    tilt, asked = (
+        np.linspace(-1, 1, 512, dtype=np.float32),
+        ASKED | {"valid": lambda text: False, "retries": 1},
+    )
+    made = small.generate("a fox", energies=[(tilt, 0.5), (len, 0.1)], **asked)
+    for one in made.tries:
+        tokens = 0.5 * tilt[list(one.made.tokens)].sum()
+        assert one.energy == pytest.approx(one.strength * (tokens + 0.1 * len(one.made)), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    "energies", [[math.nan], [math.nan, math.nan], [math.inf, math.nan], [0.0, math.nan]]
+)
+def test_an_energy_that_is_no_number_is_refused(energies):
+    draw = lambda *_: [*range(len(energies))]
+    steering = Steering([(lambda i: energies[i], 1.0)], candidates=len(energies))
+    for how in ("resampling", "metropolis"):
+        with pytest.raises(ValueError, match="an energy is NaN"):
+            tried(draw, steering, how, 0)

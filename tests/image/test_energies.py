@@ -71,3 +71,6 @@ def test_what_is_not_valid_is_painted_again_with_stronger_energies(engine):
     never = engine.image("a fox", constraints=[lambda one: False], candidates=2, retries=1, **asked)
     assert [one.to_json()["energy"] for one in never.tries] == [None, None] and "valid" in never.notes[0]
     assert len(engine.image("a fox", n=2, valid=lambda one: True, **asked)) == 2
+    assert made.tries[0].energy == 0
+    (one,) = engine.image("a fox", energies=[(pull(0.7), 1.0)], **asked).tries
+    assert one.energy is None and one.to_json()["energy"] is None  # the tokens, which had one, are no more

@@ -19,16 +19,19 @@ MOST_CANDIDATES, MOST_RETRIES = 64, 32
 
 @dataclass(frozen=True)
 class Try:
-    """One attempt: by how much weights were multiplied, what was made, its energy, whether it was valid."""
+    """One attempt: by how much weights were multiplied, what was made, its energy, whether it was valid.
+
+    energy: None where it cannot be measured of what was made.
+    """
 
     strength: float
     made: Any
-    energy: float
+    energy: float | None
     valid: bool
 
     def to_json(self) -> dict[str, Any]:
-        """An infinite energy is None; of what was made, a text is told."""
-        energy = self.energy if math.isfinite(self.energy) else None
+        """An infinite energy is None, too; of what was made, a text is told."""
+        energy = None if self.energy is None or not math.isfinite(self.energy) else self.energy
         text = str(self.made) if isinstance(self.made, str) else None
         return {"strength": self.strength, "energy": energy, "valid": self.valid, "text": text}
 

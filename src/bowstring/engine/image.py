@@ -155,7 +155,8 @@ class ImageEngine(TextEngine):
 
         made = []
         for seed in seeds(sampling.seed, whole(n, "n", 1, MOST)):
-            found = tried(draw, judged, "resampling", seed)
+            drawn = None if steering.energies else (lambda _: 0.0)  # tokens, which are no more, had them
+            found = tried(draw, judged, "resampling", seed, drawn)
             tries = tuple(attempt for _, attempt in found)
             last = found[-1][0]
             made.append(replace(last, tries=tries, notes=(*last.notes, *failure(tries))))

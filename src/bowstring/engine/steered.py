@@ -45,21 +45,30 @@ def summed(energies: Sequence[tuple[Energy, float]], strength: float) -> Energy 
 
 
 def chosen(energies: Sequence[float], how: str, seed: int, attempt: int) -> int | None:
-    """Which candidate is taken, None where none may be."""
-    if not any(one < math.inf for one in energies):
+    """Which candidate is taken, None where none may be.
+
+    Raises:
+        ValueError: an energy is NaN.
+    """
+    if all(one == math.inf for one in energies):
         return None
     u = [uniform(seed, CHOICES, attempt, i) for i in range(len(energies))]
     return resampled(energies, u[0]) if how == "resampling" else metropolis(energies, u)
 
 
 def tried(
-    draw: Callable[[float, int, int], list[Made]], steering: Steering, how: str, seed: int
+    draw: Callable[[float, int, int], list[Made]],
+    steering: Steering,
+    how: str,
+    seed: int,
+    drawn: Callable[[Made], float] | None = lambda _: 0.0,
 ) -> list[tuple[Made, Try]]:
     """Results of one try after the other until one is valid.
 
     Args:
         draw: (strength, seed, how many) -> candidates.
         seed: of the first try.
+        drawn: the energy, at a strength of 1, that candidates are drawn by already; None: nobody can say.
     """
     whole = bool(steering.energies or steering.constraints)
     made: list[tuple[Made, Try]] = []
@@ -70,7 +79,8 @@ def tried(
         at = chosen(energies, how, own, attempt)
         one = candidates[0 if at is None else at]
         valid = at is not None and steering.accepts(one)
-        made.append((one, Try(strength, one, energies[0 if at is None else at], valid)))
+        energy = None if drawn is None else energies[0 if at is None else at] + strength * drawn(one)
+        made.append((one, Try(strength, one, energy, valid)))
         if valid:
             break
     return made

@@ -221,6 +221,10 @@ class TextEngine(GuidedModel):
         if request.write_back:
             self._has_memory()
         tilt, steering = token_energies(request.steering, self.network.config.vocab)
+
+        def tilts(text: TextResult) -> float:
+            return 0.0 if tilt is None else float(tilt[list(text.tokens)].sum())
+
         made: list[TextResult] = []
         for one in request.each():
             for seed in seeds(request.seed, request.n):
@@ -230,7 +234,7 @@ class TextEngine(GuidedModel):
                     frames = view._texts(replace(one.unsteered(count, seed), adapters={}))
                     return [found for found in frames if isinstance(found, TextResult)]
 
-                found = tried(draw, steering, request.choose, seed)
+                found = tried(draw, steering, request.choose, seed, tilts)
                 tries = [attempt for _, attempt in found]
                 text = found[-1][0].but(tries=tries)
                 made.append(text.but(notes=(*text.notes, *failure(tries))))
