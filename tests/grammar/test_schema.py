@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 import time
 
 import jsonschema
@@ -264,3 +265,54 @@ def test_hostile_schemas_are_refused_before_they_blow_up(schema):
     with pytest.raises((SchemaError, GrammarError)):
         automaton(schema)
     assert time.process_time() - begun < 1  # against runaway growth, not a measure of speed
+
+
+def test_a_pattern_beside_listed_values_takes_no_exponential_time():
+    hard = "a" * 40 + "!"
+    begun = time.perf_counter()
+    with pytest.raises(SchemaError, match="no value is left"):
+        automaton({"enum": [hard], "pattern": "^(a+)+$"})
+    with pytest.raises(SchemaError, match="no value is left"):
+        automaton({"enum": [{hard: 1}], "patternProperties": {"^(a+)+!$": False}})
+    with pytest.raises(SchemaError, match="no value is left"):
+        automaton({"enum": [{hard: 1}], "patternProperties": {"^(a+)+$": {}}, "additionalProperties": False})
+    assert time.perf_counter() - begun < 20
+    left = automaton({"enum": ["ab", "b", 3], "pattern": "^a"})
+    assert [left.accepts(text) for text in (b'"ab"', b'"b"', b"3")] == [True, False, True]
+
+
+@pytest.mark.parametrize(
+    ("schema", "keyword"),
+    [
+        ({"dependentRequired": 5}, "dependentRequired"),
+        ({"dependentRequired": {"a": 5}}, "dependentRequired"),
+        ({"dependentSchemas": []}, "dependentSchemas"),
+        ({"patternProperties": []}, "patternProperties"),
+        ({"enum": [{"a": 1}], "patternProperties": []}, "patternProperties"),
+        ({"enum": [{"a": 1}], "properties": {"a": {"$ref": "#/enum"}}}, "enum"),
+        ({"enum": ["a"], "pattern": 5}, "pattern"),
+        ({"type": "number", "minimum": 10**400}, "minimum"),
+        ({"type": "integer", "maximum": -(10**400)}, "maximum"),
+        ({"type": "string", "minLength": 10**400}, "minLength"),
+        ({"type": "number", "multipleOf": 10**400}, "multipleOf"),
+        ({"items": {"$ref": "#/enum/²"}, "type": "array"}, "$ref"),
+        ({"$ref": "#/enum/²", "enum": [1, 2, 3]}, "$ref"),
+        ({"not": {"patternProperties": []}}, "patternProperties"),
+        ({"not": {"dependentRequired": 5}}, "dependentRequired"),
+    ],
+)
+def test_a_keyword_of_another_kind_is_refused_by_name_and_place(schema, keyword):
+    with pytest.raises(SchemaError, match=re.escape(f"'{keyword}' at '#")):
+        automaton(schema)
+
+
+@pytest.mark.parametrize(
+    "beside", [{"maxLength": 0}, {"maxItems": 0}, {"maxProperties": 0}, {"additionalProperties": False}]
+)
+def test_a_keyword_that_is_nought_binds_listed_values_too(beside):
+    values = ["a", "", [1], [], {"a": 1}, {}]
+    left = automaton({"enum": values} | beside)
+    wanted = [jsonschema.Draft202012Validator(beside).is_valid(value) for value in values]
+    assert [
+        left.accepts(json.dumps(value, separators=(",", ":")).encode()) for value in values
+    ] == wanted and not all(wanted)

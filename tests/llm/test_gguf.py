@@ -13,7 +13,7 @@ from bowstring.cli import app
 from bowstring.llm.blocks import BLOCKS
 from bowstring.llm.folder import load
 from bowstring.llm.gguf import GGUFError, GGUFFile
-from bowstring.llm.importing import GGUFSource, import_model, open_source
+from bowstring.llm.importing import GGUFSource, import_model, open_source, remove
 
 from .gguf_files import gguf, small_llama
 
@@ -202,3 +202,32 @@ def test_show_tells_what_a_model_is(file, tmp_path):
     assert (
         "one token at a time" in CliRunner().invoke(app, ["show", "--model", str(tmp_path / "small")]).stdout
     )
+
+
+def test_a_model_goes_without_the_files_of_others(file, tmp_path):
+    source, out = GGUFSource(file(gguf(*small_llama("Q4_0")))), tmp_path / "docs"
+    out.mkdir()
+    (out / "thesis.txt").write_text("years of work")
+    with pytest.raises(ValueError, match="holds other files"):
+        import_model(source, out)
+    assert [path.name for path in out.iterdir()] == ["thesis.txt"]
+    with pytest.raises(ValueError, match="no imported model"):
+        remove(out)
+    (out / "thesis.txt").unlink()
+    import_model(source, out)
+    (out / "thesis.txt").write_text("years of work")
+    (out / "layer_0099.parquet").write_text("mine")
+    assert remove(out) == ["layer_0099.parquet", "thesis.txt"]
+    (out / "thesis.txt").unlink(), (out / "layer_0099.parquet").unlink()
+    import_model(source, out)
+    import_model(source, out)
+    assert remove(out) == [] and not out.exists()
+
+
+def test_a_description_cannot_have_files_elsewhere_removed(tmp_path):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "mine.parquet").touch()
+    (tmp_path / "model" / "decoder.json").write_text('{"files": ["../mine.parquet"]}')
+    with pytest.raises(ValueError, match="no imported model"):
+        remove(tmp_path / "model")
+    assert (tmp_path / "mine.parquet").exists()

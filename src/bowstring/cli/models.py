@@ -102,8 +102,10 @@ def rm(
     from ..weights.shipped import installed_folder
 
     folder = installed_folder(name)
-    remove(folder)
-    note(f"{folder} is removed")
+    left = remove(folder)
+    note(
+        f"{folder} is removed" if not left else f"{folder} keeps {', '.join(left[:5])}; the model is removed"
+    )
 
 
 @app.command()

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -20,16 +19,18 @@ import numpy as np
 from ..core.files import write as write_file
 from ..decode.config import DecoderConfig
 from ..weights.format.parquet import Tensor, WeightsFile, write
+from ..weights.layout import CALIBRATION
 from ..weights.quant.grouped import GROUP, GroupedMatrix
 from .families import MATRICES, check_names, from_gguf, from_hugging_face, shape_of
 from .gguf import GGUFFile
 from .mdlm import FAMILY, MDLMSource
 from .sharded import SafetensorsFolder, read_json
-from .tokenizer import ModelTokenizer
+from .tokenizer import SPECIAL, ModelTokenizer
 
 DESCRIPTION = "decoder.json"
 TOKENIZER = "tokenizer.json"
 LOSSES = "losses.json"  # of an import that is not done
+WEIGHTS = re.compile(r"\w+\.parquet")
 BITS = (2, 4, 8)
 PARTS = ("lines", "scales", "minima")
 
@@ -250,13 +251,19 @@ def import_model(
     """Writes a model folder and returns what it cost: {"exact", "rounded", "relative_error"}.
 
     Raises:
-        ValueError: bits that no kernel has, or a source that does not fit.
+        ValueError: bits that no kernel has, a source that does not fit, or a folder with other files.
     """
     if bits not in BITS:
         raise ValueError(f"bits is {bits}; expected one of {BITS}")
     out.mkdir(parents=True, exist_ok=True)
-    (out / DESCRIPTION).unlink(missing_ok=True)
+    older = files_of(out)
+    if older is None and any(out.iterdir()):
+        raise ValueError(f"{out} holds other files; expected an empty folder, a new one or an earlier import")
     files, losses = chunks(source), read_losses(out / LOSSES)
+    write_file(out / LOSSES, kept(losses))  # from here on the folder is known as an import
+    (out / DESCRIPTION).unlink(missing_ok=True)
+    for name in set(older or ()) - set(files):
+        (out / name).unlink(missing_ok=True)
     for done, (name, tensors) in enumerate(files.items()):
         progress(done, len(files))
         if name in losses and whole_file(out / name, bits):
@@ -264,8 +271,7 @@ def import_model(
         losses[name] = Loss()
         parts = (part for tensor in tensors for part in parts_of(source, tensor, bits, losses[name]))
         write(out / name, parts, {"bits": bits})
-        kept = {name: asdict(loss) for name, loss in losses.items()}
-        write_file(out / LOSSES, json.dumps(kept).encode())
+        write_file(out / LOSSES, kept(losses))
     progress(len(files), len(files))
     loss = Loss()
     for name in files:
@@ -285,6 +291,23 @@ def import_model(
     return cost
 
 
+def kept(losses: dict[str, Loss]) -> bytes:
+    return json.dumps({name: asdict(loss) for name, loss in losses.items()}).encode()
+
+
+def files_of(folder: Path) -> list[str] | None:
+    """Names of the weights that an import wrote, done or stopped; None where there was no import."""
+    for name in (DESCRIPTION, LOSSES):
+        try:
+            said = read_json(folder / name, 1 << 20)
+        except ValueError:
+            continue
+        found = said.get("files") if name == DESCRIPTION else [*said]
+        if isinstance(found, list) and all(isinstance(one, str) and WEIGHTS.fullmatch(one) for one in found):
+            return found
+    return None
+
+
 def read_losses(path: Path) -> dict[str, Loss]:
     """What rounding cost in the files of an import that was stopped."""
     try:
@@ -293,11 +316,17 @@ def read_losses(path: Path) -> dict[str, Loss]:
         return {}
 
 
-def remove(folder: Path) -> None:
-    """
+def remove(folder: Path) -> list[str]:
+    """Deletes what an import wrote, and the folder unless other files are left in it: their names.
+
     Raises:
         ValueError: the folder holds no imported model.
     """
-    if not (folder / DESCRIPTION).exists():
+    if (files := files_of(folder)) is None:
         raise ValueError(f"{folder} holds no imported model")
-    shutil.rmtree(folder)
+    for name in (*files, TOKENIZER, SPECIAL, CALIBRATION, LOSSES, DESCRIPTION):
+        (folder / name).unlink(missing_ok=True)
+    left = sorted(path.name for path in folder.iterdir())
+    if not left:
+        folder.rmdir()
+    return left

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
-import math
+import sys
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
@@ -26,6 +26,7 @@ FREE = {"anyOf", "oneOf", "allOf", "$ref", "not", "if", "then", "else"}
 FREE |= {"dependentRequired", "dependentSchemas"}
 UNKNOWN = {"maxContains", "contentSchema", "$dynamicRef", "$recursiveRef", "dependencies", "additionalItems"}
 UNKNOWN |= {"divisibleBy", "disallow", "extends"}
+BY_NAMES = {"properties", "patternProperties", "dependentRequired", "dependentSchemas"}
 KNOWN = OF_OBJECTS | OF_ARRAYS | OF_STRINGS | OF_NUMBERS | VALUE | FREE
 PATTERNS, UNLIKE, EXCLUDED = "!patterns", "!unlike", "!excluded"  # what merging and `not` leave: lists
 BRANCHED = "!branches"  # lists of schemas, of each of which one must hold
@@ -56,6 +57,7 @@ def checked_keywords(schema: Schema, place: str) -> None:
     """Refuses keywords of the standard that are not known here, and slips of those that are; any other one
     is an annotation, as the standard has it.
     """
+    checked_shapes(schema, place)
     for keyword in schema:
         if keyword in KNOWN or keyword in ANNOTATIONS or keyword in INTERNAL:
             continue
@@ -63,6 +65,17 @@ def checked_keywords(schema: Schema, place: str) -> None:
             refuse(place, keyword, f"it is not known here; known are {', '.join(sorted(KNOWN))}")
         if near := difflib.get_close_matches(str(keyword), KNOWN, 1, 0.84):
             refuse(place, str(keyword), f"no such keyword. Closest: {near[0]!r}")
+
+
+def checked_shapes(schema: Schema, place: str) -> None:
+    """Refuses what names schemas, or other names, and is no object of them."""
+    for keyword in BY_NAMES & set(schema):
+        found = schema[keyword]
+        if not isinstance(found, Mapping) or len(found) > PROPERTIES:
+            refuse(place, keyword, f"expected an object of at most {PROPERTIES}")
+    for needed in schema.get("dependentRequired", {}).values():
+        if not isinstance(needed, list) or not all(isinstance(name, str) for name in needed):
+            refuse(place, "dependentRequired", "expected a list of names for each name")
 
 
 def listed(schema: Schema, keyword: str, place: str) -> list[Any]:
@@ -158,4 +171,7 @@ def same(left: Any, right: Any) -> bool:
 
 
 def numeric(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    """Whether a value is a finite number that a float can hold."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return abs(value) <= sys.float_info.max

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -26,6 +27,7 @@ from .keywords import (
     SchemaError,
     allowed_values,
     checked_keywords,
+    checked_shapes,
     impossible,
     kinds_of,
     listed,
@@ -34,6 +36,7 @@ from .keywords import (
     same,
     types,
 )
+from .listed import valid
 from .merging import apart, merged
 from .negation import violations
 from .numbers import integer, number
@@ -120,7 +123,7 @@ class Reader:
             key = part.replace("%25", "%").replace("%22", '"').replace("~1", "/").replace("~0", "~")
             if isinstance(found, Mapping) and key in found:
                 found = found[key]
-            elif isinstance(found, list) and key.isdigit() and int(key) < len(found):
+            elif isinstance(found, list) and re.fullmatch("[0-9]{1,9}", key) and int(key) < len(found):
                 found = found[int(key)]
             else:
                 refuse(place, "$ref", f"{ref[:80]!r} points at nothing")
@@ -234,6 +237,7 @@ class Reader:
     def _resolved(self, schema: Schema) -> Schema:
         """A schema in the words of the newest draft, behind its reference where it is nothing else."""
         schema = modern(schema, self.draft, "")
+        checked_shapes(schema, "")
         if "$ref" not in schema:
             return schema
         target = self._target(schema["$ref"], "")
@@ -366,12 +370,12 @@ class Reader:
 
     def _listed(self, schema: Schema, values: list[Any], place: str) -> Node:
         """Listed values, as far as they are valid in what stands beside them."""
-        beside = {k: v for k, v in schema.items() if k not in VALUE and k not in ANNOTATIONS and v}
+        beside = {k: v for k, v in schema.items() if k not in VALUE and k not in ANNOTATIONS and v != []}
         if beside and not set(beside) <= {EXCLUDED}:
             if any(keyword in INTERNAL and keyword != EXCLUDED for keyword in beside):
                 values = self._fitting(schema, values, place)
             else:
-                values = [value for value in values if valid(value, beside)]
+                values = [*valid(values, beside, place)]
         excluded = schema.get(EXCLUDED, [])
         kept = [value for value in values if not any(same(value, one) for one in excluded)]
         if "type" in schema:
@@ -387,10 +391,3 @@ class Reader:
         rest = {k: v for k, v in schema.items() if k not in VALUE} | {"type": "string"}
         allowed = compiled(string(rest, place, self.allowance.characters))
         return [v for v in values if not isinstance(v, str) or allowed.accepts(quoted(v, place).encode())]
-
-
-def valid(value: Any, schema: Schema) -> bool:
-    """Whether a listed value is valid beside other keywords, which no regular text asks for."""
-    from jsonschema import Draft202012Validator
-
-    return bool(Draft202012Validator(dict(schema)).is_valid(value))
