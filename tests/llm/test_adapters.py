@@ -89,6 +89,7 @@ def test_another_kind_or_base_is_refused(tmp_path, change, says):
         ({"use_dora": True}, "uses use_dora"),
         ({"r": 4}, "its card says 4"),
         ({"lora_alpha": "much"}, "expected numbers"),
+        ({"lora_alpha": 10**400}, "larger than any float"),
         ({"bias": "all"}, "bias = 'all'"),
     ],
 )

@@ -1,6 +1,8 @@
 """What a store of memories does with records: keeps, supersedes, forgets, brings back, finds."""
 
+import base64
 import json
+import re
 import stat
 import subprocess
 import sys
@@ -389,6 +391,70 @@ def test_files_of_others_are_not_loaded(store, tmp_path):
     path.write_text('{"format": "bowstring memories", "version": 2}\n')
     with pytest.raises(ValueError, match="version 2"):
         store.load(path)
+
+
+def part(form, data):
+    return {"parts": {"payload": [form, base64.b64encode(data).decode()]}}
+
+
+def npy(header):
+    return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode()
+
+
+HUGE = npy("{'descr': '<f8', 'fortran_order': False, 'shape': (3000000000,)}\n") + b"x" * 8
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"id": 5}, "id is"),
+        ({"vector": "much"}, "vector is"),
+        ({"time": 10**400}, "time"),
+        ({"parts": []}, "parts is"),
+        ({"parts": {"text": ["json", ""]}}, "parts is"),
+        ({"parts": {"payload": ["pickle", ""]}}, "payload is"),
+        ({"parts": {"payload": ["bytes", "?"]}}, "base64"),
+        (part("json", b"[" * 100_000), "recursion"),
+        (part("array", npy("(" * 9000)), "header"),
+        (part("array", HUGE), "24,000,000,000 bytes; 8 are there"),
+    ],
+)
+def test_a_memory_of_a_file_is_checked_and_its_line_named(store, tmp_path, change, says):
+    store.add("x", vector=vectors(1)[0], payload={"a": 1})
+    path = tmp_path / "x.jsonl"
+    store.export(path)
+    head, line = path.read_text().splitlines()
+    path.write_text(f"{head}\n{json.dumps(json.loads(line) | change)}\n")
+    with ArrowStorage(tmp_path / "new") as new:
+        with pytest.raises(ValueError, match=f"(?i)x.jsonl line 2: .*{re.escape(says)}"):
+            new.load(path)
+        assert [*new.list()] == []
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [("[]", "expected a memory"), ('{"id": "a"}', "lacks 'vector'"), ("[" * 100_000, "damaged in line 2")],
+)
+def test_a_line_that_is_no_memory_is_named(store, tmp_path, line, says):
+    path = tmp_path / "x.jsonl"
+    store.export(path)
+    path.write_text(path.read_text() + line + "\n")
+    with pytest.raises(ValueError, match=f"line 2.*{says}|{says}"):
+        store.load(path)
+    path.write_text(line)
+    with pytest.raises(ValueError, match="no exported memories"):
+        store.load(path)
+
+
+@pytest.mark.parametrize("embedder", [5, {}, {"name": "a"}, {"name": "a", "hash": None, "width": 0}])
+def test_the_embedder_of_a_file_is_checked(store, tmp_path, embedder):
+    store.add("x", vector=vectors(1)[0])
+    path = tmp_path / "x.jsonl"
+    store.export(path)
+    head, line = path.read_text().splitlines()
+    path.write_text(f"{json.dumps(json.loads(head) | {'embedder': embedder})}\n{line}\n")
+    with ArrowStorage(tmp_path / "new") as new, pytest.raises(ValueError, match="embedder"):
+        new.load(path)
 
 
 def test_a_store_is_one_folder_for_its_owner_only(tmp_path):

@@ -24,6 +24,14 @@ def shaken(adapter):
     return adapter
 
 
+PEFTS_OWN = {
+    "init_lora_weights": True,
+    "loftq_config": {},
+    "use_dora": False,
+    "megatron_core": "megatron.core",
+}
+
+
 @pytest.fixture
 def lora(network):
     return shaken(LoRA.fresh(network.trunk, 3, 6.0, RNG, ("attention.qkv", "cross.kv")))
@@ -173,6 +181,13 @@ def test_a_file_without_a_sound_card_is_refused(lora, network, tmp_path, note):
         ({"bias": "all"}, "bias"),
         ({"use_dora": True}, "uses use_dora"),
         ({"rank_pattern": {"x": 3}}, "uses rank_pattern"),
+        ({"init_lora_weights": "pissa"}, "uses init_lora_weights = pissa"),
+        ({"init_lora_weights": 1}, "uses init_lora_weights"),
+        ({"alora_invocation_tokens": [1]}, "uses alora_invocation_tokens"),
+        ({"layer_replication": [[0, 4]]}, "uses layer_replication"),
+        ({"use_bdlora": {"x": 1}}, "uses use_bdlora"),
+        ({"not_yet_invented": 0}, "uses not_yet_invented"),
+        ({"lora_alpha": 10**400}, "lora_alpha"),
         ({"target_modules": ["qkv"]}, "target_modules"),
         ({"peft_type": "IA3"}, "peft_type"),
     ],
@@ -181,7 +196,7 @@ def test_settings_that_mean_something_else_are_refused(lora, network, tmp_path, 
     saved(tmp_path, lora)
     path = tmp_path / "adapter_config.json"
     said = json.loads(path.read_text())
-    path.write_text(json.dumps(said | {"target_modules": ["qkv", "cross.kv"], "revision": None}))
+    path.write_text(json.dumps(said | {"target_modules": ["qkv", "cross.kv"], "revision": None} | PEFTS_OWN))
     assert loaded(tmp_path, network)[1].rank == 3
     path.write_text(json.dumps(said | change))
     with pytest.raises(ValueError, match=says):
@@ -211,3 +226,15 @@ def test_damaged_missing_and_double_files_are_refused(lora, network, tmp_path):
             loaded(tmp_path, network)
     with pytest.raises(ValueError, match="domain"):
         saved(tmp_path, lora, domain="")
+
+
+@pytest.mark.parametrize(
+    "said", [5, ["a"], {"a": 5}, {"a": ["x", 1]}, {"a": [1]}, {"a": [True, 1]}, {"a": [-1, 1]}]
+)
+def test_shapes_of_packed_matrices_are_two_whole_numbers(lora, network, tmp_path, said):
+    card = saved(tmp_path, lora, ending="parquet").model_dump_json()
+    path = tmp_path / "adapter_model.parquet"
+    file = WeightsFile(path)
+    write(path, [(name, Tensor.of(np.array(file[name]))) for name in file], {"card": card, "int4": said})
+    with pytest.raises(ValueError, match=r"'int4' is .*; expected"):
+        loaded(tmp_path, network)

@@ -10,6 +10,7 @@ another order there. Shapes: r rank, k inputs and o outputs of a map.
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -85,6 +86,8 @@ def _assumed(file: AdapterFile, base: str, kind: str) -> AdapterCard:
     alpha, rank = said.get("lora_alpha"), said.get("r")
     if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not isinstance(rank, int):
         raise ValueError(f"{file.path}: r is {rank!r} and lora_alpha {alpha!r}; expected numbers")
+    if abs(alpha) > sys.float_info.max:
+        raise ValueError(f"{file.path}: lora_alpha is larger than any float; expected a number like 16")
     about = said.get("base_model_name_or_path")
     known = {"method": "lora", "kind": kind, "base": base, "rank": rank, "alpha": float(alpha)}
     return checked_card(known | {"domain": str(about or file.path.parent.name or "unknown")[:200]}, file.path)

@@ -8,15 +8,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ..core.files import output, replacing
-from .record import Entry, Memory, packed, unpacked
+from ..core.options import listed, shown, text, whole
+from .record import PARTS, Entry, Memory, packed, unpacked
+from .search import WIDEST
 
 FORMAT = "bowstring memories"
 VERSION = 1
 ENDINGS = (".jsonl", ".parquet")
 FIELDS = ("text", "namespace", "key", "source", "tags", "time", "expires")
+FORMS = ("bytes", "array", "json")
 Item = tuple[str, Entry]
 
 
@@ -50,7 +51,10 @@ def read(path: Path | str) -> tuple[dict[str, Any] | None, Iterator[Item]]:
         raise ValueError(f"{path} holds no exported memories; expected a file that `export` wrote")
     if head.get("version") != VERSION:
         raise ValueError(f"{path} has version {head.get('version')}; this program reads version {VERSION}")
-    return head.get("embedder"), (_item(row) for row in rows)
+    kind = "row" if path.suffix.lower() == ".parquet" else "line"
+    first = 1 if kind == "row" else 2
+    numbered = enumerate(rows, first)
+    return _embedder(head.get("embedder"), path), (_item(row, f"{path} {kind} {i}") for i, row in numbered)
 
 
 def _row(memory: Memory) -> dict[str, Any]:
@@ -61,23 +65,61 @@ def _row(memory: Memory) -> dict[str, Any]:
     return row | {"vector": None if memory.vector is None else memory.vector.tolist(), "parts": coded}
 
 
-def _item(row: dict[str, Any]) -> Item:
-    parts = {name: unpacked(form, base64.b64decode(data)) for name, (form, data) in row["parts"].items()}
-    vector = None if row["vector"] is None else np.asarray(row["vector"], np.float32)
-    return row["id"], Entry.of({name: row[name] for name in FIELDS} | {"vector": vector} | parts)
+def _item(row: Any, where: str) -> Item:
+    """
+    Raises:
+        ValueError: no memory as `write` writes it.
+    """
+    if not isinstance(row, dict):
+        raise ValueError(f"{where} is {shown(row)}; expected a memory")
+    if lacking := [name for name in ("id", "vector", "parts", *FIELDS) if name not in row]:
+        raise ValueError(f"{where} lacks {lacking[0]!r}; expected a memory as `export` writes it")
+    try:
+        fields = {name: row[name] for name in FIELDS} | {"vector": row["vector"]} | _parts(row["parts"])
+        return text(row["id"], "id", blank=False), Entry.of(fields)
+    except (TypeError, ValueError, RecursionError, OverflowError) as error:
+        raise ValueError(f"{where}: {error or type(error).__name__}") from None
+
+
+def _parts(coded: Any) -> dict[str, Any]:
+    """Values of parts, from form and Base64 by name."""
+    if not isinstance(coded, dict) or not set(coded) <= set(PARTS):
+        raise ValueError(f"parts is {shown(coded)}; expected an object with some of {listed(PARTS)}")
+    found = {}
+    for name, one in coded.items():
+        if not isinstance(one, list | tuple) or len(one) != 2 or one[0] not in FORMS:
+            raise ValueError(f"{name} is {shown(one)}; expected [form, data], a form of {listed(FORMS)}")
+        found[name] = unpacked(one[0], base64.b64decode(text(one[1], name), validate=True))
+    return found
+
+
+def _embedder(said: Any, path: Path) -> dict[str, Any] | None:
+    """
+    Raises:
+        ValueError: no embedder as `Embedder.identity` has it.
+    """
+    if said is None:
+        return None
+    if not isinstance(said, dict) or set(said) != {"name", "hash", "width"}:
+        raise ValueError(f"{path} has the embedder {shown(said)}; expected name, hash and width")
+    for name in ("name", "hash"):
+        if said[name] is not None:
+            text(said[name], f"{path}: the embedder's {name}")
+    whole(said["width"], f"{path}: the embedder's width", 1, WIDEST)
+    return said
 
 
 def _head(line: str) -> Any:
     try:
         return json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 
-def _parsed(path: Path, number: int, line: str) -> dict[str, Any]:
+def _parsed(path: Path, number: int, line: str) -> Any:
     try:
         return json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is damaged in line {number}: {error}") from None
 
 
@@ -97,12 +139,15 @@ def _write_parquet(path: Path, head: dict[str, Any], memories: Iterable[Memory])
     return len(rows)
 
 
-def _read_parquet(path: Path) -> tuple[Any, Iterator[dict[str, Any]]]:
+def _read_parquet(path: Path) -> tuple[Any, Iterable[Any]]:
     from pyarrow import parquet
 
     table = parquet.read_table(path)
-    rows = (
-        {**row, "parts": {p["name"]: (p["form"], p["data"]) for p in row["parts"]}}
-        for row in table.to_pylist()
-    )
+    try:
+        rows = [
+            {**row, "parts": {p["name"]: (p["form"], p["data"]) for p in row["parts"]}}
+            for row in table.to_pylist()
+        ]
+    except (KeyError, TypeError):
+        raise ValueError(f"{path} has no parts as `export` writes them") from None
     return _head((table.schema.metadata or {}).get(b"bowstring", b"").decode()), rows

@@ -8,10 +8,12 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -239,10 +241,31 @@ def packed(value: Any, name: str) -> tuple[str, bytes]:
 
 
 def unpacked(form: str, data: bytes) -> Any:
-    """The part that `packed` wrote."""
+    """The part that `packed` wrote.
+
+    Raises:
+        ValueError: an array whose header asks for other bytes than follow it, or no JSON.
+    """
     if form == "array":
+        check_array(data)
         return np.load(io.BytesIO(data), allow_pickle=False)
     return json.loads(data) if form == "json" else data
+
+
+def check_array(data: bytes) -> None:
+    """
+    Raises:
+        ValueError: a .npy whose header asks for other bytes than follow it; `np.load` would allocate them.
+    """
+    file = io.BytesIO(data)
+    try:
+        first = np.lib.format.read_magic(file) == (1, 0)
+        read = np.lib.format.read_array_header_1_0 if first else np.lib.format.read_array_header_2_0
+        shape, _, dtype = read(file)
+    except (RecursionError, MemoryError, TokenError) as error:
+        raise ValueError(f"the header of an array is damaged: {error}") from None
+    if (asked := math.prod(shape) * dtype.itemsize) != (there := len(data) - file.tell()):
+        raise ValueError(f"an array {shape} of {dtype} has {asked:,} bytes; {there:,} are there")
 
 
 def digest(*values: Any) -> bytes:

@@ -22,8 +22,14 @@ from .format.parquet import Tensor, WeightsFile, write
 from .quant.grouped import GROUP, GroupedMatrix
 
 MODEL, CONFIG = "adapter_model", "adapter_config.json"
-# settings of PEFT with which a file means something else than its tensors say here
-MEANINGFUL = ("use_dora", "use_rslora", "fan_in_fan_out", "modules_to_save", "rank_pattern", "alpha_pattern")
+CHECKED = {"peft_type", "r", "lora_alpha", "bias", "target_modules"}
+# settings of PEFT that change nothing of what the tensors say: where it came from, how it was trained, which
+# modules the tensors name anyway; every other one must be off, so that what is new in PEFT is refused
+HARMLESS = {"task_type", "auto_mapping", "peft_version", "base_model_name_or_path", "revision"}
+HARMLESS |= {"inference_mode", "lora_dropout", "runtime_config", "ensure_weight_tying", "megatron_core"}
+HARMLESS |= {"exclude_modules", "layers_to_transform", "layers_pattern", "qalora_group_size"}
+HARMLESS |= {"loftq_config", "eva_config", "corda_config", "lora_ga_config"}  # of `init_lora_weights`
+SAME_BASE = (True, False, None, "gaussian", "orthogonal", "eva")  # the others change the base's weights
 LARGEST_CONFIG = 1 << 20
 LARGEST_MODEL = 1 << 32
 REALS = {"F32": "<f4", "F16": "<f2", "F64": "<f8"}
@@ -154,7 +160,7 @@ def read_adapter(folder: Path) -> AdapterFile:
     if "card" in metadata:
         try:
             card = checked_card(json.loads(metadata["card"]), path)
-        except (TypeError, json.JSONDecodeError):
+        except (TypeError, json.JSONDecodeError, RecursionError):
             raise ValueError(f"{path}: the adapter's card is no JSON") from None
     for name, one in tensors.items():
         if one.ndim != 2:
@@ -187,7 +193,7 @@ def _reals(path: Path, name: str, dtype: str, raw: Any, shape: tuple[int, ...]) 
 
 def _from_parquet(path: Path) -> tuple[Mapping[str, Any], dict[str, np.ndarray]]:
     file = WeightsFile(path)
-    packed = file.metadata.get("int4", {})
+    packed = packed_shapes(file.metadata.get("int4", {}), path)
     taken = {f"{name}.{part}" for name in packed for part in PARTS}
     tensors = {
         name: _reals(path, name, file.entries[name].dtype, file.raw(name), file.entries[name].shape)
@@ -203,6 +209,19 @@ def _from_parquet(path: Path) -> tuple[Mapping[str, Any], dict[str, np.ndarray]]
         values = matrix.dequantise()
         tensors[name] = np.ascontiguousarray(values if shape == [rows, columns] else values.T)
     return file.metadata, tensors
+
+
+def packed_shapes(said: Any, path: Path) -> dict[str, list[int]]:
+    """Shapes of the matrices that are packed as INT4.
+
+    Raises:
+        ValueError: anything but two whole numbers for each name.
+    """
+    whole = lambda size: type(size) is int and 0 < size <= LARGEST_MODEL  # noqa: E731
+    two = lambda shape: isinstance(shape, list) and len(shape) == 2 and all(map(whole, shape))  # noqa: E731
+    if not isinstance(said, dict) or not all(map(two, said.values())):
+        raise ValueError(f"{path}: 'int4' is {str(said)[:80]}; expected [lines, columns] for each name")
+    return said
 
 
 def _from_safetensors(path: Path) -> tuple[Mapping[str, Any], dict[str, np.ndarray]]:
@@ -256,13 +275,22 @@ def check_config(said: Mapping[str, Any], where: Path, rank: int, alpha: float, 
     for key, value in {"peft_type": "LORA", "r": rank, "lora_alpha": alpha, "bias": "none"}.items():
         if said.get(key) != value:
             raise ValueError(f"{where} says {key} = {said.get(key)!r}; the adapter has {value!r}")
-    if used := [key for key in MEANINGFUL if said.get(key)]:
+    if used := [key for key, value in said.items() if changes_meaning(key, value)]:
         raise ValueError(
-            f"{where} uses {used[0]}, which is not read here; merge or convert the adapter first"
+            f"{where} uses {used[0]} = {str(said[used[0]])[:80]}, which is not read here; "
+            "merge or convert the adapter first"
         )
     targets = said.get("target_modules")
     if not isinstance(targets, list) or not all(any(_ends(name, one) for one in targets) for name in modules):
         raise ValueError(f"{where} names target_modules {targets!r}; the adapter has {sorted(modules)}")
+
+
+def changes_meaning(key: str, value: Any) -> bool:
+    """Whether with a setting of PEFT a file may mean something else than its tensors say here."""
+    if key == "init_lora_weights":
+        return not any(value is one or (isinstance(one, str) and value == one) for one in SAME_BASE)
+    off = value is None or value is False or value in ({}, [])
+    return key not in CHECKED | HARMLESS and not off
 
 
 def _ends(name: str, target: Any) -> bool:
