@@ -3,11 +3,12 @@
 import io
 import json
 import sys
+import zlib
 
 import numpy as np
 import pytest
 
-from bowstring.cli import main
+from bowstring.cli import main, terminal
 from bowstring.memory.store import ArrowStorage
 from bowstring.speech.remembered import voice_named
 
@@ -139,3 +140,56 @@ def test_what_is_remembered_guides_and_is_named(run, tmp_path):
     out = tmp_path / "fox.png"
     code, _, err = run("image", "the fox by the sea", "--steps", "1", "--size", "32", "-o", out)
     assert code == 0 and f"memory {id}" in err and out.exists()
+
+
+def chunk(kind, data):
+    return len(data).to_bytes(4, "big") + kind + data + zlib.crc32(kind + data).to_bytes(4, "big")
+
+
+def png(side, carried=None):
+    size = side.to_bytes(4, "big") * 2
+    words = b"" if carried is None else chunk(b"tEXt", b"bowstring\x00" + carried)
+    pixels = chunk(b"IDAT", zlib.compress(bytes(1 + 3 * side) * side if side < 99 else b""))
+    head = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", size + b"\x08\x02\x00\x00\x00")
+    return head + words + pixels + chunk(b"IEND", b"")
+
+
+def test_a_file_of_a_folder_that_cannot_be_read_is_left_out_and_named(run, tmp_path):
+    place = tmp_path / "place"
+    place.mkdir()
+    (place / "bomb.png").write_bytes(png(20_000))
+    (place / "deep.jsonl").write_text("[" * 100_000)
+    (place / "deep_fox.png").write_bytes(png(4, b"[" * 50_000))
+    (place / "listed_fox.png").write_bytes(png(5, b'{"prompt": [1, 2]}'))
+    (place / "red.png").write_bytes(png(6, b'{"prompt": "a red fox"}'))
+    code, lines, err = run("remember", place)
+    assert code == 0 and len(lines) == 3 and err.count("left out") == 2
+    assert "bomb.png" in err and "deep.jsonl" in err
+    found = json.loads("".join(run("memories", "list", "--json")[1]))
+    assert {one["text"] for one in found} == {"deep fox", "listed fox", "a red fox"}
+    assert run("remember", place / "bomb.png")[0] == 2
+
+
+def test_a_terminal_shows_control_characters_and_does_not_obey_them(monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    for stream in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, stream, Terminal())
+    terminal.put_line("a\x1b]0;owned\x07\tb\r\nc\rd\x9b2J\u00e9")
+    assert sys.stdout.getvalue() == "a\\x1b]0;owned\\x07\tb\r\nc\\x0dd\\x9b2J\u00e9\n"
+    terminal.note("memory \x1b[2J")
+    terminal.explain(ValueError("no \x1b[2J"), debug=False)
+    assert "\x1b[2J" not in sys.stderr.getvalue() and sys.stderr.getvalue().count("\\x1b[2J") == 2
+
+
+def test_a_folder_or_a_long_name_is_no_voice(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "anna").mkdir()
+    with ArrowStorage(tmp_path / "store") as store:
+        store.add(key="anna", voice=np.ones(240, np.float32))
+        samples, rate = voice_named(store, "anna")
+        assert rate == 24_000 and len(samples) == 240
+        with pytest.raises(ValueError, match="is remembered and there is no such file"):
+            voice_named(store, "n" * 5000)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .common import AsJson, app
-from .terminal import note, put_json, put_line, read_stdin_for, table
+from .terminal import note, put_json, put_line, read_stdin_for, sentence, table
 
 if TYPE_CHECKING:
     from ..memory.record import Entry, Memory
@@ -308,7 +308,10 @@ def pieces(what: str) -> Iterator[dict[str, Any]]:
         if not found:
             raise ValueError(f"{path} has no files that can be remembered: {', '.join(files.ENDINGS)}")
         for one in found:
-            yield from files.entries(one)
+            try:
+                yield from files.entries(one)
+            except (ValueError, OSError) as error:
+                note(f"left out: {sentence(error)}")
     elif len(what) < LONGEST_NAME and path.is_file():
         yield from files.entries(path)
     elif path.suffix.lower() in files.ENDINGS and not re.search(r"\s", what):

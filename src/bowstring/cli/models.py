@@ -13,7 +13,7 @@ import typer
 
 from .common import Adapters, Choices, Model, Regex, SchemaFile, Seed, app, form_options, with_adapters
 from .memory import Folder, Namespace, memory_in, where_of
-from .terminal import note, on_terminal, put, put_json, put_line, table
+from .terminal import harmless, note, on_terminal, put, put_json, put_line, table
 
 
 @app.command("import")
@@ -209,7 +209,7 @@ def answer(engine: Any, messages: list[dict[str, str]], options: dict[str, Any],
             else:
                 pieces.append(piece)
                 if on_terminal() and not as_json:
-                    print(piece, end="", flush=True)
+                    print(harmless(piece), end="", flush=True)
     except KeyboardInterrupt:
         note("\nstopped")
     text = "".join(pieces)

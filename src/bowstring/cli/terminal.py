@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import traceback
 from collections import deque
@@ -16,6 +17,7 @@ import typer
 
 MISTAKE, INTERRUPTED = 2, 130  # exit codes
 SHADE, HALF = "\u2591", "\u2580"
+CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]|\r(?!\n)")
 DEBUG = "the option --debug shows where"
 
 
@@ -28,6 +30,15 @@ def prepare() -> None:
     """Lets a terminal show a question mark for what its encoding lacks, so that no result is lost for it."""
     if on_terminal() and hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="replace")
+
+
+def harmless(text: str) -> str:
+    """A text whose control characters a terminal shows instead of obeying; lines and tabs stay.
+
+    >>> harmless("a\\x1b[2Jb\\n")
+    'a\\\\x1b[2Jb\\n'
+    """
+    return CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
 
 
 def can_show(char: str) -> bool:
@@ -47,7 +58,7 @@ def put(result: str) -> None:
     """
     try:
         if on_terminal() or not hasattr(sys.stdout, "buffer"):
-            print(result, flush=True)
+            print(harmless(result) if on_terminal() else result, flush=True)
             return
         sys.stdout.flush()
         sys.stdout.buffer.write(result.encode())
@@ -69,7 +80,7 @@ def put_json(value: Any, indent: int | None = None) -> None:
 
 def note(text: str) -> None:
     """Says something about a result, on standard error."""
-    typer.secho(text, err=True, dim=True)
+    typer.secho(harmless(text) if sys.stderr.isatty() else text, err=True, dim=True)
 
 
 def note_faults(result: Any) -> None:
@@ -92,7 +103,7 @@ def table(title: str, rows: Mapping[str, Any]) -> None:
 
     grid = Table("", Column(Text(title)), title_justify="left", box=None)
     for name, value in cells.items():
-        grid.add_row(Text(name), Text(value))
+        grid.add_row(Text(harmless(name)), Text(harmless(value)))
     Console().print(grid)
 
 
@@ -140,7 +151,8 @@ def explain(error: BaseException, *, debug: bool) -> int:
     if debug:
         traceback.print_exception(error)
     if type(error).__name__ != "NoArgsIsHelpError":  # typer has printed the help
-        print(f"bowstring: {sentence(error)}", file=sys.stderr)
+        said = sentence(error)
+        print(f"bowstring: {harmless(said) if sys.stderr.isatty() else said}", file=sys.stderr)
     return INTERRUPTED if isinstance(error, KeyboardInterrupt) else MISTAKE
 
 

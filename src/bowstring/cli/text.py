@@ -22,7 +22,7 @@ from .common import (
     with_adapters,
 )
 from .memory import Folder, Namespace, Remembered, WriteBack, loaded, note_memories
-from .terminal import SHADE, can_show, note, on_terminal, put, put_json, read_stdin_for, watch
+from .terminal import CONTROL, SHADE, can_show, note, on_terminal, put, put_json, read_stdin_for, watch
 
 MaxTokens = Annotated[int, typer.Option("--max-tokens", "--max-new-tokens", help="Longest text.")]
 Steps = Annotated[
@@ -253,7 +253,7 @@ def doubtful(result: Any) -> Any:
 
     from ..core.calibration import TRIGGER
 
-    text = Text(result.text)
+    text = Text(CONTROL.sub("\ufffd", result.text))  # of the same length, so that spans stay
     for span in result.doubtful:
         green = int(215 * max(0.0, min(1.0, (2 * TRIGGER - span.uncertainty) / TRIGGER)))
         text.stylize(f"rgb(255,{green},60)", span.start, span.end)

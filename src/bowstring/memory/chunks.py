@@ -80,7 +80,7 @@ def _lines(path: Path, text: str) -> Iterator[dict[str, Any]]:
             continue
         try:
             found = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"{path} line {number} is no JSON: {error}") from None
         if not isinstance(found, str | dict):
             raise ValueError(f"{path} line {number} is {type(found).__name__}; expected a string or an entry")

@@ -67,13 +67,14 @@ def prompt_of(data: bytes, path: Path) -> str | None:
         with Image.open(io.BytesIO(data)) as picture:
             carried = picture.info.get("bowstring", "")
             picture.verify()
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
         raise ValueError(f"{path} is no picture that can be read: {error}") from None
     try:
         found = json.loads(carried or "null")
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RecursionError):
         return None
-    return found.get("prompt") or None if isinstance(found, dict) else None
+    prompt = found.get("prompt") if isinstance(found, dict) else None
+    return prompt if isinstance(prompt, str) and prompt.strip() else None
 
 
 def sound(path: Path) -> bytes:

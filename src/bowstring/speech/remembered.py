@@ -20,7 +20,7 @@ def voice_named(store: ArrowStorage | None, voice: Any) -> Any:
     Raises:
         ValueError: a store, and neither it nor the folder knows the name.
     """
-    if store is None or not isinstance(voice, str) or Path(voice).exists():
+    if store is None or not isinstance(voice, str) or is_file(voice):
         return voice
     for memory in store.list({"key": voice, "part": "voice"}, 1):
         return recording_of(store.get(memory.id).parts["voice"])
@@ -30,6 +30,14 @@ def voice_named(store: ArrowStorage | None, voice: Any) -> Any:
         f"no voice {voice!r} is remembered and there is no such file{known}. "
         f"Try: bowstring remember recording.wav --key {voice}"
     )
+
+
+def is_file(name: str) -> bool:
+    """Whether a text names a file; one that is too long for a name does not."""
+    try:
+        return Path(name).is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def recording_of(part: Any) -> Sound:
