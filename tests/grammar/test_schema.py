@@ -299,6 +299,12 @@ def test_a_pattern_beside_listed_values_takes_no_exponential_time():
         ({"$ref": "#/enum/²", "enum": [1, 2, 3]}, "$ref"),
         ({"not": {"patternProperties": []}}, "patternProperties"),
         ({"not": {"dependentRequired": 5}}, "dependentRequired"),
+        ({"not": {"required": [5]}}, "required"),
+        ({"oneOf": [{"required": 5}, {"type": "object"}]}, "required"),
+        ({"oneOf": [{"anyOf": 5}, {"type": "object"}]}, "anyOf"),
+        ({"if": {"enum": 1.5}, "then": {"type": "string"}}, "enum"),
+        ({"format": {}}, "format"),
+        ({"oneOf": [{"type": {}}, {"type": "object"}]}, "type"),
     ],
 )
 def test_a_keyword_of_another_kind_is_refused_by_name_and_place(schema, keyword):

@@ -68,7 +68,15 @@ def checked_keywords(schema: Schema, place: str) -> None:
 
 
 def checked_shapes(schema: Schema, place: str) -> None:
-    """Refuses what names schemas, or other names, and is no object of them."""
+    """Refuses keywords whose values are of another kind than what they hold: objects, lists, names."""
+    for keyword in {"anyOf", "oneOf", "allOf", "enum"} & set(schema):
+        listed(schema, keyword, place)
+    if not isinstance(schema.get("format", ""), str):
+        refuse(place, "format", "expected a string")
+    said = schema.get("type", [])
+    if not all(isinstance(kind, str) for kind in (said if isinstance(said, list) else [said])):
+        refuse(place, "type", f"expected one or several of {', '.join(TYPES)}")
+    names_of(schema, place)
     for keyword in BY_NAMES & set(schema):
         found = schema[keyword]
         if not isinstance(found, Mapping) or len(found) > PROPERTIES:

@@ -287,6 +287,8 @@ class Reader:
 
     def _seen(self, schema: Any) -> Any:
         """A schema behind references, as far as it is plain."""
+        if isinstance(schema, Mapping):
+            checked_shapes(schema, "")
         if isinstance(schema, Mapping) and ("$ref" in schema or "allOf" in schema):
             try:
                 return self.flat(schema, "", 0)
