@@ -359,7 +359,8 @@ class Decoder:
             hidden = gelu(both)
         else:
             gate, up = np.split(both, 2, 1) if layer.up is None else (both, self._times(i, "up", y))
-            hidden = gate / (1 + np.exp(-gate)) * up
+            with np.errstate(over="ignore"):  # infinity makes the right zero
+                hidden = gate / (1 + np.exp(-gate)) * up
         made = self._times(i, "down", hidden)
         made = made if layer.ffn_gate is None else made * layer.ffn_gate
         return made if layer.ffn_bias is None else made + layer.ffn_bias
