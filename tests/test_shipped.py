@@ -8,6 +8,8 @@ import torch
 
 from bowstring.core.loop import last
 from bowstring.engine import ArrowEngine
+from bowstring.fields.sampling import fields
+from bowstring.fields.weights import load_fields
 from bowstring.image.sampling import ImageSampling, caption_tokens, sample_images
 from bowstring.nn.heads.continuous import ContinuousHead
 from bowstring.speech.vocoder import Vocoder
@@ -146,3 +148,8 @@ def test_drafts_of_the_shipped_model_stay():
     )
     assert [one.token for one in fast] == [one.token for one in plain]
     assert fast[-1].nfe < 0.75 * plain[-1].nfe
+
+
+def test_the_shipped_fields_are_read_and_sampled():
+    made = fields(load_fields(), "phi4", 0.6, size=64, steps=2)
+    assert made.shape[-2:] == (64, 64) and bool(made.isfinite().all())

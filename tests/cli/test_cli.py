@@ -101,7 +101,7 @@ def test_infill_keeps_both_sides_to_the_byte(run, folder):
 
 
 def test_encode_show_doctor_and_verify(run, folder):
-    assert len(json.loads(run("encode", "a fox", "--model", folder)[1])) == 128
+    assert len(json.loads(run("encode", "a fox", "--model", folder)[1])) == 384
     assert json.loads(run("show", "--json", "--model", folder)[1])["modalities"] == "text"
     assert b"torch" in run("doctor")[1]
     assert b"match their hashes" in run("verify", "--model", folder)[1]
@@ -155,7 +155,10 @@ def test_files_are_written_and_pipes_stay_clean(run, tmp_path):
         (["convert", "a.bin", "b.parquet"], "one ends in .parquet"),
         (["convert", "a.parquet", "b.safetensors"], "there is no file a.parquet"),
         (["quantise", "out", "--bits", "3"], "expected 2 or 4"),
-        (["say", "hello", "-o", "x.wav", "--voice", "none.wav"], "there is no sound none.wav"),
+        (
+            ["say", "hello", "-o", "x.wav", "--voice", "none.wav"],
+            "no voice 'none.wav' is remembered and there is no such file",
+        ),
         (["say", "hello", "-o", "x.wav", "--speed", "0"], "speed is 0.0; expected a number from 0.5 to 2"),
         (["converse", "a fox", "-o", "x", "--steps", "0"], "steps is 0; expected a whole number from 1"),
         (["image", "a fox", "-o", "x.png", "--start", "none.png"], "there is no picture none.png"),

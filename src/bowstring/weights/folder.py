@@ -17,7 +17,7 @@ from ..nn.network import UnifiedScoreNetwork
 from .format.parquet import Tensor, WeightsFile, WeightsFiles, write
 from .layout import METADATA, TRUNK, head, network_files
 from .metadata import Metadata, Settings, read_metadata
-from .names import StoredAt, places
+from .names import TABLE, StoredAt, places
 from .quant.arrowquant import PARTS, ArrowQuant
 from .quant.packed import matrices, packed
 from .quant.rounded import GROUPED_PARTS, Stored, few_bit_parts, in_few_bits, kept_in_8_bits, read_array
@@ -95,7 +95,8 @@ def load_weights(network: nn.Module, arrays: Stored) -> None:
         name: arrays.entries[name].shape for name in arrays if name not in parts
     }
     try:
-        found = places(whole | {name: () for name in few})
+        # no head has its row in an older table of few bits: only fields, which have no such heads, carry one
+        found = places(whole | {name: () for name in few if not name.endswith(TABLE)})
     except ValueError as error:
         raise ValueError(f"{arrays.path}: {error}") from None
     for name, place in found.items():
