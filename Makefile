@@ -1,4 +1,4 @@
-TOPICS = text skeleton physics quality speed memory
+TOPICS = text skeleton physics quality speed models memory evolve
 .PHONY: check test native bench tables $(TOPICS:%=bench-%)
 
 check:            ## what CI runs

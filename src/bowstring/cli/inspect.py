@@ -100,7 +100,9 @@ def survive(*, long: bool, write: bool) -> None:
 
 @app.command()
 def bench(
-    topic: Annotated[str, typer.Argument(help="text, skeleton, physics, quality, speed, models or memory")],
+    topic: Annotated[
+        str, typer.Argument(help="text, skeleton, physics, quality, speed, models, memory or evolve")
+    ],
     quick: Annotated[bool, typer.Option(help="A fixed subset, in under five minutes.")] = False,
     data: Annotated[Path, typer.Option(help="Folder of the corpora.")] = Path("runs/data"),
     baseline: Annotated[Path, typer.Option(help="Model folder of the autoregressive baseline.")] = Path(
