@@ -125,7 +125,7 @@ def measure_speed(setting: Setting) -> Measurement:
         found = part_alone(part, model, 3 if quick else 7)
         memory += found.pop("rss_mb")
         numbers |= {name: Measured.median(values) for name, values in found.items()}
-    numbers["wheel_mb"] = wheel_mb()
+    numbers["wheel_mb"] = Measured(wheel_mb())
     numbers["rss_mb"] = Measured(max(memory), n=len(memory))
     return Measurement(numbers, [*weights_files(model), *weights_files(SHIPPED)])
 
