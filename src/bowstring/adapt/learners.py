@@ -37,6 +37,7 @@ from ..train.data.grammar import ANIMALS, SETTINGS
 from ..weights.adapter_files import MODEL
 from ..weights.adapters import base_hash, load_adapter, save_adapter
 from ..weights.layout import TRUNK, find
+from .fusion import fitted_weights
 from .learning import NOTHING, Learned, Tell
 from .lesson import Example
 from .levels import Level
@@ -103,6 +104,15 @@ class DecoderLearner:
         tokens = np.array([*row.head, *row.body[:-1]])
         hidden = decoder.forward(tokens, decoder.cache())[len(row.head) - 1 :]  # type: ignore[arg-type]
         return log_softmax(decoder.logits(hidden))[np.arange(len(row.body)), list(row.body)]
+
+    def mixed(
+        self, decoders: Sequence[Decoder], examples: Sequence[Example]
+    ) -> tuple[MixedDecoder, np.ndarray]:
+        """The mixture of decoders under which examples are likeliest, and its weights."""
+        rows = self.rows(examples)
+        logs = [np.concatenate([self.log_likelihoods(one, row) for row in rows]) for one in decoders]
+        weights = fitted_weights(np.stack(logs))
+        return MixedDecoder(decoders, weights), weights
 
     @cached_property
     def body(self) -> Body:

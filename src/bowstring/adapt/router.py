@@ -23,7 +23,6 @@ from ..core.options import text as checked_text
 from ..decode.decoder import Decoder
 from ..decode.mixture import MixedDecoder
 from ..memory.embed import encode as embed
-from .fusion import fitted_weights
 from .gate import Verdict, judge
 from .learners import DecoderLearner, learner_of
 from .learning import Learned, trial
@@ -173,13 +172,7 @@ class EvolutionRouter:
         names += [one.id for one in self._own() if is_file(one)]
         if len(names) == 1:
             raise ValueError("there is nothing to mix; L0 needs adaptations that were kept")
-        decoders = {name: self._decoder(name) for name in names}
-        rows = self.learner.rows(lesson.train)
-        logs = np.stack(
-            [np.concatenate([self.learner.log_likelihoods(d, r) for r in rows]) for d in decoders.values()]
-        )
-        weights = fitted_weights(logs)
-        mixture = MixedDecoder([*decoders.values()], weights)
+        mixture, weights = self.learner.mixed([self._decoder(name) for name in names], lesson.train)
         learned = Learned(mixture, 0, time.monotonic() - clock, 0.0)
         verdict = judge(trial(self.learner, lesson, learned))
         result = {"steps": 0, "seconds": learned.seconds, "share": 0.0, "kind": self.learner.kind}
@@ -205,10 +198,11 @@ class EvolutionRouter:
         """What the model believes about a prompt's continuation with all that was learned for it: a decoder
         whose law is the mean of those of the adaptations that fit, each weighed by how near it is.
         """
-        parts = self._weights(self.find(prompt))
-        if len(parts) == 1:
-            return self._decoder(next(iter(parts)))
-        return MixedDecoder([self._decoder(name) for name in parts], [*parts.values()])
+        return self._fused(self._weights(self.find(prompt)))
+
+    def _fused(self, parts: Mapping[str, float]) -> Decoder | MixedDecoder:
+        decoders = [self._decoder(name) for name in parts]
+        return decoders[0] if len(decoders) == 1 else MixedDecoder(decoders, [*parts.values()])
 
     def adapted(self, prompt: str) -> tuple[Any, Sequence[Found]]:
         """The model as it answers this prompt, and what it was adapted by."""
@@ -219,8 +213,7 @@ class EvolutionRouter:
         if len(parts) == 1:
             one = self.ledger.show(next(iter(parts)))
             return self.model.with_adapters({self._loaded(one): 1.0}), found
-        mixture = MixedDecoder([self._decoder(name) for name in parts], [*parts.values()])
-        return with_decoder(self.model, mixture), found
+        return with_decoder(self.model, self._fused(parts)), found
 
     def _weights(self, found: Sequence[Found]) -> dict[str, float]:
         """Shares of what is mixed, by id; the base alone where nothing was found."""
@@ -228,6 +221,7 @@ class EvolutionRouter:
             return {BASE: 1.0}
         shares: dict[str, float] = {}
         total = sum(one.similarity for one in found)
+        there = {BASE, *(kept.id for kept in self.ledger.list())}
         for one in found:
             share = one.similarity / total
             parts = (
@@ -235,7 +229,6 @@ class EvolutionRouter:
                 if is_file(one.adaptation)
                 else json.loads(self.ledger.adapter(one.adaptation.id))
             )
-            there = {BASE, *(kept.id for kept in self.ledger.list())}
             parts = {name: weight for name, weight in parts.items() if name in there} or {BASE: 1.0}
             for name, weight in parts.items():
                 shares[name] = shares.get(name, 0.0) + share * weight / sum(parts.values())

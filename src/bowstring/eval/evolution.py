@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 
-from ..adapt.fusion import fitted_weights
 from ..adapt.gate import Verdict, judge
 from ..adapt.learners import DecoderLearner, OurLearner
 from ..adapt.learning import Learned, trial, tried
@@ -105,9 +104,7 @@ def mixed(learner: OurLearner, lesson: Lesson) -> tuple[Learned, Verdict]:
     for seed in (901, 902):
         made = learner.learn(lesson_of(World.of(seed, things=THINGS)).train, "L2", 0, seed, quiet)
         decoders.append(learner.decoder.with_deltas(made.deltas))
-    some = learner.rows(lesson.train)
-    logs = [np.concatenate([learner.log_likelihoods(one, row) for row in some]) for one in decoders]
-    learned = Learned(MixedDecoder(decoders, fitted_weights(np.stack(logs))))
+    learned = Learned(learner.mixed(decoders, lesson.train)[0])
     return learned, judge(trial(learner, lesson, learned))
 
 

@@ -21,6 +21,7 @@ import numpy as np
 from .. import _native
 from ..decode.decoder import Decoder
 from ..decode.generate import Sampling, one_by_one
+from ..decode.mixture import log_softmax
 from ..engine import ArrowEngine
 from ..llm.chat import chat_tokens
 from ..llm.folder import Model, load
@@ -210,12 +211,6 @@ def rates(model: Model, files: Sequence[Path], runs: int, count: int) -> dict[st
         better = max(rivals, key=lambda one: one.value or 0) if rivals else Measured(None, n=0)
         ratios[ratio] = medians[name].over(better)
     return ratios | {"tokens_s": {name.replace(" ", "_"): one for name, one in medians.items()}}
-
-
-def log_softmax(logits: np.ndarray) -> np.ndarray:
-    wide = logits.astype(np.float64)
-    wide -= wide.max(-1, keepdims=True)
-    return wide - np.log(np.exp(wide).sum(-1, keepdims=True))
 
 
 def chats(model: Model, questions: Sequence[str]) -> list[list[int]]:
