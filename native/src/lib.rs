@@ -39,7 +39,7 @@ thread_local! {
 /// Version of this interface; the caller refuses another.
 #[unsafe(no_mangle)]
 pub extern "C" fn bowstring_abi() -> u32 {
-    9
+    10
 }
 
 /// Number of the instruction set in use.
@@ -207,6 +207,49 @@ pub unsafe extern "C" fn bowstring_linear(
             optional(bias, outputs),
             inputs,
             out,
+        );
+    }
+    0
+}
+
+/// `out (m, n) = x (m, k) w^T + bias`, `w = codes (n, k)` times `scales (n, k / 32)`, as `bowstring_linear` of that FP32 matrix.
+///
+/// # Safety
+/// Pointers must be valid for the stated shapes; bias may be null.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn bowstring_linear_eight(
+    x: *const f32,
+    codes: *const i8,
+    scales: *const f32,
+    bias: *const f32,
+    rows: usize,
+    outputs: usize,
+    inputs: usize,
+    out: *mut f32,
+) -> i32 {
+    if x.is_null() || codes.is_null() || scales.is_null() || out.is_null() {
+        return NULL;
+    }
+    let sizes = (
+        rows.checked_mul(inputs),
+        outputs.checked_mul(inputs),
+        rows.checked_mul(outputs),
+    );
+    let (Some(given), Some(weights), Some(made)) = sizes else {
+        return WRONG_SIZE;
+    };
+    if given == 0 || weights == 0 || !inputs.is_multiple_of(linear::GROUP) {
+        return WRONG_SIZE;
+    }
+    // SAFETY: promised by the caller.
+    unsafe {
+        linear::linear_eight(
+            std::slice::from_raw_parts(x, given),
+            std::slice::from_raw_parts(codes, weights),
+            std::slice::from_raw_parts(scales, weights / linear::GROUP),
+            optional(bias, outputs),
+            inputs,
+            std::slice::from_raw_parts_mut(out, made),
         );
     }
     0

@@ -3,7 +3,7 @@
 use crate::decoder::{self, LANES, Layer, Places, ROOM, Scratch, Shape, Weights};
 use crate::grouped::{self, Grouped, Rows, Then};
 use crate::hooks::{Hooks, MAPS, PackedBranch};
-use crate::sample::{self, Choice};
+use crate::sample::{self, Choice, Draw};
 use crate::{LowRankRef, NULL, WRONG_SIZE};
 use std::cell::RefCell;
 use std::ffi::c_void;
@@ -407,22 +407,23 @@ pub unsafe extern "C" fn bowstring_decoder(
     0
 }
 
-/// The token that `u` draws from `logits (v)`, which are used up, and its probability before temperature and cuts.
+/// The token that `u` draws from `logits (v)`, which stay as they are; ids of `before` are made less likely, those of `barred` are out.
 ///
 /// # Safety
 /// Pointers must be valid for the stated shapes.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn bowstring_sample(
-    logits: *mut f32,
+    logits: *const f32,
     width: usize,
     before: *const u32,
     before_length: usize,
+    barred: *const u32,
+    barred_length: usize,
     choice: *const Choice,
     u: f32,
-    token: *mut u32,
-    probability: *mut f32,
+    out: *mut Draw,
 ) -> i32 {
-    if logits.is_null() || before.is_null() || choice.is_null() || token.is_null() || probability.is_null() {
+    if [logits.cast(), before, barred, choice.cast()].iter().any(|p| p.is_null()) || out.is_null() {
         return NULL;
     }
     // SAFETY: promised by the caller.
@@ -430,11 +431,18 @@ pub unsafe extern "C" fn bowstring_sample(
         if width == 0 || !(*choice).fits() || !(0.0..1.0).contains(&u) {
             return WRONG_SIZE;
         }
-        let logits = std::slice::from_raw_parts_mut(logits, width);
+        let logits = std::slice::from_raw_parts(logits, width);
         let before = std::slice::from_raw_parts(before, before_length);
-        let (found, p) = sample::draw(logits, before, &*choice, u);
-        *token = found as u32;
-        *probability = p;
+        let barred = std::slice::from_raw_parts(barred, barred_length);
+        *out = LOGITS.with_borrow_mut(|own| {
+            own.clear();
+            own.extend_from_slice(logits);
+            sample::draw(own, before, barred, &*choice, u)
+        });
     }
     0
+}
+
+thread_local! {
+    static LOGITS: std::cell::RefCell<Vec<f32>> = const { std::cell::RefCell::new(Vec::new()) };
 }

@@ -2,6 +2,9 @@
 //! by inverting the cumulative distribution in the order of the ids.
 
 use crate::each_isa;
+use crate::vector::{LANES, exp, total};
+
+const LOWEST: f32 = -1e4; // a logit below the top that counts for nothing and can be multiplied by 0
 
 /// What is done to logits before the draw. `top_k` 0 and `top_p` 1 keep everything; `temperature` 0 takes the largest.
 #[repr(C)]
@@ -36,16 +39,34 @@ pub fn penalise(logits: &mut [f32], before: &[u32], penalty: f32) {
     }
 }
 
-/// The token that `u` in [0, 1) stands for, and its probability before temperature and cuts. The logits are used up.
-pub fn draw(logits: &mut [f32], before: &[u32], choice: &Choice, u: f32) -> (usize, f32) {
+/// A token, its probability before temperature and cuts, and the entropy of that belief in nats.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Draw {
+    pub token: u32,
+    pub probability: f32,
+    pub entropy: f64,
+}
+
+/// The token that `u` in [0, 1) stands for. The logits are used up.
+pub fn draw(logits: &mut [f32], before: &[u32], barred: &[u32], choice: &Choice, u: f32) -> Draw {
     if choice.repetition_penalty != 1.0 {
         penalise(logits, before, choice.repetition_penalty);
     }
-    let (best, top, total) = summary(logits);
-    let probability = |logit: f32| ((logit - top) as f64).exp() as f32 / total;
-    if choice.temperature == 0.0 {
-        return (best, probability(top));
+    for &token in barred {
+        if let Some(logit) = logits.get_mut(token as usize) {
+            *logit = f32::NEG_INFINITY;
+        }
     }
+    let (best, top, total, mean) = summary(logits);
+    let entropy = (total as f64).ln() - mean as f64 / total as f64;
+    let found = if choice.temperature == 0.0 { best } else { chosen(logits, best, top, choice, u) };
+    let probability = ((logits[found] - top) as f64).exp() as f32 / total;
+    Draw { token: found as u32, probability, entropy }
+}
+
+/// The place at which the sum of kept weights passes `u` of the whole.
+fn chosen(logits: &[f32], best: usize, top: f32, choice: &Choice, u: f32) -> usize {
     let cut = threshold(logits, top, choice);
     let inverse = 1.0 / choice.temperature;
     let mut kept: Vec<(usize, f32)> = Vec::new();
@@ -59,32 +80,43 @@ pub fn draw(logits: &mut [f32], before: &[u32], choice: &Choice, u: f32) -> (usi
     }
     let mut reached = 0f32;
     let wanted = u * sum;
-    let mut chosen = kept.last().map_or(best, |last| last.0);
     for &(i, weight) in &kept {
         reached += weight;
         if reached > wanted {
-            chosen = i;
-            break;
+            return i;
         }
     }
-    (chosen, probability(logits[chosen]))
+    kept.last().map_or(best, |last| last.0)
 }
 
 each_isa! {
-    /// Place and value of the largest logit, and the sum of exp(logit - largest).
-    fn summary(logits: &[f32]) -> (usize, f32, f32) {
-        let mut top = f32::NEG_INFINITY;
-        for &logit in logits {
-            top = if logit > top { logit } else { top };
-        }
-        let best = logits.iter().position(|&logit| logit == top).unwrap_or(0);
-        let mut sums = [0f32; 16];
-        for chunk in logits.chunks(16) {
-            for (sum, &logit) in sums.iter_mut().zip(chunk) {
-                *sum += crate::vector::exp(logit - top);
+    /// Place and value of the largest logit, the sum of w = exp(logit - largest), and that of w (logit - largest).
+    fn summary(logits: &[f32]) -> (usize, f32, f32, f32) {
+        let mut most = [f32::NEG_INFINITY; LANES];
+        for chunk in logits.chunks(LANES) {
+            for (most, &logit) in most.iter_mut().zip(chunk) {
+                *most = if logit > *most { logit } else { *most };
             }
         }
-        (best, top, sums.iter().sum())
+        let top = most.into_iter().fold(f32::NEG_INFINITY, f32::max);
+        let best = logits.iter().position(|&logit| logit == top).unwrap_or(0);
+        let (mut sums, mut means) = ([0f32; LANES], [0f32; LANES]);
+        let (whole, rest) = logits.as_chunks::<LANES>();
+        for chunk in whole {
+            for l in 0..LANES {
+                let inside = (chunk[l] - top).max(LOWEST);
+                let weight = exp(inside);
+                sums[l] += weight;
+                means[l] += weight * inside;
+            }
+        }
+        for (l, &logit) in rest.iter().enumerate() {
+            let inside = (logit - top).max(LOWEST);
+            let weight = exp(inside);
+            sums[l] += weight;
+            means[l] += weight * inside;
+        }
+        (best, top, total(sums), total(means))
     }
 }
 
@@ -198,9 +230,18 @@ mod tests {
         let mut counts = [0usize; 3];
         for i in 0..3000 {
             let mut logits = [0.0f32, 2f32.ln(), 3f32.ln()];
-            counts[draw(&mut logits, &[], &choice, i as f32 / 3000.0).0] += 1;
+            counts[draw(&mut logits, &[], &[], &choice, i as f32 / 3000.0).token as usize] += 1;
         }
         assert_eq!(counts, [500, 1000, 1500]);
+    }
+
+    #[test]
+    fn entropy_is_that_of_what_may_be_drawn() {
+        let mut logits = [1.0f32; 20];
+        let choice = Choice { temperature: 0.0, top_p: 1.0, repetition_penalty: 1.0, top_k: 0 };
+        let found = draw(&mut logits, &[], &[0, 1, 19, 99], &choice, 0.0);
+        assert_eq!(found.token, 2);
+        assert!((found.entropy - 17f64.ln()).abs() < 1e-6 && (found.probability - 1.0 / 17.0).abs() < 1e-7);
     }
 
     #[test]

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-ABI = 9
+ABI = 10
 ISAS = {"portable": 1, "avx2": 2, "avx512vnni": 3, "neon": 4}
 NAME = {"darwin": "libbowstring_native.dylib", "win32": "bowstring_native.dll"}.get(
     sys.platform, "libbowstring_native.so"
@@ -171,6 +171,16 @@ class Choice(ctypes.Structure):
     )
 
 
+class Draw(ctypes.Structure):
+    """`sample::Draw` of native/src/sample.rs."""
+
+    _fields_ = (
+        ("token", ctypes.c_uint32),
+        ("probability", ctypes.c_float),
+        ("entropy", ctypes.c_double),
+    )
+
+
 class Terms(ctypes.Structure):
     """`lattice::Terms` of native/src/lattice.rs."""
 
@@ -203,8 +213,8 @@ def describe_decoder(library: ctypes.CDLL) -> None:
     described = (ctypes.POINTER(DecoderShape), ctypes.POINTER(DecoderLayer))
     bends = (ctypes.POINTER(LowRank), SIZE, ctypes.POINTER(PackedBranch), SIZE)
     library.bowstring_decoder.argtypes = [*described, *[POINTER] * 4, *bends, POINTER]
-    choice = (ctypes.POINTER(Choice), ctypes.c_float)
-    library.bowstring_sample.argtypes = [POINTER, SIZE, POINTER, SIZE, *choice, POINTER, POINTER]
+    choice: list[Any] = [ctypes.POINTER(Choice), ctypes.c_float, ctypes.POINTER(Draw)]
+    library.bowstring_sample.argtypes = [POINTER, SIZE, POINTER, SIZE, POINTER, SIZE, *choice]
 
 
 @cache
@@ -226,6 +236,7 @@ def _find() -> tuple[ctypes.CDLL | None, str]:
     library.bowstring_set_threads.restype = None
     library.bowstring_matmul.argtypes = [ctypes.POINTER(Matrix), POINTER, SIZE, POINTER, POINTER, POINTER]
     library.bowstring_linear.argtypes = [*[POINTER] * 3, *[SIZE] * 3, POINTER]
+    library.bowstring_linear_eight.argtypes = [*[POINTER] * 4, *[SIZE] * 3, POINTER]
     library.bowstring_trunk.argtypes = [ctypes.POINTER(Trunk)]
     library.bowstring_rotate.argtypes = [FLOAT32, SIZE, SIZE, SIZE, OUT_FLOAT32]
     limits: list[Any] = [SIZE, ctypes.c_float, ctypes.c_float]

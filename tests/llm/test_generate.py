@@ -13,8 +13,8 @@ from bowstring.decode.decoder import Decoder, DenseMatrix, LayerWeights
 from bowstring.decode.generate import (
     Sampling,
     block_mask,
-    choose,
-    choose_reference,
+    draw,
+    draw_reference,
     in_blocks,
     one_by_one,
     uniform,
@@ -69,8 +69,9 @@ def test_draws_are_those_of_a_sort(temperature, top_k, top_p, penalty):
     for i in range(60):
         logits = (3 * rng.normal(size=517)).astype(np.float32)
         before, u = rng.integers(0, 517, 30).tolist(), uniform(1, 0, i)
-        (token, p), (wanted, q) = choose(logits, before, how, u), choose_reference(logits, before, how, u)
-        assert token == wanted and p == pytest.approx(q, rel=1e-4)
+        barred = np.array([*rng.integers(0, 517, i % 4), 9999], np.uint32)
+        made = [one(logits, before, how, u, barred) for one in (draw, draw_reference)]
+        assert made[0][0] == made[1][0] not in barred and made[0][1:] == pytest.approx(made[1][1:], rel=1e-4)
 
 
 def test_a_cache_that_is_cut_forgets_and_nothing_else():

@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 import torch
 
+from bowstring import _native
 from bowstring.core.conditioning import Conditioning
-from bowstring.decode.decoder import PackedMatrix
-from bowstring.text.decoder import decoder_of
+from bowstring.decode.decoder import PackedMatrix, linear
+from bowstring.text.decoder import EightBits, decoder_of
 from bowstring.weights.quant.arrowquant import ArrowQuant
 from bowstring.weights.quant.packed import packed
+from bowstring.weights.quant.rounded import restored, rounded
 from tests.conftest import build_network
 
 TOKENS = np.array([2, 40, 51, 62, 4, 70, 81, 92, 33, 44])
@@ -63,3 +65,17 @@ def test_a_noisy_block_sees_the_cache_and_itself(network):
     both = decoder.logits(decoder.forward(np.concatenate([TOKENS[6:], noisy[0].numpy()]), cache, mask))
     tight = 2e-2 if isinstance(decoder.layers[0].q, PackedMatrix) else 1e-4
     assert np.abs(both[4:] - wanted).max() < tight * np.abs(wanted).max()
+
+
+@pytest.mark.skipif(_native.library() is None, reason="without the library there is FP32 alone")
+@pytest.mark.parametrize("n", [1, 7, 8, 100])
+@pytest.mark.parametrize("m", [1, 2, 3, 8])
+def test_products_from_8_bits_are_those_of_the_matrix_they_stand_for(n, m):
+    """To the bit, for every tail; what was never rounded stays FP32."""
+    rng = np.random.default_rng(n + m)
+    plain, x, bias = (rng.normal(size=size).astype(np.float32) for size in ((n, 96), (m, 96), (n,)))
+    matrix = restored(rounded(plain), plain.shape)
+    few = EightBits.of(matrix)
+    assert few is not None and few.codes.dtype == np.int8
+    assert np.array_equal(few.linear(x, bias), linear(x, matrix, bias))
+    assert EightBits.of(plain) is None

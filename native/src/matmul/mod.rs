@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 pub const MOST_INPUTS: usize = 129 * 64;
 
 /// Multiplications that are worth a thread: below, waiting for another core costs more than it brings.
-const UNIT: usize = 524_288;
+const UNIT: usize = 131_072;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u32)]

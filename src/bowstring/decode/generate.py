@@ -10,6 +10,7 @@ import ctypes
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -45,6 +46,7 @@ class Drawn:
     entropy: float = math.nan
 
 
+@lru_cache(maxsize=256)
 def uniform(seed: int, sample: int, step: int, place: int = 0, stream: int = STREAM) -> float:
     """One number in [0, 1), as `Rng.of(seed, ...)` gives it: Philox4x32-10 (Salmon et al. 2011)."""
     mask = 0xFFFFFFFF
@@ -69,31 +71,46 @@ def entropy(logits: np.ndarray) -> float:
     return math.log(total) - float(np.dot(weights, np.maximum(inside, LOWEST))) / total
 
 
-def choose(logits: np.ndarray, before: Sequence[int], how: Sampling, u: float) -> tuple[int, float]:
-    """The token that `u` draws from logits `(v,)`, and its probability before temperature and cuts."""
-    logits = np.array(logits, np.float32)
+Draw = tuple[int, float, float]
+"""A token, its probability and the entropy of the belief in nats, both before temperature and cuts."""
+NOTHING = np.zeros(0, np.uint32)
+
+
+def draw(
+    logits: np.ndarray, before: Sequence[int], how: Sampling, u: float, barred: np.ndarray = NOTHING
+) -> Draw:
+    """The token that `u` draws from logits `(v,)`; those of `before` are made less likely, as `how` says, and
+    those of `barred` `(b,)` are out.
+    """
     if (library := _native.library()) is None:
-        return choose_reference(logits, before, how, u)
-    seen = np.ascontiguousarray(before, np.uint32)
+        return draw_reference(logits, before, how, u, barred)
+    logits, barred = np.ascontiguousarray(logits, np.float32), np.ascontiguousarray(barred, np.uint32)
+    seen = np.ascontiguousarray(before if how.repetition_penalty != 1 else NOTHING, np.uint32)
     choice = _native.Choice(how.temperature, how.top_p, how.repetition_penalty, how.top_k)
-    token, probability = ctypes.c_uint32(), ctypes.c_float()
-    sizes = (_native.address(logits), logits.size, seen.ctypes.data, seen.size, ctypes.byref(choice), u)
-    _native.checked(library.bowstring_sample(*sizes, ctypes.byref(token), ctypes.byref(probability)))
-    return token.value, probability.value
+    found = _native.Draw()
+    arrays = (part for array in (logits, seen, barred) for part in (array.ctypes.data, array.size))
+    _native.checked(library.bowstring_sample(*arrays, ctypes.byref(choice), u, ctypes.byref(found)))
+    return found.token, found.probability, found.entropy
 
 
-def choose_reference(logits: np.ndarray, before: Sequence[int], how: Sampling, u: float) -> tuple[int, float]:
-    """`choose` in numpy, by a sort."""
+def draw_reference(
+    logits: np.ndarray, before: Sequence[int], how: Sampling, u: float, barred: np.ndarray = NOTHING
+) -> Draw:
+    """`draw` in numpy, by a sort."""
     seen = np.unique(np.asarray(before, np.int64))
     seen = seen[seen < len(logits)]
     logits = logits.astype(np.float32)
     penalty = np.float32(how.repetition_penalty)
     logits[seen] = np.where(logits[seen] > 0, logits[seen] / penalty, logits[seen] * penalty)
+    logits[barred[barred < len(logits)]] = -np.inf
     plain = np.exp(logits.astype(np.float64) - logits.max())
     plain /= plain.sum()
-    if how.temperature == 0:
-        best = int(logits.argmax())
-        return best, float(plain[best])
+    token = int(logits.argmax()) if how.temperature == 0 else drawn_by_sort(logits, how, u)
+    return token, float(plain[token]), entropy(logits)
+
+
+def drawn_by_sort(logits: np.ndarray, how: Sampling, u: float) -> int:
+    """The token at which the kept weights, in the order of ids, pass `u` of their sum."""
     order = np.argsort(-logits, kind="stable")
     kept = order[: how.top_k] if how.top_k else order
     weights = np.exp((logits[kept].astype(np.float64) - logits.max()) / how.temperature)
@@ -102,8 +119,12 @@ def choose_reference(logits: np.ndarray, before: Sequence[int], how: Sampling, u
     allowed = np.flatnonzero(logits >= least)
     weights = np.exp((logits[allowed].astype(np.float64) - logits.max()) / how.temperature)
     place = int(np.searchsorted(weights.cumsum(), u * weights.sum(), side="right"))
-    token = int(allowed[min(place, len(allowed) - 1)])
-    return token, float(plain[token])
+    return int(allowed[min(place, len(allowed) - 1)])
+
+
+def choose(logits: np.ndarray, before: Sequence[int], how: Sampling, u: float) -> tuple[int, float]:
+    """The token that `draw` gives, and its probability."""
+    return draw(logits, before, how, u)[:2]
 
 
 def prefill(decoder: Decoder, tokens: Sequence[int], cache: KVCache) -> np.ndarray:
@@ -125,9 +146,9 @@ def one_by_one(
     while True:
         u = uniform(how.seed, sample, len(before) - len(prompt))
         logits = decoder.logits(hidden)[0]
-        token, probability = choose(logits, before, how, u)
+        token, probability, unsure = draw(logits, before, how, u)
         before.append(token)
-        yield Drawn(token, probability, decoder.forwards - forwards, entropy(logits))
+        yield Drawn(token, probability, decoder.forwards - forwards, unsure)
         if token in decoder.config.stops or cache.length == decoder.config.context:
             return
         hidden = decoder.forward(np.array([token]), cache)

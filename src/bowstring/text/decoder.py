@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .. import _native
 from ..core import conditioning as bends
 from ..core.conditioning import Conditioning
 from ..decode.config import DecoderConfig, Rope
@@ -22,7 +23,9 @@ from ..nn.config import HEAD
 from ..nn.heads.text import TextHead
 from ..nn.network import UnifiedScoreNetwork
 from ..nn.trunk import Layer
+from ..weights.quant.grouped import GROUP
 from ..weights.quant.packed import matrices
+from ..weights.quant.rounded import kept_in_8_bits
 
 MAPS = {
     "attention.qkv": "q",
@@ -33,14 +36,47 @@ MAPS = {
 
 
 @dataclass(frozen=True)
+class EightBits:
+    """A matrix `(n, k)` that was rounded to 8 bits: codes `(n, k)` and a scale for every 32, `(n, k / 32)`.
+    Its products are those of the FP32 matrix, to the bit, from a quarter of the bytes.
+    """
+
+    codes: np.ndarray
+    scales: np.ndarray
+
+    @classmethod
+    def of(cls, matrix: np.ndarray) -> EightBits | None:
+        """None where it was not rounded, or there is no library to multiply it."""
+        if _native.library() is None or matrix.shape[1] % GROUP:
+            return None
+        if (found := kept_in_8_bits(matrix)) is None:
+            return None
+        codes, scales, _ = found.unpack()
+        plain = codes.astype(np.int16) - found.zero
+        return cls(np.ascontiguousarray(plain, np.int8), np.ascontiguousarray(scales, np.float32))
+
+    def linear(self, x: np.ndarray, bias: np.ndarray) -> np.ndarray:
+        """`x (m, k)` times the matrix, with a bias `(n,)`: `(m, n)`."""
+        library = _native.library()
+        assert library is not None
+        x = np.ascontiguousarray(x, np.float32)
+        out = np.empty((len(x), len(self.codes)), np.float32)
+        pointers = (_native.address(part) for part in (x, self.codes, self.scales, bias))
+        sizes = (*out.shape, x.shape[1])
+        _native.checked(library.bowstring_linear_eight(*pointers, *sizes, _native.address(out)))
+        return out
+
+
+@dataclass(frozen=True)
 class Embedding:
     """The text head's ends: `rows` looks tokens up, `matmul` gives logits of normed hidden states.
 
-    tokens: `(v, d)`. table: `(v, r)`, behind `down` `(r, d)`. bias: `(v,)`.
+    tokens: `(v, d)`. table: `(v, r)`, behind `down` `(r, d)`, in 8 bits where that is the same to the bit.
+    bias: `(v,)`.
     """
 
     tokens: np.ndarray
-    table: np.ndarray
+    table: np.ndarray | EightBits
     down: np.ndarray
     bias: np.ndarray
 
@@ -48,7 +84,7 @@ class Embedding:
     def of(cls, head: TextHead) -> Embedding:
         parts = (head.table, head.up.weight, head.down.weight, head.bias, head.modality)
         table, up, down, bias, modality = map(array_of, parts)
-        return cls(linear(table, up) + modality, table, down, bias)
+        return cls(linear(table, up) + modality, EightBits.of(table) or table, down, bias)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -58,7 +94,10 @@ class Embedding:
         return self.tokens[tokens]
 
     def matmul(self, x: np.ndarray, bias: np.ndarray | None = None) -> np.ndarray:
-        return linear(linear(x, self.down), self.table, self.bias)
+        inside = linear(x, self.down)
+        if isinstance(self.table, EightBits):
+            return self.table.linear(inside, self.bias)
+        return linear(inside, self.table, self.bias)
 
 
 def array_of(parameter: Tensor) -> np.ndarray:

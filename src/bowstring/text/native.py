@@ -9,22 +9,25 @@ from __future__ import annotations
 
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
+from statistics import fmean, median
 from typing import TypeAlias, TypeVar
 
 import numpy as np
 
 from ..core.process import Schedule, linear
 from ..decode.decoder import Decoder
-from ..decode.generate import PREFILL, choose, entropy, uniform
+from ..decode.generate import PREFILL, Draw, draw, uniform
 from ..decode.generate import Sampling as Choosing
 from ..grammar.constrained import one_by_one
 from ..grammar.tokens import TokenAutomaton
 from .sampling import NEVER, Sampling
 from .tokenizer import EOS, MASK, PAD, SPECIAL_TOKENS
 
-BARRED = np.array([*NEVER, PAD])
+BARRED = np.array([*NEVER, PAD], np.uint32)
+BARRED_AND_END = np.array([*BARRED, EOS], np.uint32)
 T = TypeVar("T")
 
 
@@ -223,23 +226,21 @@ class Text:
     def __init__(self, known: Sequence[int], how: Sampling, context: int, number: int) -> None:
         self.reader, self.how, self.number, self.count = Reader(known, context), how, number, 0
         self.seen = [token for token in known if token >= len(SPECIAL_TOKENS)]
-        self.choosing = Choosing(how.temperature, how.top_k, how.top_p, 1.0, how.seed)
+        self.choosing = Choosing(how.temperature, how.top_k, how.top_p, how.repetition_penalty, how.seed)
 
-    def draw(self, logits: np.ndarray, place: int, step: int, within: int = 0) -> tuple[int, float, float]:
+    def draw(self, logits: np.ndarray, place: int, step: int, within: int = 0) -> Draw:
         """The token at a place, its probability and the belief's entropy; the step and the place within it
         decide the randomness.
         """
-        logits = np.array(logits)
-        steer(logits, self.seen, self.how, place)
-        return drawn(logits, self.choosing, uniform(self.how.seed, self.number, step, within))
+        barred = BARRED_AND_END if place < self.how.min_tokens else BARRED
+        u = uniform(self.how.seed, self.number, step, within)
+        return draw(logits, self.seen, self.choosing, u, barred)
 
     def guess(self, logits: np.ndarray, place: int) -> int:
         """The token that `draw` would give, alone."""
-        logits = np.array(logits)
-        steer(logits, self.seen, self.how, place)
-        return choose(logits, (), self.choosing, uniform(self.how.seed, self.number, place))[0]
+        return self.draw(logits, place, place)[0]
 
-    def put(self, found: tuple[int, float, float], early: float = math.nan) -> Written:
+    def put(self, found: Draw, early: float = math.nan) -> Written:
         """The next token stands."""
         self.seen.append(found[0])
         self.count += 1
@@ -281,30 +282,46 @@ def in_blocks(text: Text) -> Writing[None]:
 
 
 class Window:
-    """How many places are drafted at once: what gave the most tokens a second, tried anew now and then.
-
-    It changes how fast a text comes and never what it says.
+    """How many places are drafted at once: what gives the most tokens a second, tried anew more and more
+    seldom. It changes how fast a text comes and never what it says.
     """
 
-    SIZES = (0, 4, 8)
-    EVERY = 300  # cycles from one trial to the next
+    TRIAL = (0, 0, 0, 4, 4, 4, 8, 8, 8)  # what the first cycles of a round draft
+    ROUND, LONGEST = 400, 12_800  # cycles of the first round, each next twice as long
     GAIN = 1.05  # by how much drafting must be faster than not drafting
+    KEPT = 32  # the last cycles of a size that count
 
     def __init__(self) -> None:
-        self.rates, self.cycle = dict.fromkeys(self.SIZES, 0.0), 0
+        self.cycles: dict[int, deque[tuple[int, float]]] = {}
+        self.at, self.round, self.best, self.last = 0, self.ROUND, 0, -1
 
     def size(self) -> int:
         """For the next cycle."""
-        at, self.cycle = self.cycle % self.EVERY, self.cycle + 1
-        if at < len(self.SIZES):
-            return self.SIZES[at]
-        best = max(self.rates, key=lambda size: self.rates[size])
-        return best if self.rates[best] > self.GAIN * self.rates[0] else 0
+        if self.at == self.round:
+            self.at, self.round = 0, min(2 * self.round, self.LONGEST)
+        at, self.at = self.at, self.at + 1
+        return self.TRIAL[at] if at < len(self.TRIAL) else self.best
 
     def took(self, size: int, tokens: int, seconds: float) -> None:
-        rate = tokens / max(seconds, 1e-9)
-        known = self.rates.get(size, 0.0)
-        self.rates[size] = 0.8 * known + 0.2 * rate if known else rate
+        """Notes what a cycle cost, and how many tokens stand and were read since the one before. The first
+        after another size is slow for many reasons and says nothing.
+        """
+        warm, self.last = size == self.last, size
+        if not warm:
+            return
+        self.cycles.setdefault(size, deque(maxlen=self.KEPT)).append((tokens, seconds))
+        if size or self.best:
+            rates = {one: self.rate(one) for one in self.cycles}
+            best = max(rates, key=lambda one: rates[one])
+            self.best = best if rates[best] > self.GAIN * rates.get(0, math.inf) else 0
+
+    def rate(self, size: int) -> float:
+        """Tokens a second: the mean of what cycles gave over the median of what they took, which one slow
+        cycle does not move.
+        """
+        if not (known := self.cycles.get(size)):
+            return 0.0
+        return fmean(tokens for tokens, _ in known) / max(median(seconds for _, seconds in known), 1e-9)
 
 
 def drafted(text: Text, window: Window) -> Writing[None]:
@@ -315,7 +332,7 @@ def drafted(text: Text, window: Window) -> Writing[None]:
     reader = text.reader
     pending: Written | None = None  # a token that was drawn and not yet read
     while True:
-        clock, before, size = time.perf_counter(), text.count, window.size()
+        clock, before, size = time.perf_counter(), text.count - (pending is not None), window.size()
         if pending is None:
             pending = text.put(text.draw(reader.next, text.count, text.count))
             yield pending
@@ -326,7 +343,8 @@ def drafted(text: Text, window: Window) -> Writing[None]:
             pending = None
         else:
             pending = yield from cycle(text, pending, size)
-        window.took(size, text.count - before, time.perf_counter() - clock)
+        read = text.count - (pending is not None) - before
+        window.took(size, read, time.perf_counter() - clock)
 
 
 def cycle(text: Text, first: Written, size: int) -> Writing[Written | None]:
@@ -358,21 +376,3 @@ def nats(logits: np.ndarray, token: int) -> float:
     logits[BARRED] = -np.inf
     most = logits.max()
     return float(np.log(np.exp(logits - most).sum()) + most - logits[token])
-
-
-def steer(logits: np.ndarray, seen: Sequence[int], how: Sampling, place: int) -> None:
-    """Bars what may not stand at a place, and makes less likely what stands already."""
-    if how.repetition_penalty != 1 and seen:
-        ids = np.unique(seen)
-        logits[ids] = np.where(
-            logits[ids] > 0, logits[ids] / how.repetition_penalty, logits[ids] * how.repetition_penalty
-        )
-    logits[BARRED] = -np.inf
-    if place < how.min_tokens:
-        logits[EOS] = -np.inf
-
-
-def drawn(logits: np.ndarray, how: Choosing, u: float) -> tuple[int, float, float]:
-    """A token, its probability, and the entropy of the whole belief, nats."""
-    token, probability = choose(logits, (), how, u)
-    return token, probability, entropy(logits)
