@@ -94,6 +94,10 @@ class DecoderLearner:
     def old_prompts(self) -> Sequence[str]:
         return self.speech.prompts
 
+    def other_prompts(self) -> Sequence[str]:
+        """Prompts that are of no new domain: what the model was made for, and what people ask anybody."""
+        return (*self.speech.prompts, *CHAT_PROMPTS)
+
     def _bent(self, learned: Learned) -> Decoder | MixedDecoder:
         made = learned.deltas
         return made if isinstance(made, MixedDecoder) else self.decoder.with_deltas(made or NONE)
@@ -209,7 +213,7 @@ class OurLearner(DecoderLearner):
             prompts=OWN_PROMPTS,
             mask=MASK,
         )
-        self.network = network
+        self.network, self.tokenizer = network, tokenizer
         base = base_hash(find(folder, TRUNK))
         super().__init__(decoder_of(network, metadata.context), speech, "diffusion", base)
 

@@ -28,6 +28,7 @@ from .gate import Verdict
 NAMESPACE = "adaptations"
 KEPT, REJECTED = "kept", "rejected"
 PROMPTS = 32  # vectors that are kept of an adaptation's prompts
+NEARER = 0.6  # a wrong adaptation does more harm than a missed one
 LOOKED_AT = 64  # adaptations whose prompts are compared with a new one
 
 
@@ -246,9 +247,9 @@ def prompts_of(memory: Memory) -> np.ndarray:
 
 def threshold_between(own: np.ndarray, others: np.ndarray) -> float:
     """The cosine from which a prompt counts as one of a domain: above all but a hundredth of what prompts of
-    other domains reach, and no higher than what 95 of 100 held-out prompts of its own reach.
+    other domains reach, `NEARER` of the way to what 95 of 100 held-out prompts of its own reach.
 
     own, others: the largest cosine of each held-out prompt with the domain's learned prompts.
     """
     beyond, within = float(np.quantile(others, 0.99)), float(np.quantile(own, 0.05))
-    return max(beyond, (beyond + within) / 2)
+    return max(beyond, beyond + NEARER * (within - beyond))

@@ -22,7 +22,6 @@ from ..core.options import real, whole
 from ..core.options import text as checked_text
 from ..decode.decoder import Decoder
 from ..decode.mixture import MixedDecoder
-from ..memory.embed import encode as embed
 from .gate import Verdict, judge
 from .learners import DecoderLearner, learner_of
 from .learning import Learned, trial
@@ -30,6 +29,7 @@ from .ledger import Adaptation, Found, Ledger, Provenance, threshold_between
 from .lesson import Lesson
 from .levels import Level, checked_level, level_for
 from .process import ADAPTER, job_of
+from .subject import encode as subjects
 from .worker import Progress, supervised
 
 FOLDER = Path.home() / ".local" / "share" / "bowstring" / "adaptations"
@@ -68,13 +68,13 @@ class EvolutionRouter:
         seconds: float = SECONDS,
     ) -> None:
         """folder: of the ledger, by default one in the user's data. encode: texts to unit vectors `(p, d)`,
-        by default the encoder that ships, so that one ledger serves all models. seconds: of a lesson that
+        by default those of `subject`, so that one ledger serves all models. seconds: of a lesson that
         says nothing else.
         """
         if model.folder is None:
             raise ValueError("the model was made without a folder; load it from one, or a process cannot")
         self.model, self.place = model, Path(model.folder)
-        self.encode = embed if encode is None else encode
+        self.encode = subjects if encode is None else encode
         self.seconds = real(seconds, "seconds", 0, 1e7)
         self.ledger = Ledger(FOLDER if folder is None else folder, model.base)
         self._known: dict[tuple[str, int], str] = {}
@@ -162,7 +162,7 @@ class EvolutionRouter:
     ) -> Adaptation:
         own = self.encode([one.prompt for one in lesson.train])
         held = self.encode([one.prompt for one in lesson.held_out]) @ own.T
-        others = self.encode([*self.learner.speech.prompts]) @ own.T
+        others = self.encode([*self.learner.other_prompts()]) @ own.T
         threshold = threshold_between(held.max(1), others.max(1))
         return self.ledger.show(self.ledger.keep(domain, adapter, own, threshold, verdict, made))
 

@@ -100,7 +100,7 @@ def caption_of(one: Picture, rng: random.Random, *, spoiled: bool) -> tuple[str,
 
 def picture_numbers(engine: ArrowEngine, data: Path, *, quick: bool) -> dict[str, Any]:
     """Correlation, means by severity, areas and false triggers of pictures, in the steps of the metadata."""
-    count, rng = 8 if quick else 64, random.Random(5)
+    count, rng = 8 if quick else 48, random.Random(5)
     asked = Asked(data, engine.metadata.split_rule)
     how = ImageSampling(engine.metadata.scheduler("image").num_inference_steps)
     doubts = {}

@@ -55,7 +55,7 @@ class FitOptions:
     steps: int | None = None
     rows: int = 16
     kept: int = 4
-    keep: float = 5.0
+    keep: float = 20.0
     masks: float = 0.0
     block: int = 4
     epochs: int = 40
