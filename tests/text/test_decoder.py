@@ -76,6 +76,7 @@ def test_products_from_8_bits_are_those_of_the_matrix_they_stand_for(n, m):
     plain, x, bias = (rng.normal(size=size).astype(np.float32) for size in ((n, 96), (m, 96), (n,)))
     matrix = restored(rounded(plain), plain.shape)
     few = EightBits.of(matrix)
+    assert few is not None and np.array_equal(few.dense(), matrix)
     assert few is not None and few.codes.dtype == np.int8
     assert np.array_equal(few.linear(x, bias), linear(x, matrix, bias))
     assert EightBits.of(plain) is None

@@ -55,6 +55,10 @@ class EightBits:
         plain = codes.astype(np.int16) - found.zero
         return cls(np.ascontiguousarray(plain, np.int8), np.ascontiguousarray(scales, np.float32))
 
+    def dense(self) -> np.ndarray:
+        """The matrix in FP32."""
+        return self.codes.astype(np.float32) * self.scales.repeat(GROUP, 1)
+
     def linear(self, x: np.ndarray, bias: np.ndarray) -> np.ndarray:
         """`x (m, k)` times the matrix, with a bias `(n,)`: `(m, n)`."""
         library = _native.library()

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from ...decode.decoder import Decoder, LayerWeights, Matrix
 from ...decode.deltas import Branch, Deltas, LowRank
-from ...text.decoder import Embedding
+from ...text.decoder import EightBits, Embedding
 
 Place = tuple[int, str]
 
@@ -96,7 +96,8 @@ class Body:
         head, ends = decoder.head, decoder.embedding
         if isinstance(ends, Embedding):
             self.embedding = torch.from_numpy(ends.tokens)
-            self.head = [torch.from_numpy(part) for part in (ends.down, ends.table)]
+            table = ends.table.dense() if isinstance(ends.table, EightBits) else ends.table
+            self.head = [torch.from_numpy(part) for part in (ends.down, table)]
             self.bias: Tensor | None = torch.from_numpy(ends.bias)
         else:
             self.embedding = dense(ends)
