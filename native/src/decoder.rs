@@ -15,6 +15,7 @@ use crate::vector::{dot, exp, softmax};
 use std::ops::Range;
 
 pub const LANES: usize = 16; // a head's width is a multiple of it
+const STRIP: usize = 64; // of a value, whose sums stay in registers
 pub const ROOM: usize = 64; // a cache's capacity is a multiple of it
 
 /// The linear maps of a layer, in the order in which deltas name them.
@@ -392,6 +393,28 @@ fn attention(
     });
 }
 
+/// Numbers `at..at + N` of the mean of values `(tokens, h)`: weights of the first ones, then of those that are seen.
+#[inline(always)]
+fn mixed<const N: usize>(
+    values: &[f32],
+    h: usize,
+    at: usize,
+    before: &[f32],
+    among: &[f32],
+    seen: &[usize],
+) -> [f32; N] {
+    let mut sums = [0f32; N];
+    let mut add = |weight: f32, token: usize| {
+        let value: &[f32; N] = values[token * h + at..][..N].try_into().unwrap();
+        for l in 0..N {
+            sums[l] += weight * value[l];
+        }
+    };
+    before.iter().enumerate().for_each(|(token, &weight)| add(weight, token));
+    among.iter().zip(seen).for_each(|(&weight, &token)| add(weight, token));
+    sums
+}
+
 each_isa! {
     fn attend(
         shape: &Shape,
@@ -450,18 +473,14 @@ each_isa! {
                     let (before, among) = scores.split_at(straight);
                     // SAFETY: each row and head belongs to one task.
                     let y = unsafe { out.slice((row * shape.heads + head) * h, h) };
-                    for (piece, y) in y.chunks_exact_mut(LANES).enumerate() {
-                        let y: &mut [f32; LANES] = y.try_into().unwrap();
-                        let mut sums = [0f32; LANES];
-                        let chosen = seen.iter().map(|&at| &values[at * h..][..h]);
-                        let weighted = before.iter().zip(values.chunks_exact(h));
-                        for (&weight, value) in weighted.chain(among.iter().zip(chosen)) {
-                            let value: &[f32; LANES] = value[LANES * piece..][..LANES].try_into().unwrap();
-                            for l in 0..LANES {
-                                sums[l] += weight * value[l];
+                    for (at, y) in (0..h).step_by(STRIP).zip(y.chunks_mut(STRIP)) {
+                        if let Ok(y) = <&mut [f32; STRIP]>::try_from(&mut *y) {
+                            *y = mixed::<STRIP>(values, h, at, before, among, &seen);
+                        } else {
+                            for (piece, y) in y.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
+                                *y = mixed::<LANES>(values, h, at + piece * LANES, before, among, &seen);
                             }
                         }
-                        *y = sums;
                     }
                 }
             }
