@@ -21,8 +21,7 @@ from bowstring.fields.network import FieldNetwork
 from bowstring.fields.sampling import MultiScaleGenerator, fields
 from bowstring.image.sampling import ImageSampling, caption_tokens, sample_images
 from bowstring.joint.sampling import JointInputs, sample_joint
-from bowstring.nn.config import NetworkConfig
-from bowstring.nn.heads.speech import VOICE
+from bowstring.nn.config import VOICE, NetworkConfig
 from bowstring.speech.g2p import Word
 from bowstring.speech.sampling import SpeechSampling, predict_durations, sample_speech
 from bowstring.text.sampling import Sampling, fill_gap, log_likelihood, sample_text

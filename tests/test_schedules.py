@@ -4,9 +4,10 @@ import torch
 
 from bowstring.core.loop import last
 from bowstring.core.process import cosine, custom, falling, linear, square_root, uniform
+from bowstring.core.samplers import masked
 from bowstring.image.sampling import ImageSampling, sample_images
-from bowstring.text.native import writes
-from bowstring.text.sampling import Sampling, sample_text
+from bowstring.text import options as text_options
+from bowstring.text.sampling import Sampling, sample_text, writes
 from bowstring.text.tokenizer import KINDS, MASK, SEP
 from tests.conftest import build_network
 
@@ -40,3 +41,7 @@ def test_masks_of_a_block_fall_by_their_schedule():
     plain = [int((state.x == MASK).sum()) for state in sample_text(network, [CAPTION], how, 64)]
     assert plain == [16, 12, 8, 4, 0]
     assert not writes(Sampling(mode="diffusion"), square_root) and writes(Sampling(mode="ar"), square_root)
+
+
+def test_every_order_that_is_offered_is_there():
+    assert list(text_options.ORDERS) == sorted(masked.ORDERS)

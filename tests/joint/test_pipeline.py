@@ -21,7 +21,8 @@ from bowstring.image.sampling import ImageSampling, caption_tokens, sample_image
 from bowstring.image.weights import save_autoencoder
 from bowstring.joint.pipeline import visemes_of
 from bowstring.joint.sampling import JointInputs, sample_joint
-from bowstring.nn.heads.speech import BASELINE_FEATURES, VOICE, SpeechHead
+from bowstring.nn.config import BASELINE_FEATURES, VOICE
+from bowstring.nn.heads.speech import SpeechHead
 from bowstring.speech.alignment import Span
 from bowstring.speech.codec import AUDIO_CHANNELS, ROW, SpeechCodec
 from bowstring.speech.files import save_wav

@@ -8,7 +8,7 @@ import torch
 from bowstring.image.sampling import caption_tokens
 from bowstring.joint.sampling import JointInputs, sample_joint
 from bowstring.joint.writing import Always, TextRows, first_end
-from bowstring.nn.heads.speech import VOICE
+from bowstring.nn.config import VOICE
 from bowstring.nn.network import UnifiedScoreNetwork
 from bowstring.speech.g2p import Word
 from bowstring.speech.sampling import predict_durations

@@ -3,8 +3,8 @@ import numpy as np
 from bowstring.speech.alignment import ALPHABET, phoneme_ids, told
 from bowstring.speech.codec import SpeechCodec, codec_rows, frames_of
 from bowstring.speech.g2p import Word
-from bowstring.speech.sampling import Utterance
 from bowstring.speech.source_filter import BANDS, Frames
+from bowstring.speech.utterance import Utterance
 from bowstring.speech.voice import VOICE, Warp, voice_of, warped
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from bowstring.nn.heads.speech import BASELINE_FEATURES, EDGES, REACH, SLOTS, SOUNDS, VOICE
+from bowstring.nn.config import BASELINE_FEATURES, EDGES, REACH, SLOTS, SOUNDS, VOICE
 from bowstring.speech.baseline import ResidualCoder, edges, features
 
 NEAR = 3 * SLOTS * 3 * SOUNDS

@@ -1,6 +1,11 @@
-import pytest
+from itertools import pairwise
 
-from bowstring.speech.g2p import G2P, spelled
+import pytest
+import torch
+
+from bowstring.speech.g2p import G2P, SYMBOLS, spelled
+from bowstring.speech.g2p_network import G2PNetwork
+from bowstring.speech.letters import best_phonemes, letter_ids
 from bowstring.weights.shipped import G2P_FOLDER
 
 
@@ -38,3 +43,16 @@ def test_what_is_left_out_is_reported(g2p):
 def test_nothing_to_say_is_an_error(g2p, text):
     with pytest.raises(ValueError, match="nothing to say"):
         g2p.sentence(text)
+
+
+def test_numpy_reads_words_as_the_network_that_was_trained():
+    """Gates in another order, a direction that is not turned back or an untied bias break this."""
+    arrays = G2P(G2P_FOLDER).letters
+    network = G2PNetwork(len(SYMBOLS))
+    network.load_state_dict({name: torch.from_numpy(one) for name, one in arrays.items()})
+    for word in ("bowstring", "xylograph", "o'maley", "a", "zzz", "quixotically"):
+        with torch.no_grad():
+            path = network(torch.tensor([letter_ids(word)]))[0].argmax(-1).tolist()
+        kept = [b for a, b in pairwise([0, *path]) if b not in (a, 0)]
+        assert best_phonemes(arrays, word) == [one - 1 for one in kept]
+    assert best_phonemes(arrays, "1") == []

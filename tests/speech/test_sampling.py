@@ -3,8 +3,7 @@
 import pytest
 import torch
 
-from bowstring.nn.config import NetworkConfig
-from bowstring.nn.heads.speech import VOICE
+from bowstring.nn.config import VOICE, NetworkConfig
 from bowstring.nn.network import UnifiedScoreNetwork
 from bowstring.speech.g2p import Word
 from bowstring.speech.sampling import SpeechSampling, predict_durations, sample_speech

@@ -8,7 +8,8 @@ import torch
 
 from bowstring.speech.postfilter import Postfilter
 from bowstring.speech.source_filter import BANDS, HOP, NOISE_BANDS, Frames
-from bowstring.speech.vocoder import KNEE, SoundStream, Vocoder, limited
+from bowstring.speech.stream import KNEE, SoundStream, limited
+from bowstring.speech.vocoder import Vocoder
 
 
 def some_frames(count, seed=0):

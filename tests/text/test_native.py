@@ -6,10 +6,10 @@ import torch
 
 from bowstring.decode.decoder import PackedMatrix
 from bowstring.text.decoder import decoder_of
-from bowstring.text.native import Window, write, writes
+from bowstring.text.native import Window, write
 from bowstring.text.pipeline import TextPipeline, TextResult
 from bowstring.text.request import TextRequest
-from bowstring.text.sampling import Sampling, sample_text
+from bowstring.text.sampling import Sampling, sample_text, writes
 from bowstring.text.tokenizer import EOS, KINDS, MASK, PAD, SEP
 from bowstring.weights.quant.arrowquant import ArrowQuant
 from bowstring.weights.quant.packed import packed

@@ -7,7 +7,8 @@ from bowstring.speech.codec import ROW
 from bowstring.speech.postfilter import ASKED, Postfilter
 from bowstring.speech.postfilter import HOP as STEP
 from bowstring.speech.source_filter import HOP, Frames, synthesise
-from bowstring.speech.vocoder import KNEE, Vocoder, asked
+from bowstring.speech.stream import KNEE, asked
+from bowstring.speech.vocoder import Vocoder
 from bowstring.train.schedule import Run
 from bowstring.train.speech.postfilter import (
     PIECE_FRAMES,

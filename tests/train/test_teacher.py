@@ -8,7 +8,7 @@ import torch
 
 from bowstring.face.animate import closures
 from bowstring.face.codec import FaceCodec
-from bowstring.nn.heads.speech import BASELINE_FEATURES, VOICE
+from bowstring.nn.config import BASELINE_FEATURES, VOICE
 from bowstring.speech.alignment import ALPHABET, spans_of
 from bowstring.speech.baseline import ResidualCoder, features
 from bowstring.speech.codec import AUDIO_CHANNELS

@@ -17,9 +17,9 @@ from bowstring.weights.quant.rounded import (
     kept_in_8_bits,
     read_array,
     restored,
-    round_module,
     rounded,
 )
+from bowstring.weights.tensors import round_module
 from tests.conftest import build_network
 
 SHAPES = [(16, 32), (5, 7), (3, 4, 5, 6), (40, 1), (17, 65)]

@@ -14,8 +14,8 @@ from ..core.cancel import Cancel
 from ..core.options import choice, flag, listed, real
 from ..image.sampling import DEFAULT_GUIDANCE
 from ..joint.result import JointResult
+from ..text.options import MAX_TOKENS
 from ..text.result import TextResult
-from ..text.sampling import MAX_TOKENS
 from .joint import JointEngine
 
 WAYS = ("text", "code", "image", "audio", "avatar")

@@ -26,10 +26,10 @@ from ..memory.record import Guide
 from ..speech.baseline import ResidualCoder
 from ..speech.pipeline import SpeechFrame, voice_in
 from ..speech.remembered import voice_named
+from ..text.options import LONGEST, Sampling
 from ..text.pipeline import ABOUT, TextFrame, as_story, whole_sentences
 from ..text.request import TextRequest
 from ..text.result import TextResult
-from ..text.sampling import LONGEST, Sampling
 from ..weights.layout import FACE, find
 from .image import ImageEngine
 from .speech import SpeechEngine

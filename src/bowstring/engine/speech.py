@@ -12,7 +12,7 @@ from ..speech.g2p import G2P
 from ..speech.pipeline import SpeechFrame, SpeechPipeline, voice_in
 from ..speech.remembered import voice_named
 from ..speech.result import SpeechResult
-from ..speech.sampling import TEMPERATURE, SpeechSampling
+from ..speech.utterance import TEMPERATURE, SpeechSampling
 from ..speech.vocoder import Vocoder
 from ..speech.weights import load_speech
 from ..weights.layout import POSTFILTER, SPEECH, find

@@ -13,10 +13,10 @@ from ..core.options import either
 from ..core.options import text as checked_text
 from ..energy.steering import Judge
 from ..memory.embed import encode
+from ..text.options import MAX_TOKENS, Sampling
 from ..text.pipeline import TextFrame, TextPipeline, deltas
 from ..text.request import TextOptions, TextRequest
 from ..text.result import TextResult
-from ..text.sampling import MAX_TOKENS, Sampling
 from .guided import GuidedModel
 from .steered import failure, seeds, token_energies, tried, with_pipeline
 

@@ -18,9 +18,9 @@ from ..engine import ArrowEngine
 from ..face.animate import animate, lag, loudness
 from ..speech.alignment import Span
 from ..speech.analysis import analyse
-from ..speech.sampling import SpeechSampling
 from ..speech.source_filter import noise_gated
-from ..speech.vocoder import limited
+from ..speech.stream import limited
+from ..speech.utterance import SpeechSampling
 from ..speech.voice import Warp
 from ..train.data.corpora import corpus_documents
 from ..train.data.sentences import HARVARD, sentences

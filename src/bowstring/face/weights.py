@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..nn.heads.speech import BASELINE_FEATURES
+from ..nn.config import BASELINE_FEATURES
 from ..weights.arrays import load_arrays, save_arrays
 from .codec import AVATAR_CHANNELS, SHAPE_COUNT, TOKEN_FRAMES, FaceCodec
 

@@ -13,7 +13,8 @@ from ..core.files import replacing
 from ..nn.config import NetworkConfig
 from ..weights.folder import load_weights
 from ..weights.format.parquet import WeightsFile, write
-from ..weights.quant.rounded import arrays_of, few_bit_tensors
+from ..weights.quant.rounded import few_bit_tensors
+from ..weights.tensors import arrays_of
 from .model import FAMILIES, HEADS, KINDS_OF_FIELDS, KNOTS, WAVES, FieldModel
 from .network import FieldNetwork
 

@@ -11,7 +11,8 @@ import torch
 from ..weights.folder import load_weights
 from ..weights.format.parquet import WeightsFile, WeightsFiles, write
 from ..weights.layout import DECODER, ENCODER, find
-from ..weights.quant.rounded import arrays_of, few_bit_tensors
+from ..weights.quant.rounded import few_bit_tensors
+from ..weights.tensors import arrays_of
 from .autoencoder import ImageAutoencoder, ImageDecoder
 
 Part = TypeVar("Part", bound=ImageDecoder)

@@ -27,8 +27,8 @@ from ..image.pipeline import ImageFrame, ImagePipeline, expected
 from ..speech.alignment import SECONDS, Span
 from ..speech.baseline import ResidualCoder
 from ..speech.pipeline import SpeechFrame, SpeechPipeline
-from ..speech.sampling import Utterance
-from ..speech.vocoder import SoundStream
+from ..speech.stream import SoundStream
+from ..speech.utterance import Utterance
 from ..text.pipeline import TextFrame
 from ..text.result import TextResult
 from .result import JointResult

@@ -35,7 +35,8 @@ from ..image.sampling import (
 from ..nn.config import CHANNELS
 from ..nn.network import UnifiedScoreNetwork
 from ..speech.codec import AUDIO_CHANNELS
-from ..speech.sampling import PROCESS, TEMPERATURE, Utterance, speech_condition
+from ..speech.sampling import PROCESS, speech_condition
+from ..speech.utterance import TEMPERATURE, Utterance
 from .writing import TextRows
 
 

@@ -11,6 +11,14 @@ FEW = 4  # the most steps that are jumps
 RENAMED = {"hidden": "ffn_hidden"}  # keys of older files
 PLACES = {"image": 64}  # tokens of a modality that fills a plane instead of time
 
+SLOTS = 4  # moments within a token at which the sound is told
+SOUNDS = 64  # ids of sounds, 0 is silence
+VOICE = 103  # numbers of a voice
+SOUND_WIDTH = 48
+REACH = 8  # tokens to either side whose sounds still matter to what a token is expected to be
+EDGES = 5  # numbers that say where in the utterance a token lies
+BASELINE_FEATURES = 3 * SLOTS * 3 * SOUNDS + 2 * (REACH - 1) * SOUNDS + EDGES + VOICE + 1
+
 
 @dataclass(frozen=True)
 class NetworkConfig:

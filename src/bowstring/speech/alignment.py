@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..nn.heads.speech import SLOTS
+from ..nn.config import SLOTS
 from .g2p import PAUSES, SYMBOLS, Word
 from .source_filter import FRAMES, HOP, RATE
 

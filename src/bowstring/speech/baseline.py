@@ -12,7 +12,7 @@ from typing import Generic, Protocol, Self, TypeVar
 
 import numpy as np
 
-from ..nn.heads.speech import BASELINE_FEATURES, REACH, SLOTS, SOUNDS
+from ..nn.config import BASELINE_FEATURES, REACH, SLOTS, SOUNDS
 from .alignment import told
 
 RIDGE = 10.0

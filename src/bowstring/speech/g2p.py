@@ -14,10 +14,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
+import numpy as np
 
-from ..weights.format.parquet import WeightsFile
-from .g2p_network import G2PNetwork, best_phonemes
+from ..weights.arrays import load_arrays
+from .letters import best_phonemes, shapes
 from .normalisation import MARKS, normalise
 
 SYMBOLS = "AIOQWYbdfhijklmnpstuvwzæðŋɑɔəɛɜɡɪɹɾʃʊʌʒʔʤʧθᵊᵻˈˌɐT"
@@ -77,13 +77,9 @@ class G2P:
         return {word: phonemes for word, phonemes in rows}
 
     @cached_property
-    def letters(self) -> G2PNetwork:
-        with torch.device("meta"):
-            network = G2PNetwork(len(SYMBOLS))
-        from ..weights.folder import load_weights  # trainings go on from bundles without it
-
-        load_weights(network, WeightsFile(self.folder / "network.parquet"))
-        return network.eval()
+    def letters(self) -> dict[str, np.ndarray]:
+        """Arrays of the network; see `load_arrays`."""
+        return load_arrays(self.folder / "network.parquet", shapes(len(SYMBOLS)), "cannot read new words")
 
     def word(self, text: str) -> str:
         """Phonemes of one word, whatever it is; letters with points are spelled."""

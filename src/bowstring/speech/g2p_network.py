@@ -6,13 +6,9 @@ classification). Shapes: b words, l letters, p phonemes.
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
-from ..core.threads import one_thread
-
-LETTERS = " abcdefghijklmnopqrstuvwxyz'"
-EACH = 3  # phonemes that a letter may give
+from .letters import EACH, LETTERS
 
 
 class G2PNetwork(nn.Module):
@@ -29,20 +25,3 @@ class G2PNetwork(nn.Module):
         """`(b, l)` ids -> log-probabilities `(b, 3 l, p + 1)`, the blank first."""
         hidden, _ = self.layers(self.letters(letters))
         return self.out(hidden).unflatten(-1, (EACH, -1)).flatten(1, 2).log_softmax(-1)
-
-
-def letter_ids(word: str) -> list[int]:
-    """Letters as ids; what is no letter is left out."""
-    return [LETTERS.index(c) for c in word.lower() if c in LETTERS[1:]]
-
-
-@torch.no_grad()
-@one_thread()
-def best_phonemes(network: G2PNetwork, word: str) -> list[int]:
-    """Ids of the likeliest path: repeats merged, blanks dropped."""
-    ids = letter_ids(word)
-    if not ids:
-        return []
-    path = network(torch.tensor([ids], device=network.letters.weight.device))[0].argmax(-1).tolist()
-    kept = [b for a, b in zip([0, *path], path, strict=False) if b != a and b != 0]
-    return [sound - 1 for sound in kept]

@@ -24,16 +24,11 @@ from .baseline import ResidualCoder
 from .g2p import G2P, Word
 from .recording import as_recording
 from .result import SpeechResult
-from .sampling import (
-    LONGEST,
-    SpeechSampling,
-    Utterance,
-    clauses,
-    predict_durations,
-    sample_speech,
-)
+from .sampling import predict_durations, sample_speech
 from .source_filter import Frames, noise_gated
-from .vocoder import SoundStream, Vocoder
+from .stream import SoundStream
+from .utterance import SpeechSampling, Utterance, planned
+from .vocoder import Vocoder
 from .voice import voice_of
 
 DEFAULT = SpeechSampling()
@@ -79,16 +74,7 @@ class SpeechPipeline:
 
     def planned(self, words: Sequence[Word], voice: Tensor, speed: float) -> list[Utterance]:
         """Parts of a text with their durations, none longer than is spoken at once."""
-        out = []
-        for part in clauses(words):
-            utterance = predict_durations(self.network, part, voice, speed)
-            while utterance.tokens > LONGEST and len(part) > 1:
-                half = len(part) // 2
-                out.append(predict_durations(self.network, part[:half], voice, speed))
-                part = part[half:]
-                utterance = predict_durations(self.network, part, voice, speed)
-            out.append(utterance)
-        return out
+        return planned(words, lambda part: predict_durations(self.network, part, voice, speed))
 
     @torch.no_grad()
     def stream(

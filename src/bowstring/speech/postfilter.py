@@ -59,7 +59,7 @@ class Postfilter(nn.Module):
         return MOST_GAIN * torch.tanh(self.leave(self.norm(x)).float() / MOST_GAIN)
 
     def forward(self, signal: Tensor, asked: Tensor) -> Tensor:
-        """Signals `(b, 192 f)` weighed, given what `speech.vocoder.asked` says of their frames."""
+        """Signals `(b, 192 f)` weighed, given what `speech.stream.asked` says of their frames."""
         frames, size = asked.shape[1], signal.shape[1]
         parts = F.pad(signal, (LEAD, WINDOW)).unfold(1, WINDOW, HOP)[:, :frames] * self.window
         spectrum = torch.fft.rfft(parts)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..nn.heads.speech import BASELINE_FEATURES, VOICE
+from ..nn.config import BASELINE_FEATURES, VOICE
 from ..weights.arrays import load_arrays, save_arrays
 from .codec import AUDIO_CHANNELS, ROW, SpeechCodec
 from .source_filter import FRAMES

@@ -6,26 +6,21 @@ Shapes: r rows, d width, v tokens. The cache is causal; a noisy block sees the c
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from .. import _native
 from ..core import conditioning as bends
 from ..core.conditioning import Conditioning
-from ..decode.config import DecoderConfig, Rope
-from ..decode.decoder import Decoder, DenseMatrix, LayerWeights, PackedMatrix, linear
+from ..decode.decoder import Decoder, DenseMatrix, LayerWeights, PackedMatrix
 from ..decode.deltas import Branch, Deltas, LowRank
-from ..nn.config import HEAD
 from ..nn.heads.text import TextHead
 from ..nn.network import UnifiedScoreNetwork
 from ..nn.trunk import Layer
-from ..weights.quant.grouped import GROUP
 from ..weights.quant.packed import matrices
-from ..weights.quant.rounded import kept_in_8_bits
+from .modulated import Embedding, config_of, modulated
 
 MAPS = {
     "attention.qkv": "q",
@@ -33,75 +28,6 @@ MAPS = {
     "feed_forward.up": "gate",
     "feed_forward.down": "down",
 }
-
-
-@dataclass(frozen=True)
-class EightBits:
-    """A matrix `(n, k)` that was rounded to 8 bits: codes `(n, k)` and a scale for every 32, `(n, k / 32)`.
-    Its products are those of the FP32 matrix, to the bit, from a quarter of the bytes.
-    """
-
-    codes: np.ndarray
-    scales: np.ndarray
-
-    @classmethod
-    def of(cls, matrix: np.ndarray) -> EightBits | None:
-        """None where it was not rounded, or there is no library to multiply it."""
-        if _native.library() is None or matrix.shape[1] % GROUP:
-            return None
-        if (found := kept_in_8_bits(matrix)) is None:
-            return None
-        codes, scales, _ = found.unpack()
-        plain = codes.astype(np.int16) - found.zero
-        return cls(np.ascontiguousarray(plain, np.int8), np.ascontiguousarray(scales, np.float32))
-
-    def dense(self) -> np.ndarray:
-        """The matrix in FP32."""
-        return self.codes.astype(np.float32) * self.scales.repeat(GROUP, 1)
-
-    def linear(self, x: np.ndarray, bias: np.ndarray) -> np.ndarray:
-        """`x (m, k)` times the matrix, with a bias `(n,)`: `(m, n)`."""
-        library = _native.library()
-        assert library is not None
-        x = np.ascontiguousarray(x, np.float32)
-        out = np.empty((len(x), len(self.codes)), np.float32)
-        pointers = (_native.address(part) for part in (x, self.codes, self.scales, bias))
-        sizes = (*out.shape, x.shape[1])
-        _native.checked(library.bowstring_linear_eight(*pointers, *sizes, _native.address(out)))
-        return out
-
-
-@dataclass(frozen=True)
-class Embedding:
-    """The text head's ends: `rows` looks tokens up, `matmul` gives logits of normed hidden states.
-
-    tokens: `(v, d)`. table: `(v, r)`, behind `down` `(r, d)`, in 8 bits where that is the same to the bit.
-    bias: `(v,)`.
-    """
-
-    tokens: np.ndarray
-    table: np.ndarray | EightBits
-    down: np.ndarray
-    bias: np.ndarray
-
-    @classmethod
-    def of(cls, head: TextHead) -> Embedding:
-        parts = (head.table, head.up.weight, head.down.weight, head.bias, head.modality)
-        table, up, down, bias, modality = map(array_of, parts)
-        return cls(linear(table, up) + modality, EightBits.of(table) or table, down, bias)
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        return self.tokens.shape
-
-    def rows(self, tokens: np.ndarray) -> np.ndarray:
-        return self.tokens[tokens]
-
-    def matmul(self, x: np.ndarray, bias: np.ndarray | None = None) -> np.ndarray:
-        inside = linear(x, self.down)
-        if isinstance(self.table, EightBits):
-            return self.table.linear(inside, self.bias)
-        return linear(inside, self.table, self.bias)
 
 
 def array_of(parameter: Tensor) -> np.ndarray:
@@ -114,49 +40,21 @@ def decoder_of(network: UnifiedScoreNetwork, context: int, step_size: float = 0.
     trunk, packed = network.trunk, matrices(network)
     zero = torch.zeros(1, 1, device=trunk.norm.device)
     modulation = trunk.modulation(zero, zero + step_size)[0, 0]
-    config = DecoderConfig(
-        family="bowstring",
-        width=network.config.width,
-        layers=len(trunk.layers),
-        heads=network.config.width // HEAD,
-        kv_heads=network.config.width // HEAD,
-        head=HEAD,
-        ffn=network.config.ffn_hidden,
-        vocab=network.config.vocab,
-        context=context,
-        epsilon=float(np.finfo(np.float32).eps),
-        rope=Rope(10_000.0),
-    )
 
-    def matrix(i: int, name: str, module: torch.nn.Module) -> PackedMatrix | DenseMatrix:
-        found = packed.get(f"trunk.layers.{i}.{name}.weight")
-        return DenseMatrix(array_of(cast(Tensor, module.weight))) if found is None else PackedMatrix(found)
+    def layer_of(i: int, layer: Layer) -> LayerWeights:
+        def matrix(name: str) -> PackedMatrix | DenseMatrix:
+            if (found := packed.get(f"trunk.layers.{i}.{name}.weight")) is not None:
+                return PackedMatrix(found)
+            return DenseMatrix(array_of(cast(Tensor, layer.get_submodule(name).weight)))
 
-    layers = []
-    for i, layer in enumerate(cast(list[Layer], trunk.layers)):
-        shift_a, scale_a, gate_a, shift_f, scale_f, gate_f = map(array_of, modulation + layer.offset)
-        attention, ffn = layer.attention, layer.feed_forward
-        layers.append(
-            LayerWeights(
-                attention_norm=1 + scale_a,
-                attention_shift=shift_a,
-                attention_gate=gate_a,
-                q=matrix(i, "attention.qkv", attention.qkv),
-                k=None,
-                v=None,
-                out=matrix(i, "attention.out", attention.out),
-                q_norm=array_of(attention.q_norm),
-                k_norm=array_of(attention.k_norm),
-                ffn_norm=1 + scale_f,
-                ffn_shift=shift_f,
-                ffn_gate=gate_f,
-                gate=matrix(i, "feed_forward.up", ffn.up),
-                up=None,
-                down=matrix(i, "feed_forward.down", ffn.down),
-            )
-        )
-    ends = Embedding.of(cast(TextHead, network.heads["text"]))
-    decoder = Decoder(config, ends, layers, array_of(trunk.norm))
+        norms = (array_of(layer.attention.q_norm), array_of(layer.attention.k_norm))
+        return modulated(array_of(modulation + layer.offset), matrix, *norms)
+
+    layers = [layer_of(i, layer) for i, layer in enumerate(cast(list[Layer], trunk.layers))]
+    head = cast(TextHead, network.heads["text"])
+    parts = (head.table, head.up.weight, head.down.weight, head.bias, head.modality)
+    ends = Embedding.of(*map(array_of, parts))
+    decoder = Decoder(config_of(network.config, context), ends, layers, array_of(trunk.norm))
     return decoder.with_deltas(deltas) if (deltas := deltas_of(network.bends)) else decoder
 
 

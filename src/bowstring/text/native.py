@@ -17,13 +17,12 @@ from typing import TypeAlias, TypeVar
 
 import numpy as np
 
-from ..core.process import Schedule, linear
 from ..decode.decoder import Decoder
 from ..decode.generate import PREFILL, Draw, draw, uniform
 from ..decode.generate import Sampling as Choosing
 from ..grammar.constrained import one_by_one
 from ..grammar.tokens import TokenAutomaton
-from .sampling import NEVER, Sampling
+from .options import NEVER, Sampling
 from .tokenizer import EOS, MASK, PAD, SPECIAL_TOKENS
 
 BARRED = np.array([*NEVER, PAD], np.uint32)
@@ -128,15 +127,6 @@ class Reader:
         """Logits `(l, v)` of a block that sees what was read and all of itself, and is not kept."""
         size = len(block)
         return (yield from self._logits(block, len(self.tokens), np.ones((size, size), bool), size))
-
-
-def writes(how: Sampling, schedule: Schedule = linear) -> bool:
-    """Whether these options are written here: a token an evaluation, in reading order."""
-    size = min(how.block, how.max_tokens)
-    by_one = (
-        how.order == "leftmost" and how.steps >= size and how.max_tokens % size == 0 and schedule is linear
-    )
-    return how.mode != "diffusion" or by_one
 
 
 def write(

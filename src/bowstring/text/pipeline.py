@@ -35,10 +35,11 @@ from ..weights.quant.packed import matrices
 from .decoder import decoder_of
 from .doubt import LEAST, Trace, doubted, source_of
 from .kind import guess_kind
-from .native import Pool, Window, Written, formed, write, writes
+from .native import Pool, Window, Written, formed, write
+from .options import Sampling
 from .request import MOST, TextRequest
 from .result import History, TextResult
-from .sampling import NOTED, Sampling, ended, fill_gap, log_likelihood, sample_text
+from .sampling import NOTED, ended, fill_gap, log_likelihood, sample_text, writes
 from .stops import Deltas, before_byte, checked_stops, first_stop, settled_tokens
 from .tokenizer import EOS, KINDS, MASK, MIDDLE, PAD, SEP, SUFFIX, TextTokenizer
 

@@ -11,7 +11,7 @@ from ..core.cancel import Cancel
 from ..core.options import choice, either, flag, settle, texts, whole
 from ..energy.steering import Judge, Steering
 from ..grammar.form import Wanted, requested
-from .sampling import MAX_TOKENS, Sampling, mode_for
+from .options import MAX_TOKENS, Sampling, mode_for
 from .stops import checked_stops
 
 MOST = 64  # texts at once

@@ -1,11 +1,13 @@
-"""Tensors of torch to and from a weights file, by value and in their own type."""
+"""Tensors of torch to and from a weights file, by value and in their own type; modules as arrays."""
 
 from __future__ import annotations
 
 import numpy as np
 import torch
+from torch import nn
 
 from .format.parquet import Tensor, WeightsFile
+from .quant.rounded import restored, rounded
 
 BRAIN = torch.bfloat16  # which numpy does not have
 
@@ -29,3 +31,17 @@ def from_torch(tensor: torch.Tensor) -> Tensor:
     if tensor.dtype == BRAIN:
         return Tensor("BF16", tuple(tensor.shape), Tensor.of(tensor.view(torch.int16).numpy()).data)
     return Tensor.of(tensor.numpy())
+
+
+def round_module(module: nn.Module) -> None:
+    """Rounds every array of a module, vectors aside; `named_tensors` then stores them in so few bits."""
+    with torch.no_grad():
+        for parameter in module.state_dict().values():
+            if parameter.ndim > 1:
+                array = parameter.float().numpy()
+                parameter.copy_(torch.from_numpy(restored(rounded(array), array.shape)))
+
+
+def arrays_of(module: nn.Module) -> dict[str, np.ndarray]:
+    """All that a module is made of, FP32."""
+    return {name: one.detach().float().cpu().numpy() for name, one in module.state_dict().items()}

@@ -9,15 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..config import SLOTS, SOUND_WIDTH, SOUNDS, VOICE
 from .continuous import ContinuousHead
-
-SLOTS = 4  # moments within a token at which the sound is told
-SOUNDS = 64  # ids of sounds, 0 is silence
-VOICE = 103  # numbers of a voice
-SOUND_WIDTH = 48
-REACH = 8  # tokens to either side whose sounds still matter to what a token is expected to be
-EDGES = 5  # numbers that say where in the utterance a token lies
-BASELINE_FEATURES = 3 * SLOTS * 3 * SOUNDS + 2 * (REACH - 1) * SOUNDS + EDGES + VOICE + 1
 
 
 class DurationNetwork(nn.Module):

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from ...decode.decoder import Decoder, LayerWeights, Matrix
 from ...decode.deltas import Branch, Deltas, LowRank
-from ...text.decoder import EightBits, Embedding
+from ...text.modulated import EightBits, Embedding
 
 Place = tuple[int, str]
 

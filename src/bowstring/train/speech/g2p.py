@@ -14,7 +14,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...speech.g2p import SYMBOLS
-from ...speech.g2p_network import G2PNetwork, best_phonemes, letter_ids
+from ...speech.g2p_network import G2PNetwork
+from ...speech.letters import best_phonemes, letter_ids
+from ...weights.tensors import arrays_of
 from ..schedule import CPU
 
 STEPS = 1500
@@ -75,8 +77,9 @@ def g2p_errors(network: G2PNetwork, rows: list[tuple[str, str]]) -> dict[str, fl
     """Share of wrong phonemes and of wrong words, stress marks left out."""
     bare = str.maketrans("", "", "ˈˌ")
     wrong = phonemes = words = 0
+    arrays = arrays_of(network)
     for word, truth in rows:
-        made = "".join(SYMBOLS[i] for i in best_phonemes(network, word)).translate(bare)
+        made = "".join(SYMBOLS[i] for i in best_phonemes(arrays, word)).translate(bare)
         off = edit_distance(made, truth.translate(bare))
         wrong, phonemes, words = wrong + off, phonemes + len(truth.translate(bare)), words + (off > 0)
     return {"phoneme_errors": wrong / phonemes, "word_errors": words / len(rows)}

@@ -20,7 +20,7 @@ from ...speech.files import resampled
 from ...speech.postfilter import Postfilter
 from ...speech.sampling import SpeechSampling, Utterance, sample_speech
 from ...speech.source_filter import HOP, RATE, Frames, noise_gated, synthesise
-from ...speech.vocoder import asked
+from ...speech.stream import asked
 from ...weights.placement import placed
 from ..loop import apply_gradients, set_rate, step_generator, training_steps
 from ..optim import mixed

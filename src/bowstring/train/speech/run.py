@@ -18,14 +18,16 @@ from ...core.files import replacing
 from ...nn.network import UnifiedScoreNetwork
 from ...speech.baseline import ResidualCoder
 from ...speech.g2p import SYMBOLS
-from ...speech.g2p_network import G2PNetwork, letter_ids
+from ...speech.g2p_network import G2PNetwork
+from ...speech.letters import letter_ids
 from ...speech.postfilter import Postfilter
 from ...speech.source_filter import HOP, Frames
 from ...speech.weights import load_speech
 from ...text.weights import load_model
 from ...weights.format.parquet import write
 from ...weights.layout import POSTFILTER, SPEECH, find
-from ...weights.quant.rounded import arrays_of, few_bit_tensors
+from ...weights.quant.rounded import few_bit_tensors
+from ...weights.tensors import arrays_of
 from ..data.corpora import corpus_documents
 from ..data.sentences import sentences
 from ..progress import tell

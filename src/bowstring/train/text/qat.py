@@ -21,7 +21,7 @@ from torch.nn.utils import parametrize
 from ...nn.network import UnifiedScoreNetwork
 from ...weights.quant.arrowquant import GROUP, ArrowQuant, best_scales, grouped
 from ...weights.quant.packed import linears, packed
-from ...weights.quant.rounded import round_module
+from ...weights.tensors import round_module
 from ..loop import apply_gradients, set_rate, step_generator, training_steps
 from ..optim import mixed
 from ..progress import TrainingLog

@@ -14,7 +14,7 @@ from ...text.weights import load_model, save_model
 from ...weights.layout import carry_over
 from ...weights.metadata import Settings, read_metadata
 from ...weights.quant.packed import unpacked
-from ...weights.quant.rounded import round_module
+from ...weights.tensors import round_module
 from ..data.corpora import Document, corpus_documents
 from ..data.splits import RULE
 from ..progress import tell

@@ -10,8 +10,6 @@ import math
 from collections.abc import Container, Iterator, Mapping
 
 import numpy as np
-import torch
-from torch import nn
 
 from ..format.parquet import Tensor, WeightsFile, WeightsFiles
 from .grouped import BLOCK, GROUP, GroupedMatrix
@@ -45,15 +43,6 @@ def kept_in_8_bits(array: np.ndarray) -> GroupedMatrix | None:
     return rounded(array)
 
 
-def round_module(module: nn.Module) -> None:
-    """Rounds every array of a module, vectors aside; `named_tensors` then stores them in so few bits."""
-    with torch.no_grad():
-        for parameter in module.state_dict().values():
-            if parameter.ndim > 1:
-                array = parameter.float().numpy()
-                parameter.copy_(torch.from_numpy(restored(rounded(array), array.shape)))
-
-
 def few_bit_parts(name: str, matrix: GroupedMatrix) -> Iterator[tuple[str, Tensor]]:
     """The tensors that a file has for an array in few bits."""
     for part in GROUPED_PARTS:
@@ -68,11 +57,6 @@ def few_bit_tensors(arrays: Mapping[str, np.ndarray]) -> Iterator[tuple[str, Ten
             yield from few_bit_parts(name, rounded(array))
         else:
             yield name, Tensor.of(array.astype(np.float32))
-
-
-def arrays_of(module: nn.Module) -> dict[str, np.ndarray]:
-    """All that a module is made of, FP32."""
-    return {name: one.detach().float().cpu().numpy() for name, one in module.state_dict().items()}
 
 
 def in_few_bits(arrays: Stored, without: Container[str] = ()) -> list[str]:
