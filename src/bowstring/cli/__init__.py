@@ -10,6 +10,7 @@ import typer
 from . import (  # each adds its commands
     adapt,  # noqa: F401
     doubt,  # noqa: F401
+    export,  # noqa: F401
     fields,  # noqa: F401
     image,  # noqa: F401
     inspect,  # noqa: F401

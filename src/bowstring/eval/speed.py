@@ -4,7 +4,8 @@
 others are medians in a process of their own with the model loaded and everything made once before.
 `converse_s` is for `spoken_s` of speech with a face and a picture; `speech_5s_s` is five times the seconds of
 one second; `first_sound_s` is from the call of a conversation, whose text is yet to be written, to its first
-sound. `wheel_mb` is the package's files, deflated as a wheel is.
+sound. `wheel_mb` is the package's files, deflated as a wheel is, `edge_mb` a folder that
+was exported for the edge.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tempfile
 import time
 import zlib
 from collections.abc import Callable
@@ -19,9 +21,10 @@ from pathlib import Path
 from typing import Any
 
 from ..engine import ArrowEngine
+from ..engine.export import export_edge, megabytes
 from ..speech.pipeline import SpeechFrame
 from ..weights.layout import weights_files
-from ..weights.shipped import DATA, MULTIMODAL, SHIPPED, model_folder
+from ..weights.shipped import DATA, EDGE_TEXT, MULTIMODAL, SHIPPED, model_folder
 from .loading import loading
 from .report import resident_mb
 from .results import Measured, Measurement, Setting, announce
@@ -97,6 +100,12 @@ def wheel_mb() -> float:
     return size / 1e6
 
 
+def edge_mb() -> float:
+    """Megabytes of what `bowstring export --tier edge` writes."""
+    with tempfile.TemporaryDirectory() as place:
+        return megabytes(export_edge(Path(place) / "edge", model_folder(EDGE_TEXT), MULTIMODAL))
+
+
 MEASUREMENTS = {"pictures": picture_seconds, "speech": speech_seconds}
 
 
@@ -125,7 +134,7 @@ def measure_speed(setting: Setting) -> Measurement:
         found = part_alone(part, model, 3 if quick else 7)
         memory += found.pop("rss_mb")
         numbers |= {name: Measured.median(values) for name, values in found.items()}
-    numbers["wheel_mb"] = Measured(wheel_mb())
+    numbers["wheel_mb"], numbers["edge_mb"] = Measured(wheel_mb()), Measured(edge_mb())
     numbers["rss_mb"] = Measured(max(memory), n=len(memory))
     return Measurement(numbers, [*weights_files(model), *weights_files(SHIPPED)])
 

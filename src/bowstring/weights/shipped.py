@@ -11,6 +11,7 @@ DATA = Path(__file__).parent.parent / "data"
 SHIPPED = DATA / "text-int4"  # the default
 CONTROLNETS = DATA / "controlnets"  # adapters that ship
 MULTIMODAL = DATA / "multimodal"  # the default where all heads are needed
+EDGE_TEXT = "text-int2"  # what writes on the edge
 G2P_FOLDER = DATA / "g2p"
 ENCODER_FOLDER = DATA / "encoder"
 INSTALLED = Path.home() / ".local" / "share" / "bowstring" / "models"  # imported ones
