@@ -21,7 +21,7 @@ RENAMED_RECIPES = {"senses": "multimodal", "letters": "g2p", "image-codec": "aut
 
 @app.command()
 def data(
-    corpus: Annotated[str, typer.Argument(help="text, code, pairs, pictures, speech or voices")],
+    corpus: Annotated[str, typer.Argument(help="text, code, checked, pairs, pictures, speech or voices")],
     out: Path = Path("runs/data"),
     source: Annotated[
         Path | None,
@@ -42,6 +42,10 @@ def data(
         return speech(out)
     if corpus == "voices":
         return voices(out, download=download)
+    if corpus == "checked":
+        from ..train.data.running import check_corpus
+
+        return table(f"functions of {out} that were run", check_corpus(out))
     given = source or tales_file(os.environ.get("BOWSTRING_DATA"))
     if corpus == "pairs":
         return pairs(out, given, download=download)

@@ -25,6 +25,7 @@ from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from ...core.files import replacing
 from .grammar import story
 from .snippets import snippet
 from .splits import RULE, bucket, first_split, overlap, split_of, word_grams, work_of
@@ -278,15 +279,20 @@ def build_corpus(
     else:
         raise ValueError(f"unknown corpus {kind!r}; expected 'text' or 'code'")
     out.mkdir(parents=True, exist_ok=True)
-    counts: Counter[str] = Counter()
-    target = out / f"{kind}.jsonl.gz"
-    partial = target.with_suffix(".partial")
-    with partial.open("wb") as raw, gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0) as packed:
-        for document in without_leaks([*deduplicated(rows)], ("tale", "function")):
+    kept = [*without_leaks([*deduplicated(rows)], ("tale", "function"))]
+    save_corpus(out / f"{kind}.jsonl.gz", kept)
+    return dict(sorted(Counter(f"{one.source}/{one.split}" for one in kept).items()))
+
+
+def save_corpus(path: Path, documents: Iterable[Document]) -> None:
+    """Writes a corpus whole or not at all; equal documents give equal bytes."""
+    with (
+        replacing(path) as partial,
+        partial.open("wb") as raw,
+        gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0) as packed,
+    ):
+        for document in documents:
             packed.write((json.dumps(asdict(document), ensure_ascii=False) + "\n").encode())
-            counts[f"{document.source}/{document.split}"] += 1
-    partial.replace(target)
-    return dict(sorted(counts.items()))
 
 
 def load_corpus(path: Path) -> list[Document]:
