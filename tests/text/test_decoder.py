@@ -7,7 +7,8 @@ import torch
 from bowstring import _native
 from bowstring.core.conditioning import Conditioning
 from bowstring.decode.decoder import PackedMatrix, linear
-from bowstring.text.decoder import EightBits, decoder_of
+from bowstring.text.decoder import decoder_of
+from bowstring.text.modulated import EightBits
 from bowstring.weights.quant.arrowquant import ArrowQuant
 from bowstring.weights.quant.packed import packed
 from bowstring.weights.quant.rounded import restored, rounded
