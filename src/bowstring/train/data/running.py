@@ -71,13 +71,7 @@ def started(cases: Sequence[tuple[str, str]], seconds: float) -> list[bool]:
     """What a process said of the first of some functions before it ended or was ended."""
     command, limit = [sys.executable, "-I", "-S", "-c", RUNNER], 5 + seconds * (len(cases) + 1)
     given = json.dumps([[*cases], seconds, MEMORY]).encode()
-    how: dict[str, Any] = {
-        "input": given,
-        "capture_output": True,
-        "env": {},
-        "timeout": limit,
-        "check": False,
-    }
+    how: dict[str, Any] = {"input": given, "capture_output": True, "env": {}, "timeout": limit}
     with tempfile.TemporaryDirectory() as place:
         try:
             said = subprocess.run(command, cwd=place, check=False, **how).stdout
