@@ -35,7 +35,7 @@ SEED = 77
 LONGEST = 120
 SHARES = (3, 240)  # ranks of a LoRA of 1 % and a ControlNet of 9 % of a text model of 13 M parameters
 ROWS = (1, 5, 64)  # tokens of an evaluation: one, a block with its token before, a prompt
-TURNS = 12
+TURNS = 32
 
 
 def measure_controls(setting: Setting) -> Measurement:
@@ -131,12 +131,14 @@ def drawn(bends: Bends) -> Bends:
 
 
 def in_turns(base: Decoder, bent: Decoder, rows: int) -> Measured:
-    """Medians of a few evaluations each, turn by turn; the mean of their ratios."""
+    """Medians of a few evaluations each, turn by turn; the median of their ratios, as a turn may be
+    disturbed.
+    """
     ratios = []
     for _ in range(TURNS):
         without, with_ = (statistics.median(seconds(one, rows)) for one in (base, bent))
         ratios.append(with_ / without)
-    return Measured.mean(ratios)
+    return Measured.median(ratios)
 
 
 def seconds(decoder: Decoder, rows: int, times: int = 9) -> list[float]:
