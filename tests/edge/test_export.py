@@ -11,9 +11,10 @@ from typer.testing import CliRunner
 
 from bowstring.cli.common import app
 from bowstring.engine import ArrowEngine
-from bowstring.engine.export import export_workstation, megabytes
+from bowstring.engine.export import export_workstation, megabytes, save_speaking
+from bowstring.weights.layout import TRUNK
 from bowstring.weights.metadata import read_metadata
-from bowstring.weights.shipped import DATA
+from bowstring.weights.shipped import DATA, model_folder
 
 ALONE = """
 import runpy, sys
@@ -81,6 +82,12 @@ def test_a_mistake_on_the_edge_is_one_sentence(edge):
 def test_text_of_other_bits_is_refused_with_the_way_to_make_it(tmp_path):
     made = CliRunner().invoke(app, ["export", "--tier", "edge", "-o", str(tmp_path), "--text", "text-int4"])
     assert "bowstring quantise" in str(made.exception)
+
+
+def test_speech_may_keep_its_bits(tmp_path):
+    save_speaking(tmp_path, model_folder("multimodal"), 4)
+    assert read_metadata(tmp_path).bits == 4 and read_metadata(tmp_path).modalities == ["text", "audio"]
+    assert (tmp_path / TRUNK).read_bytes() == (model_folder("multimodal") / TRUNK).read_bytes()
 
 
 def test_a_workstation_gets_every_model_to_the_byte(tmp_path):

@@ -21,6 +21,9 @@ def export(
     speech: Annotated[
         Path | None, typer.Option(parser=chosen_model, metavar="MODEL", help="Of edge: who speaks.")
     ] = None,
+    speech_bits: Annotated[
+        int, typer.Option(min=2, max=4, help="Of edge: 2, or 4 to leave the speech model as it is: clearer.")
+    ] = 2,
 ) -> None:
     """Write models as a folder: edge runs with numpy alone, `python FOLDER write PROMPT`."""
     from ..core.options import choice
@@ -29,7 +32,7 @@ def export(
     from ..weights.shipped import EDGE_TEXT, MULTIMODAL
 
     if choice(tier, "tier", ("edge", "workstation")) == "edge":
-        export_edge(out, text or chosen_model(EDGE_TEXT), speech or MULTIMODAL)
+        export_edge(out, text or chosen_model(EDGE_TEXT), speech or MULTIMODAL, speech_bits)
     elif text or speech:
         raise ValueError("--text and --speech are of edge; a workstation gets every model that ships")
     else:

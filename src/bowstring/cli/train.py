@@ -118,6 +118,7 @@ def tell_speech(out: Path, utterances: list[TrainingUtterance]) -> None:
     table(f"speech in {out}", counts)
 
 
+PLANS = ("attached", "everything")
 STEPPED = ("multimodal", "shortcut", "face", "postfilter", "control-structure", "control-tools")
 UNTIMED = ("judge", "g2p")  # they take minutes, and know no budget
 Device = Annotated[str, typer.Option(help="Where to compute: auto (CUDA, else the CPU), cpu, cuda, cuda:1.")]
@@ -128,9 +129,9 @@ def train(
     recipe: Annotated[
         str | None,
         typer.Argument(
-            help="text, text-more, text-baseline, text-more-baseline, tiny, fields, autoencoder, "
-            "multimodal, shortcut, face, postfilter, memory, encode, judge, g2p, control-structure or "
-            "control-tools"
+            help="text, text-more, text-orders, each with -baseline, tiny, fields, autoencoder, multimodal, "
+            "shortcut, face, postfilter, memory, encode, judge, g2p, control-structure or control-tools; "
+            "attached is all that hangs on a trunk, everything all there is, from nothing"
         ),
     ] = None,
     data: Path = Path("runs/data"),
@@ -146,7 +147,7 @@ def train(
         typer.Option(
             parser=chosen_model,
             metavar="MODEL",
-            help="Of multimodal: the model to go on from; default the one of text.",
+            help="Of multimodal: the model to go on from, default the one of text; of attached: the trunk.",
         ),
     ] = None,
     seed: Annotated[
@@ -156,6 +157,8 @@ def train(
     minutes: Annotated[
         float | None, typer.Option(min=0.1, help="Fit the whole schedule into so many minutes.")
     ] = None,
+    only: Annotated[list[str] | None, typer.Option(help="Of a plan: a stage; may be repeated.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Of a plan: say what it would do.")] = False,
     bundle: Annotated[
         Path | None, typer.Option(help="Train from what `bundle` packed; the result comes in parts.")
     ] = None,
@@ -177,6 +180,13 @@ def train(
         raise ValueError("which training? Name one, or a bundle; `bowstring train --help` lists them")
     if recipe in RENAMED_RECIPES:
         raise ValueError(f"{recipe!r} is called {RENAMED_RECIPES[recipe]!r} now")
+    if recipe in PLANS:
+        if steps is not None or seed:
+            raise ValueError(f"{recipe} is a plan; --steps and --seed are for its recipes")
+        place = output_folder(out or Path("runs") / recipe)
+        return follow(recipe, data, place, start, minutes, only or [], chosen_device(device), dry_run=dry_run)
+    if only or dry_run:
+        raise ValueError(f"--only and --dry-run are for plans: {', '.join(PLANS)}")
     if steps is not None and recipe not in STEPPED:
         raise ValueError(f"{recipe} has its own number of steps; --steps is for {', '.join(STEPPED)}")
     if start is not None and recipe != "multimodal":
@@ -190,6 +200,33 @@ def train(
     if recipe == "multimodal" and start is not None:
         given["start"] = start
     start_training(recipe, data, run, given | ({"seed": seed} if recipe == "multimodal" else {}))
+
+
+def follow(
+    name: str,
+    data: Path,
+    out: Path,
+    start: Path | None,
+    minutes: float | None,
+    only: list[str],
+    device: Any,
+    *,
+    dry_run: bool,
+) -> None:
+    """Does what is left of a plan, or says what that is."""
+    from ..train.plan import carry_out, chosen, shown, within
+    from ..weights.shipped import MULTIMODAL
+    from .plans import attached, everything
+
+    if start is not None and name == "everything":
+        raise ValueError("everything begins with nothing; --start is for multimodal and attached")
+    every = everything(data, out) if name == "everything" else attached(start or MULTIMODAL, data, out)
+    stages = within(chosen(every, only), minutes)
+    total = f"{sum(one.minutes for one in stages):.0f} minutes and what is prepared between"
+    if dry_run:
+        return table(f"{name} in {out}: {total}", shown(stages, out))
+    took = carry_out(stages, out, device)
+    table(f"{name} in {out}, minutes", {stage: f"{minutes:.1f}" for stage, minutes in took.items()})
 
 
 def start_training(recipe: str, data: Path, run: Run, given: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ in INT8 with one scale a row. Shapes: b texts, l tokens, e entry, d width, h hea
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -224,8 +224,13 @@ def encode(sentences: str | Sequence[str]) -> np.ndarray:
 
 @lru_cache(maxsize=1)
 def default_embedder() -> Embedder:
-    """What `remember` and `recall` make vectors with. Its hash is that of the hashes of all weights."""
-    file = WeightsFile(ENCODER_FOLDER / WEIGHTS)
+    """What `remember` and `recall` make vectors with."""
+    return embedder_of(ENCODER_FOLDER, encode)
+
+
+def embedder_of(folder: Path, encode: Callable[[Sequence[str]], np.ndarray]) -> Embedder:
+    """An encoder by the folder it lies in. Its hash is that of the hashes of all weights."""
+    file = WeightsFile(folder / WEIGHTS)
     every = "".join(f"{name} {entry.hash}\n" for name, entry in sorted(file.entries.items()))
     name = hashlib.sha256(every.encode()).hexdigest()[:16]
     return Embedder("bowstring", name, Sizes(**file.metadata).out, encode, NEAR)

@@ -117,12 +117,17 @@ def text_projector(
 
 
 def image_projector(
-    network: UnifiedScoreNetwork, tokenizer: TextTokenizer, embedder: Embedder, data: Path, run: Run
+    network: UnifiedScoreNetwork,
+    tokenizer: TextTokenizer,
+    embedder: Embedder,
+    data: Path,
+    run: Run,
+    model: Path,
 ) -> MemoryProjector:
-    """Learns how memories reach pictures."""
+    """Learns how memories reach pictures, drawn and encoded as the model's are."""
     facts = remembered_pictures(curated(load_icons(data)[1], LEARNED))
     tell("drawing pictures and encoding them; the first time takes some minutes")
-    latents = kept(run.out / "pictures.parquet", lambda: latents_of(facts, data, MULTIMODAL))["latents"]
+    latents = kept(run.out / "pictures.parquet", lambda: latents_of(facts, data, model))["latents"]
     prompts = [caption_tokens(tokenizer, prompt) for prompt in PICTURE_PROMPTS]
     width, vectors = network.config.width, vectors_of(facts, embedder)
     torch.manual_seed(1)
@@ -139,13 +144,14 @@ def part_of(run: Run, name: str, share: float) -> Run:
     return replace(run, out=out, seconds=None if run.seconds is None else share * run.seconds)
 
 
-def train_memory(data: Path, run: Run, embedder: Embedder) -> None:
-    """Trains the projectors of the model that has all heads, beside the trunk that it ships with."""
-    packed_network, tokenizer, _ = load_model(MULTIMODAL)
+def train_memory(data: Path, run: Run, embedder: Embedder, model: Path = MULTIMODAL) -> None:
+    """Trains the projectors of a model that has all heads, by default the one that ships."""
+    packed_network, tokenizer, _ = load_model(model)
     network = unpacked(packed_network).requires_grad_(requires_grad=False)
     text = text_projector(network, tokenizer, embedder, part_of(run, "text", TEXT_SHARE))
-    image = image_projector(network, tokenizer, embedder, data, part_of(run, "image", 1 - TEXT_SHARE))
+    part = part_of(run, "image", 1 - TEXT_SHARE)
+    image = image_projector(network, tokenizer, embedder, data, part, model)
     path = run.out / MEMORY
     projectors = {"text": text, "image": image}
-    save_projectors(path, projectors, base_hash(find(MULTIMODAL, TRUNK)), embedder.identity)
+    save_projectors(path, projectors, base_hash(find(model, TRUNK)), embedder.identity)
     tell(f"{path} written; it belongs into the folder of the model")

@@ -92,7 +92,7 @@ def adapter_of(bends: Bends) -> Adapter:
 def train_control(
     lesson: str,
     run: Run,
-    model: str | None = None,
+    model: Path | str | None = None,
     steps: int = STEPS,
     seed: int = 0,
     tell: Callable[[Mapping[str, Any]], None] = lambda said: None,

@@ -21,7 +21,7 @@ from ...text.weights import load_model, save_model
 from ...weights.layout import CODECS, DECODER, ENCODER, SPEECH, find
 from ...weights.metadata import Metadata, Settings
 from ...weights.placement import placed
-from ...weights.quant.packed import unpacked
+from ...weights.quant.packed import matrices, unpacked
 from ...weights.shipped import MULTIMODAL, SHIPPED
 from ..data.corpora import corpus_documents
 from ..image.flow import latent_std
@@ -117,14 +117,17 @@ def joint_data(
     return JointData(corpus, training_utterances(data), coder, captioned(pictures, words), latents)
 
 
-def text_teacher() -> UnifiedScoreNetwork:
-    """The model of text that is not to be forgotten: the one that ships."""
-    return unpacked(load_model(SHIPPED)[0])
+def text_teacher(model: Path) -> UnifiedScoreNetwork:
+    """The model of text that is not to be forgotten, its matrices in FP32."""
+    network = load_model(model)[0]
+    return unpacked(network) if matrices(network) else network
 
 
-def prepare_multimodal(data: Path, out: Path, start: Path = SHIPPED, seed: int = 0) -> JointStart:
+def prepare_multimodal(
+    data: Path, out: Path, start: Path = SHIPPED, seed: int = 0, teacher: Path = SHIPPED
+) -> JointStart:
     """Goes on from the model in `start`, after `bowstring data speech`; with the autoencoder that it has, or
-    else your own, or else the shipped one.
+    else your own, or else the shipped one. teacher: the model whose text is not to be forgotten.
     """
     network, words, metadata = starting_network(start)
     own = out.parent / "autoencoder" / "model"
@@ -145,10 +148,10 @@ def prepare_multimodal(data: Path, out: Path, start: Path = SHIPPED, seed: int =
         network.add_head("audio").std.copy_(residual_std(teachers, coder))
     kept = metadata.settings() | Settings(distilled=False)
     beside = {name: find(autoencoder, name) for name in (ENCODER, DECODER)} | {SPEECH: out / "speech.parquet"}
-    return JointStart(network, text_teacher(), learned, words, kept, beside, fresh)
+    return JointStart(network, text_teacher(teacher), learned, words, kept, beside, fresh)
 
 
-def prepare_shortcut(data: Path, out: Path) -> JointStart:
+def prepare_shortcut(data: Path, out: Path, teacher: Path = SHIPPED) -> JointStart:
     """Goes on from the result of `bowstring train multimodal`."""
     before = out.parent / "multimodal" / "model"
     network, words, metadata = load_model(before)
@@ -157,7 +160,7 @@ def prepare_shortcut(data: Path, out: Path) -> JointStart:
     kept = metadata.settings() | Settings(distilled=True)
     beside = {name: path for name in CODECS if (path := find(before, name)).exists()}
     network = network.train().requires_grad_()
-    return JointStart(network, text_teacher(), learned, words, kept, beside)
+    return JointStart(network, text_teacher(teacher), learned, words, kept, beside)
 
 
 def save_joint(start: JointStart, network: UnifiedScoreNetwork, folder: Path) -> None:
@@ -169,16 +172,18 @@ def save_joint(start: JointStart, network: UnifiedScoreNetwork, folder: Path) ->
     tell(f"model written to {folder}")
 
 
-def train_multimodal(data: Path, run: Run, steps: int = 3300, start: Path = SHIPPED, seed: int = 0) -> None:
+def train_multimodal(
+    data: Path, run: Run, steps: int = 3300, start: Path = SHIPPED, seed: int = 0, teacher: Path = SHIPPED
+) -> None:
     """`bowstring train multimodal`; see `prepare_multimodal`."""
-    prepared = prepare_multimodal(data, run.out, start, seed)
+    prepared = prepare_multimodal(data, run.out, start, seed, teacher)
     networks = prepared.on(run.device)
     network = run_multimodal(*networks, prepared.data, run, steps, seed, fresh=prepared.fresh)
     save_joint(prepared, network, run.out / "model")
 
 
-def train_shortcut(data: Path, run: Run, steps: int = 320) -> None:
+def train_shortcut(data: Path, run: Run, steps: int = 320, teacher: Path = SHIPPED) -> None:
     """`bowstring train shortcut`; see `prepare_shortcut`."""
-    prepared = prepare_shortcut(data, run.out)
+    prepared = prepare_shortcut(data, run.out, teacher)
     network = run_shortcut(*prepared.on(run.device), prepared.data, run, steps)
     save_joint(prepared, network, run.out / "model")

@@ -132,18 +132,22 @@ def batch_of(
     conditioning = [told(u.phonemes, u.durations) for u in utterances]
     length = max(map(len, tokens))
     pad = lambda x: F.pad(x[:length], (0, 0) * (x.ndim - 1) + (0, length - len(x[:length])))  # noqa: E731
-    phonemes = [torch.from_numpy(u.phonemes) for u in utterances]
-    durations = [torch.from_numpy(np.log(np.maximum(u.durations, 0.25))).float() for u in utterances]
-    rows = torch.nn.utils.rnn.pad_sequence
     return Batch(
         torch.stack([pad(x) for x in tokens]),
         torch.stack([torch.arange(length) < len(x) for x in tokens]),
         torch.stack([pad(torch.from_numpy(ids)) for ids, _ in conditioning]),
         torch.stack([pad(torch.from_numpy(progress)) for _, progress in conditioning]),
         torch.stack([torch.from_numpy(voice) for voice in voices]),
-        rows(phonemes, batch_first=True),
-        rows(durations, batch_first=True, padding_value=float("nan")),
+        *timed_phonemes(utterances),
     )
+
+
+def timed_phonemes(utterances: Sequence[TrainingUtterance]) -> tuple[Tensor, Tensor]:
+    """Phonemes `(b, p)` and logarithms of their durations, NaN behind the end of an utterance."""
+    phonemes = [torch.from_numpy(u.phonemes) for u in utterances]
+    durations = [torch.from_numpy(np.log(np.maximum(u.durations, 0.25))).float() for u in utterances]
+    rows = torch.nn.utils.rnn.pad_sequence
+    return rows(phonemes, batch_first=True), rows(durations, batch_first=True, padding_value=float("nan"))
 
 
 def speech_velocity(
@@ -172,15 +176,30 @@ def speech_loss(network: UnifiedScoreNetwork, batch: Batch, rng: torch.Generator
     x_t, eps = add_noise(batch.x_0, t, rng)
     voice = batch.voice + VOICE_NOISE * noise_like(batch.voice, rng)
     flow = batch.error(speech_velocity(network, batch, voice)(x_t, t), eps - batch.x_0)
-    spoken = ~batch.log_duration.isnan()
-    guess = head.duration(batch.phonemes, voice).float()
-    timing = F.smooth_l1_loss(guess[spoken], batch.log_duration[spoken], beta=0.3)
-    return flow + timing
+    return flow + timing_loss(head, batch.phonemes, batch.log_duration, voice)
+
+
+def timing_loss(head: SpeechHead, phonemes: Tensor, log_duration: Tensor, voice: Tensor) -> Tensor:
+    """Error of the logarithm of durations, NaN where there is no phoneme."""
+    spoken = ~log_duration.isnan()
+    guess = head.duration(phonemes, voice).float()
+    return F.smooth_l1_loss(guess[spoken], log_duration[spoken], beta=0.3)
+
+
+Spoken = tuple[list[TrainingUtterance], list[np.ndarray]]  # utterances, and whose voices they are
 
 
 def speech_batches(
     utterances: Sequence[TrainingUtterance], coder: ResidualCoder[Frames], rows: int = 36, seed: int = 0
 ) -> Callable[[int], Batch]:
+    """What `spoken_batches` draws, as batches."""
+    draw = spoken_batches(utterances, rows, seed)
+    return lambda step: batch_of(*draw(step), coder)
+
+
+def spoken_batches(
+    utterances: Sequence[TrainingUtterance], rows: int = 36, seed: int = 0
+) -> Callable[[int], Spoken]:
     """Utterances of about one length by pseudo-speakers; half keep the voice that spoke them."""
     by_length = sorted(utterances, key=lambda one: len(one.frames))
     of: dict[int, list[TrainingUtterance]] = {}
@@ -188,7 +207,7 @@ def speech_batches(
         of.setdefault(one.speaker, []).append(one)
     near = min(4 * rows, len(by_length))
 
-    def batch(step: int) -> Batch:
+    def spoken(step: int) -> Spoken:
         rng = np.random.default_rng([seed, step])
         chosen, voices = [], []
         first = rng.integers(len(by_length) - near + 1)
@@ -203,9 +222,9 @@ def speech_batches(
             except ValueError:
                 voices.append(voice_of(utterance.frames))
             chosen.append(utterance)
-        return batch_of(chosen, voices, coder)
+        return chosen, voices
 
-    return batch
+    return spoken
 
 
 def speech_source(

@@ -51,10 +51,12 @@ class PostfilterStart:
     readings: list[Reading]
 
 
-def prepare_postfilter(data: Path, runs: Path) -> PostfilterStart:
-    """For the result of `bowstring train face`, or of `shortcut` or `multimodal`, in `runs`."""
+def prepare_postfilter(data: Path, runs: Path, before: Path | None = None) -> PostfilterStart:
+    """For the model `before`, by default the result of `bowstring train face`, or of `shortcut` or
+    `multimodal`, in `runs`.
+    """
     made = [runs / name / "model" for name in ("face", "shortcut", "multimodal")]
-    before = next((folder for folder in made if folder.exists()), made[0])
+    before = before or next((folder for folder in made if folder.exists()), made[0])
     network, _, _ = load_model(before)
     codec, table, voice = load_speech(find(before, SPEECH))
     teacher = Teacher()
@@ -70,9 +72,9 @@ def save_postfilter(folder: Path, postfilter: Postfilter) -> None:
     write(folder / POSTFILTER, few_bit_tensors(arrays_of(postfilter)), {})
 
 
-def train_postfilter(data: Path, run: Run, steps: int = 3000) -> None:
+def train_postfilter(data: Path, run: Run, steps: int = 3000, before: Path | None = None) -> None:
     """`bowstring train postfilter`: the model that speaks is copied, and its network stays as it is."""
-    start = prepare_postfilter(data, run.out.parent)
+    start = prepare_postfilter(data, run.out.parent, before)
     postfilter = run_postfilter(start.readings, start.network, start.coder, start.voice, run, steps)
     shutil.copytree(start.before, run.out / "model", dirs_exist_ok=True)
     save_postfilter(run.out / "model", postfilter)

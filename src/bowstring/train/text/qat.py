@@ -20,7 +20,7 @@ from torch.nn.utils import parametrize
 
 from ...nn.network import UnifiedScoreNetwork
 from ...weights.quant.arrowquant import GROUP, ArrowQuant, best_scales, grouped
-from ...weights.quant.packed import input_moments, linears, packed
+from ...weights.quant.packed import linears, packed
 from ...weights.tensors import round_module
 from ..loop import apply_gradients, set_rate, step_generator, training_steps
 from ..optim import mixed
@@ -45,10 +45,20 @@ class QATRecipe:
 
 def activation_second_moments(network: UnifiedScoreNetwork, rows: Rows) -> dict[str, np.ndarray]:
     """Mean square of every input of every matrix of the trunk over some rows, by parameter name."""
-    with torch.no_grad(), input_moments(network) as found:
+    found: dict[str, np.ndarray] = {}
+    hooks = []
+    for name, owner, attribute, _ in linears(network.trunk):
+
+        def note(_: nn.Module, inputs: tuple[Tensor, ...], name: str = name) -> None:
+            found[name] = inputs[0].flatten(0, -2).square().mean(0).cpu().numpy()
+
+        hooks.append(getattr(owner, attribute).register_forward_pre_hook(note))
+    with torch.no_grad():
         block = blocks_of(rows, 8)
         noise = draw_noise(rows, block, torch.Generator().manual_seed(0)).to(network.device)
         paired_hidden(network, rows, block, masked_tokens(rows, noise))
+    for hook in hooks:
+        hook.remove()
     return found
 
 

@@ -44,6 +44,16 @@ def text_more_baseline_recipe() -> Recipe:
     return replace(text_more_recipe(), name="text-more-baseline", start="text-baseline", baseline=True)
 
 
+def text_orders_recipe() -> Recipe:
+    """Goes on from `text_recipe` with every order of filling blocks of 4 and 8."""
+    return replace(text_more_recipe(), name="text-orders", tokens=8_000_000, blocks=(4, 4, 8), canvas=0.04)
+
+
+def text_orders_baseline_recipe() -> Recipe:
+    """Its rival: the baseline goes on for the same tokens."""
+    return replace(text_orders_recipe(), name="text-orders-baseline", start="text-baseline", baseline=True)
+
+
 def tiny_recipe() -> Recipe:
     """A minute of training, to try the machinery."""
     small = NetworkConfig(width=128, depth=2, ffn_hidden=384, rank=64)
@@ -55,6 +65,8 @@ RECIPES = {
     "text-baseline": text_baseline_recipe,
     "text-more": text_more_recipe,
     "text-more-baseline": text_more_baseline_recipe,
+    "text-orders": text_orders_recipe,
+    "text-orders-baseline": text_orders_baseline_recipe,
     "tiny": tiny_recipe,
 }
 

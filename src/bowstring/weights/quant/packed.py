@@ -10,9 +10,7 @@ other's cores.
 from __future__ import annotations
 
 import ctypes
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -94,29 +92,6 @@ def linears(trunk: Trunk) -> Iterator[tuple[str, nn.Module, str, tuple[int, int]
         place, _, attribute = name.rpartition(".")
         shape = (cast(int, one.out_features), cast(int, one.in_features))
         yield f"trunk.{name}.weight", trunk.get_submodule(place), attribute, shape
-
-
-@contextmanager
-def input_moments(network: UnifiedScoreNetwork) -> Iterator[dict[str, np.ndarray]]:
-    """Mean squares of every input of the matrices that would be packed, by parameter name, over all rows that
-    pass through them inside the block; they are there behind it.
-    """
-    found: dict[str, np.ndarray] = {}
-    rows: Counter[str] = Counter()
-    hooks = []
-    for name, owner, attribute, _ in linears(network.trunk):
-
-        def note(_: nn.Module, inputs: tuple[Tensor, ...], name: str = name) -> None:
-            x = inputs[0].flatten(0, -2)
-            found[name] = found.get(name, 0.0) + x.square().sum(0).cpu().numpy()
-            rows[name] += len(x)
-
-        hooks.append(getattr(owner, attribute).register_forward_pre_hook(note))
-    yield found
-    for hook in hooks:
-        hook.remove()
-    for name, total in found.items():
-        found[name] = total / rows[name]
 
 
 @dataclass(frozen=True)
