@@ -42,13 +42,13 @@ def gguf(metadata, tensors, version=3):
     return head + b"\0" * (-len(head) % 32) + body
 
 
-def small_llama(kind="F32", seed=0):
-    """A Llama of two layers with a byte-level vocabulary, its matrices of one type."""
+def small_llama(kind="F32", seed=0, words=()):
+    """A Llama of two layers with a byte-level vocabulary and words beside it, its matrices of one type."""
     from bowstring.llm.tokenizer import BYTES
 
     rng = np.random.default_rng(seed)
     special = ["<|end|>", "<|user|>"]
-    tokens = [*special, *BYTES, "Ġt", "he"]
+    tokens = [*special, *BYTES, "Ġt", "he", *words]
     number, per, size = {"F32": (0, 1, 4), "Q4_0": (2, 32, 18), "Q4_1": (3, 32, 20), "Q8_0": (8, 32, 34)}[
         kind
     ]
@@ -84,7 +84,9 @@ def small_llama(kind="F32", seed=0):
         "tokenizer.ggml.model": "gpt2",
         "tokenizer.ggml.pre": "smollm",
         "tokenizer.ggml.tokens": tokens,
-        "tokenizer.ggml.token_type": [3] * len(special) + [1] * (len(tokens) - len(special)),
+        "tokenizer.ggml.token_type": [3] * len(special)
+        + [1] * (len(tokens) - len(special) - len(words))
+        + [4] * len(words),
         "tokenizer.ggml.merges": ["Ġ t", "h e"],
         "tokenizer.ggml.eos_token_id": 0,
         "tokenizer.chat_template": "{% for m in messages %}<|user|>{{ m.content }}{% endfor %}:",

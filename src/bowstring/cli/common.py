@@ -103,12 +103,12 @@ def form_options(schema: Path | None, regex: str | None, choices: list[str] | No
     Raises:
         ValueError: the file holds no JSON.
     """
-    found = {} if schema is None else {"schema": read_schema(schema)}
+    found = {} if schema is None else {"schema": read_json(schema, "schema")}
     return found | {k: v for k, v in {"regex": regex, "choices": choices}.items() if v}
 
 
-def read_schema(path: Path) -> Any:
+def read_json(path: Path, what: str) -> Any:
     try:
         return json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} holds no JSON schema: {error}") from None
+        raise ValueError(f"{path} holds no JSON of {what}: {error}") from None

@@ -5,13 +5,24 @@ from __future__ import annotations
 import importlib.util
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from .common import Adapters, Choices, Model, Regex, SchemaFile, Seed, app, form_options, with_adapters
+from .common import (
+    Adapters,
+    Choices,
+    Model,
+    Regex,
+    SchemaFile,
+    Seed,
+    app,
+    form_options,
+    read_json,
+    with_adapters,
+)
 from .memory import Folder, Namespace, memory_in, where_of
 from .terminal import harmless, note, on_terminal, put, put_json, put_line, table
 
@@ -142,10 +153,19 @@ def chat(
     schema: SchemaFile = None,
     regex: Regex = None,
     choices: Choices = None,
+    tools: Annotated[
+        Path | None, typer.Option("--tools", help="A file with JSON schemas of functions that may be called.")
+    ] = None,
+    tool_choice: Annotated[
+        str, typer.Option("--tool-choice", help="auto, none, required, or the name of a function.")
+    ] = "auto",
     adapter: Adapters = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print each answer as a JSON object.")] = False,
 ) -> None:
-    """Talk with an imported model. Ctrl-C stops an answer, /clear forgets the conversation, /quit ends it."""
+    """Talk with an imported model. Ctrl-C stops an answer, /clear forgets the conversation, /quit ends it.
+
+    Calls of functions are printed as JSON, one a line; in a conversation the next line is a call's result.
+    """
     from ..llm.folder import is_imported
     from ..llm.pipeline import LanguageModel
 
@@ -164,6 +184,10 @@ def chat(
         "exact": exact,
     }
     options |= form_options(schema, regex, choices)
+    options |= {
+        "tools": None if tools is None else read_json(tools, "tools"),
+        "tool_choice": chosen_tool(tool_choice),
+    }
     if remembered or memory or namespace:
         from ..llm.recall import Recall
 
@@ -178,8 +202,29 @@ def chat(
             history = [*start]
             continue
         history.append({"role": "user", "content": said})
-        text = answer(engine, history, options, as_json=as_json)
-        history.append({"role": "assistant", "content": text})
+        history.append(answer(engine, history, options, as_json=as_json))
+        while calls := history[-1].get("tool_calls"):
+            if len(results := [*tool_results(calls)]) < len(calls):
+                return
+            history += results
+            history.append(answer(engine, history, options | {"tool_choice": "auto"}, as_json=as_json))
+
+
+def chosen_tool(word: str) -> str | dict[str, Any]:
+    """What --tool-choice means."""
+    if word in ("auto", "none", "required"):
+        return word
+    return {"type": "function", "function": {"name": word}}
+
+
+def tool_results(calls: Sequence[Any]) -> Iterator[dict[str, Any]]:
+    """Results of calls, as a person types them, one a line, until the end of the input."""
+    for call in calls:
+        try:
+            said = input(f"{call.name}: " if on_terminal() and sys.stdin.isatty() else "")
+        except EOFError:
+            return
+        yield {"role": "tool", "name": call.name, "tool_call_id": call.id, "content": said}
 
 
 def questions() -> Iterator[str]:
@@ -199,8 +244,10 @@ def questions() -> Iterator[str]:
             yield said
 
 
-def answer(engine: Any, messages: list[dict[str, str]], options: dict[str, Any], *, as_json: bool) -> str:
-    """Shows an answer while it comes; Ctrl-C ends it and keeps what was said."""
+def answer(
+    engine: Any, messages: list[dict[str, Any]], options: dict[str, Any], *, as_json: bool
+) -> dict[str, Any]:
+    """Shows an answer while it comes, then its calls; Ctrl-C ends it and keeps what was said."""
     begun, pieces, result = time.perf_counter(), [], None
     try:
         for piece in engine.chat_stream(messages, **options):
@@ -213,13 +260,17 @@ def answer(engine: Any, messages: list[dict[str, str]], options: dict[str, Any],
     except KeyboardInterrupt:
         note("\nstopped")
     text = "".join(pieces)
+    calls = [] if result is None else [*result.tool_calls]
     if as_json and result is not None:
         put_json(result.to_json())
     elif on_terminal():
         print()
-    else:
+    elif text or not calls:
         put(text + "\n")
+    if not as_json:
+        for call in calls:
+            put_json(call.to_json())
     if result is not None and not as_json:
         seconds = time.perf_counter() - begun
         note(f"{len(result.tokens)} tokens, {len(result.tokens) / seconds:.1f} a second")
-    return text
+    return {"role": "assistant", "content": text} | ({"tool_calls": calls} if calls else {})

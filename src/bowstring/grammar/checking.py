@@ -6,6 +6,8 @@ import json
 import re
 from typing import Any
 
+from . import calls
+
 
 def checked_text(text: str, kind: str, said: Any) -> None:
     """
@@ -17,11 +19,13 @@ def checked_text(text: str, kind: str, said: Any) -> None:
 
 
 def fits(text: str, kind: str, said: Any) -> bool:
-    """Whether a text is JSON of a schema, a match of a whole pattern, or one of some texts."""
+    """Whether a text is JSON of a schema, a match of a whole pattern, one of some texts, or calls."""
     if kind == "schema":
         from jsonschema.validators import Draft202012Validator, validator_for
 
         return bool(validator_for(said, Draft202012Validator)(said).is_valid(json.loads(text)))
+    if kind == "tools":
+        return calls.fits(text, said)
     if kind == "regex":
         return re.fullmatch(said, text) is not None
     return text in said

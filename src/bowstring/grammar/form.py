@@ -1,4 +1,4 @@
-"""What a text must be: a JSON schema, a regular expression, or one of a few texts."""
+"""What a text must be: a JSON schema, a regular expression, one of a few texts, or calls of functions."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from . import regex
+from . import calls, regex
 from .automaton import Automaton, compiled
 from .expression import GrammarError, Node, literal, union
 from .schema import SchemaError, automaton
@@ -18,7 +18,7 @@ Wanted = tuple[str, Any]  # kind and what was given
 
 @dataclass(frozen=True, eq=False)
 class Form:
-    """kind: "schema", "regex" or "choices"; said: what was given."""
+    """kind: "schema", "regex", "choices" or "tools"; said: what was given."""
 
     kind: str
     said: Any
@@ -74,7 +74,8 @@ def form(kind: str, said: Any) -> Form:
     Raises:
         GrammarError: what cannot be met, by name and place.
     """
-    return Form(kind, said, automaton(said) if kind == "schema" else compiled(node(kind, said)))
+    made = {"schema": automaton, "tools": calls.automaton}.get(kind)
+    return Form(kind, said, compiled(node(kind, said)) if made is None else made(said))
 
 
 def node(kind: str, said: Any) -> Node:

@@ -6,12 +6,14 @@ they are encoded.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .sandbox import TemplateError, rendered
 from .tokenizer import ModelTokenizer
+from .tools import Tools, checked_calls, style_of, told_plainly
 
 ROLES = ("system", "user", "assistant", "tool")
 LONGEST_TEMPLATE = 1 << 20
@@ -30,35 +32,51 @@ def render(template: str, messages: Sequence[Mapping[str, Any]], **more: Any) ->
     return rendered(template, {"messages": list(messages), **more})
 
 
-def checked_messages(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
+def checked_messages(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """
     Raises:
-        ValueError: not a list of messages with a known role and a text.
+        ValueError: not a list of messages with a known role and a text, or calls that are none.
     """
     made = []
     for i, message in enumerate(messages):
-        role, content = message.get("role"), message.get("content")
+        role, content, calls = message.get("role"), message.get("content"), message.get("tool_calls")
+        if calls and role == "assistant" and content is None:
+            content = ""
         if role not in ROLES or not isinstance(content, str):
             raise ValueError(
                 f"message {i} is {str(message)[:80]}; expected a role of {ROLES} and content as a string"
             )
-        made.append({"role": str(role), "content": content})
+        one: dict[str, Any] = {"role": str(role), "content": content}
+        if calls and role == "assistant":
+            one["tool_calls"] = checked_calls(calls, f"message {i}")
+        if role == "tool":
+            one |= {key: str(message[key]) for key in ("name", "tool_call_id") if message.get(key)}
+        made.append(one)
     if not made:
         raise ValueError("there are no messages; give at least one of the user")
     return made
 
 
-def chat_tokens(tokenizer: ModelTokenizer, template: str, messages: Sequence[Mapping[str, Any]]) -> list[int]:
-    """Token ids of a chat that the assistant shall answer.
+def chat_tokens(
+    tokenizer: ModelTokenizer,
+    template: str,
+    messages: Sequence[Mapping[str, Any]],
+    tools: Tools | None = None,
+) -> list[int]:
+    """Token ids of a chat that the assistant shall answer, perhaps by calls.
 
     Raises:
         ValueError: messages that are none. TemplateError: see `render`.
     """
-    plain = checked_messages(messages)
-    wedge = unused("".join(one["content"] for one in plain) + template)
-    said = [one | {"content": wedged(one["content"], tokenizer, wedge)} for one in plain]
+    plain, specs = checked_messages(messages), list[dict[str, Any]]()
+    if style_of(template) is None:
+        plain = told_plainly(plain, tools)
+    elif tools is not None:
+        specs = tools.specs
+    wedge = unused(json.dumps([plain, specs], ensure_ascii=False) + template)
+    said, offered = (wedged(one, tokenizer, wedge) for one in (plain, specs))
     names = {f"{key}_token": "" for key in ("bos", "eos", "pad", "unk")}
-    text = render(template, said, add_generation_prompt=True, **names)
+    text = render(template, said, add_generation_prompt=True, tools=offered or None, **names)
     return [token for piece in pieces(text, tokenizer) for token in encoded(tokenizer, piece, wedge)]
 
 
@@ -67,11 +85,17 @@ def unused(text: str) -> str:
     return next(chr(code) for code in range(0xE000, 0xF8FF) if chr(code) not in text)
 
 
-def wedged(content: str, tokenizer: ModelTokenizer, wedge: str) -> str:
+def wedged(said: Any, tokenizer: ModelTokenizer, wedge: str) -> Any:
     """What was said, each name of a special token in it broken by a wedge behind its first character."""
+    if isinstance(said, Mapping):
+        return {wedged(key, tokenizer, wedge): wedged(one, tokenizer, wedge) for key, one in said.items()}
+    if isinstance(said, list | tuple):
+        return [wedged(one, tokenizer, wedge) for one in said]
+    if not isinstance(said, str):
+        return said
     for name in sorted(tokenizer.special, key=len, reverse=True):
-        content = content.replace(name, name[0] + wedge + name[1:])
-    return content
+        said = said.replace(name, name[0] + wedge + name[1:])
+    return said
 
 
 def pieces(text: str, tokenizer: ModelTokenizer) -> list[str]:

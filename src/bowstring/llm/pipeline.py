@@ -24,6 +24,7 @@ from ..decode.decoder import Decoder, KVCache
 from ..decode.deltas import NONE, Deltas
 from ..decode.generate import Block, Drawn, Sampling, by_chance, in_blocks, one_by_one, prefill, read_with
 from ..grammar import constrained
+from ..grammar.calls import STYLES, CallStyle
 from ..grammar.checking import checked_text
 from ..grammar.form import form, key, requested
 from ..grammar.tokens import TokenAutomaton, Trie
@@ -34,9 +35,10 @@ from ..weights.adapter_set import AdapterSet
 from ..weights.layout import CALIBRATION
 from ..weights.shipped import adapter_folder, model_folder
 from .adapters import load_adapter
-from .chat import chat_tokens
+from .chat import chat_tokens, checked_messages
 from .folder import Model, load
 from .recall import Recall
+from .tools import AUTO, Tool, called, requested_tools, style_of
 
 INFILL = (
     ("<fim_prefix>", "<fim_suffix>", "<fim_middle>"),
@@ -229,10 +231,10 @@ class LanguageModel:
         return self._stream(tokens, {"prompt": prompt}, way, wanted, adapters)
 
     def chat(self, messages: str | Sequence[Mapping[str, Any]], **options: Any) -> TextResult:
-        """Answers a chat: messages of "system", "user" and "assistant", or what a user says.
+        """Answers a chat: messages of "system", "user", "assistant" and "tool", or what a user says.
 
         Args:
-            options: those of `stream`.
+            options: those of `chat_stream`.
         """
         return last(self.chat_stream(messages, **options))
 
@@ -257,23 +259,38 @@ class LanguageModel:
         choices: Sequence[str] | None = None,
         recall: Recall | None = None,
         adapters: Mapping[str, float] | None = None,
+        tools: Sequence[Tool] | None = None,
+        tool_choice: str | Mapping[str, Any] = AUTO,
     ) -> Iterator[str | TextResult]:
         """As `chat`, but yields pieces of the answer, then the result.
 
         Args:
             recall: memories that may help are put before the question; `settings["memories"]` names them.
+            tools: functions that may be called: JSON schemas as OpenAI has them, or Python functions with
+                types and a docstring. Calls are in `result.tool_calls` and no part of the text; their
+                arguments are always valid.
+            tool_choice: whether one is called: "auto" (as the model likes), "none", "required" (one or more),
+                or {"type": "function", "function": {"name": ...}} (that one).
 
         Raises:
-            ValueError: the model has no chat template; see `stream`.
+            ValueError: the model has no chat template, or tools that are none; see `stream`.
         """
         if self.template is None:
             raise ValueError(f"{self.name} has no chat template; it goes on from texts: use generate")
-        listed = [{"role": "user", "content": messages}] if isinstance(messages, str) else list(messages)
+        given = [{"role": "user", "content": messages}] if isinstance(messages, str) else messages
+        listed = checked_messages(given)
         recall = recall or self.recall
         told, memories = (listed, []) if recall is None else recall(listed, self.tokenizer)
-        tokens = chat_tokens(self.tokenizer, self.template, told)
-        how = sampling(temperature, top_k, top_p, repetition_penalty, seed)
         wanted = requested(schema, regex, choices)
+        offered = requested_tools(tools, tool_choice)
+        if offered is not None:
+            if wanted is not None:
+                raise ValueError(
+                    f"tools and {wanted[0]} stand together; leave one out, or take tool_choice 'none'"
+                )
+            wanted = ("tools", offered.form(style_of(self.template) or "hermes"))
+        tokens = chat_tokens(self.tokenizer, self.template, told, offered)
+        how = sampling(temperature, top_k, top_p, repetition_penalty, seed)
         said = {"messages": listed} | ({"memories": memories} if memories else {})
         way = self._way(mode, how, steps, activations, order, exact, max_tokens, stop)
         return self._stream(tokens, said, way, wanted, adapters)
@@ -447,7 +464,8 @@ class LanguageModel:
         stops: Sequence[bytes],
         wanted: tuple[str, Any] | None,
     ) -> Iterator[str | TextResult]:
-        growing = Growing(self, stops)
+        style = wanted[1]["style"] if wanted is not None and wanted[0] == "tools" else None
+        growing = Growing(self, stops, None if style is None else STYLES[style])
         with closing(drawn):
             clock = time.perf_counter()
             for one in drawn:
@@ -460,9 +478,12 @@ class LanguageModel:
                 clock = time.perf_counter()
         if rest := growing.finish():
             yield rest
+        made = growing.result(settings)
         if wanted is not None:
-            checked_text(growing.said, *wanted)
-        yield growing.result(settings)
+            checked_text(growing.whole, *wanted)
+        if style is not None and (calls := called(growing.whole, style, settings["messages"])):
+            made = made.but(tool_calls=calls, finish_reason="tool_calls")
+        yield made
 
     def _formed(
         self,
@@ -595,10 +616,10 @@ def last(parts: Iterator[str | TextResult]) -> TextResult:
 
 
 class Growing:
-    """A text while it grows: what may be said of it, and why it ended."""
+    """A text while it grows: what may be said, and why it ended. style: of calls, which are not said."""
 
-    def __init__(self, model: LanguageModel, stops: Sequence[bytes]) -> None:
-        self.model, self.stops = model, stops
+    def __init__(self, model: LanguageModel, stops: Sequence[bytes], style: CallStyle | None = None) -> None:
+        self.model, self.stops, self.style = model, stops, style
         self.tokens: list[int] = []
         self.probabilities: list[float] = []
         self.entropies: list[float] = []
@@ -622,10 +643,18 @@ class Growing:
             self.reason = "stop"
             self.data = self.data[:stop]
             return self._give(stop)
+        if self.style is not None:
+            return self._give(self.style.spoken(self.data))
         return self._give(len(self.data) - held_back(self.data, self.stops))
 
     def finish(self) -> str:
-        return self._give(len(self.data), final=True)
+        said = self.data if self.style is None else self.style.content(self.data)
+        return self._give(len(said), final=True)
+
+    @property
+    def whole(self) -> str:
+        """All that was written, with calls."""
+        return self.data.decode("utf-8", "replace")
 
     def _give(self, end: int, *, final: bool = False) -> str:
         piece = self.decoder.decode(self.data[self.given : end], final)

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from jinja2 import TemplateError as JinjaError
-from jinja2 import nodes
+from jinja2 import meta, nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.visitor import NodeTransformer
 
@@ -166,3 +166,11 @@ def rendered(template: str, values: Mapping[str, Any]) -> str:
     ) as error:
         raise TemplateError(f"the template fails: {error}") from None
     return "".join(made)
+
+
+def variables(template: str) -> set[str]:
+    """The names that a template expects to be given; none of one that does not parse."""
+    try:
+        return meta.find_undeclared_variables(Sandbox().parse(template))
+    except (JinjaError, RecursionError):
+        return set()

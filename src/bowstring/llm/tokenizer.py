@@ -28,6 +28,7 @@ SPLITS = {  # how the pre-tokenizers that GGUF names cut text
     "llama-bpe": (WORDS + DIGITS_THREE + TAIL,),
 }
 CONTROL, USER_DEFINED = 3, 4
+SPOKEN = ("<tool_call>", "</tool_call>")  # special in some models; they are what a call is known by
 
 
 def byte_marks() -> dict[str, int]:
@@ -164,9 +165,11 @@ class ModelTokenizer:
         return self._tokenizer.encode(text, add_special_tokens=False).ids
 
     def to_bytes(self, token: int) -> bytes:
-        """The bytes of one token, which may be a part of a character; a special token has none."""
+        """The bytes of one token, which may be a part of a character; a special token has none, unless it
+        marks a call.
+        """
         if token in self._names:
-            return b""
+            return self._names[token].encode() if self._names[token] in SPOKEN else b""
         piece = self._tokenizer.id_to_token(token)
         if piece is None:
             return b""

@@ -16,7 +16,7 @@ from .tokenizer import MASK
 
 ATTRIBUTES = (
     *("tokens", "nfe", "seconds", "uncertainty", "uncertainties", "doubtful", "nats"),
-    *("settings", "finish_reason", "notes", "memories", "tries", "history", "trace"),
+    *("settings", "finish_reason", "notes", "memories", "tries", "history", "trace", "tool_calls"),
 )
 SHOWN = 60  # characters of a text in its repr
 
@@ -38,6 +38,23 @@ class History:
         return tuple(out)
 
 
+@dataclass(frozen=True)
+class ToolCall:
+    """A function that a model calls. id: no other call of the chat has it."""
+
+    name: str
+    arguments: dict[str, Any]
+    id: str
+
+    def to_json(self) -> dict[str, Any]:
+        """As a message of the assistant holds it."""
+        return {
+            "id": self.id,
+            "type": "function",
+            "function": {"name": self.name, "arguments": self.arguments},
+        }
+
+
 class TextResult(str):
     """What was written; a string with attributes.
 
@@ -45,8 +62,9 @@ class TextResult(str):
     typical and above 1.5 is doubtful; None where the model was not calibrated. uncertainties: of each token.
     doubtful: spans of the text that are. nats: means over the tokens, {"nll": of -log p(drawn token),
     "entropy": of the belief}, not calibrated. finish_reason: "stop" (it came to its end, or to a stop string)
-    or "length". notes: what may have spoiled it. memories: which of them guided it, with their weights.
-    tries: what was written until a text was valid, this one last.
+    or "length", or "tool_calls". notes: what may have spoiled it. memories: which of them guided it, with
+    their weights. tries: what was written until a text was valid, this one last. tool_calls: functions that
+    are called.
 
     >>> made = TextResult("a fox", tokens=(9, 10), nfe=2)
     >>> made == "a fox", made.upper(), made
@@ -67,6 +85,7 @@ class TextResult(str):
     tries: tuple[Try, ...]
     history: History
     trace: Trace
+    tool_calls: tuple[ToolCall, ...]
 
     def __new__(
         cls,
@@ -85,6 +104,7 @@ class TextResult(str):
         tries: Sequence[Try] = (),
         history: History | None = None,
         trace: Trace | None = None,
+        tool_calls: Sequence[ToolCall] = (),
     ) -> TextResult:
         self = super().__new__(cls, text)
         self.tokens, self.nfe, self.seconds, self.notes = tuple(tokens), nfe, tuple(seconds), tuple(notes)
@@ -95,7 +115,7 @@ class TextResult(str):
         )
         self.nats, self.settings = dict(nats or {}), dict(settings or {})
         self.finish_reason, self.history = finish_reason, history or History(0)
-        self.memories, self.tries = tuple(memories), tuple(tries)
+        self.memories, self.tries, self.tool_calls = tuple(memories), tuple(tries), tuple(tool_calls)
         self.trace = Trace(*(np.zeros(0) for _ in TOKENWISE)) if trace is None else trace
         return self
 
@@ -121,6 +141,7 @@ class TextResult(str):
         lists = {name: [*value] for name, value in facts.items() if isinstance(value, tuple)}
         lists["tries"] = [one.to_json() for one in self.tries]
         lists["memories"] = [one.to_json() for one in self.memories]
+        lists["tool_calls"] = [one.to_json() for one in self.tool_calls]
         return {"text": str(self), **facts, **lists}
 
     def facts(self) -> str:
