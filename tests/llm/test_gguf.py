@@ -98,7 +98,7 @@ def test_a_stopped_import_goes_on_and_is_no_model_before_its_end(file, tmp_path,
     ("change", "sentence"),
     [
         (lambda m, t: m.update({"general.architecture": "mamba"}), "known are llama"),
-        (lambda m, t: m.update({"llama.rope.scaling.type": "yarn"}), "rope scaling 'yarn'"),
+        (lambda m, t: m.update({"llama.rope.scaling.type": "longrope"}), "rope scaling 'longrope'"),
         (lambda m, t: m.update({"llama.expert_count": 4}), "mixture of experts"),
         (lambda m, t: m.update({"tokenizer.ggml.pre": "deepseek"}), "cut as 'deepseek'"),
         (lambda m, t: m.pop("llama.block_count"), "lack llama.block_count"),

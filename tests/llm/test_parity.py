@@ -1,12 +1,15 @@
 """Our decoder against transformers on small random weights, and what must not pass for equal."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from bowstring.llm.folder import in_full, load
-from bowstring.llm.importing import HuggingFaceSource, import_model
+from bowstring.llm.importing import GGUFSource, HuggingFaceSource, import_model
+
+from .gguf_files import gguf, small_llama
 
 transformers = pytest.importorskip("transformers")
 torch = pytest.importorskip("torch")
@@ -28,6 +31,13 @@ LLAMA3 = {
     "low_freq_factor": 1.0,
     "high_freq_factor": 4.0,
     "original_max_position_embeddings": 32,
+}
+YARN = {
+    "rope_type": "yarn",
+    "rope_theta": 500.0,
+    "factor": 8.0,
+    "original_max_position_embeddings": 64,
+    "beta_fast": 4.0,
 }
 PLAIN = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
 TOKENIZER = {
@@ -95,6 +105,9 @@ FAMILIES = [
     ("llama", {"rope_parameters": {"rope_type": "linear", "rope_theta": 1e4, "factor": 2.0}}),
     ("qwen2", {"tie_word_embeddings": True, "rope_parameters": {"rope_type": "default", "rope_theta": 1e6}}),
     ("qwen3", {"head_dim": 32}),
+    ("qwen3", {"head_dim": 32, "rope_parameters": YARN}),
+    ("llama", {"rope_parameters": YARN | {"attention_factor": 0.7, "truncate": False, "beta_slow": 0.5}}),
+    ("qwen2", {"rope_parameters": YARN | {"mscale": 1.4, "mscale_all_dim": 0.6}}),
 ]
 
 
@@ -126,13 +139,43 @@ def test_blocks_see_themselves_whole_and_what_is_before_them(saved, kind):
     assert np.abs(np.concatenate(found) - wanted).max() < 1e-4 * scale
 
 
+@pytest.mark.parametrize("change", [{"kind": "linear"}, {"amplitude": 1.0}, {"fast": 32.0}, {"original": 16}])
+def test_another_yarn_does_not_pass(saved, change):
+    model = random_model("qwen3", head_dim=32, rope_parameters=YARN)
+    wanted, source = theirs(model, TOKENS), HuggingFaceSource(saved(model))
+    source.config = replace(source.config, rope=replace(source.config.rope, **change))
+    decoder = in_full(source)
+    found = decoder.logits(decoder.forward(TOKENS, decoder.cache()))
+    assert np.abs(found - wanted).max() > 3e-3 * np.abs(wanted).max()
+
+
+def test_yarn_is_read_in_every_way_of_writing(saved, tmp_path):
+    """As older files have it, with the context that it was stretched from; and from GGUF."""
+    model = random_model("qwen3", rope_parameters=YARN)
+    new = HuggingFaceSource(saved(model)).config
+    old = {"type" if key == "rope_type" else key: value for key, value in YARN.items()}
+    folder = saved(
+        model, rope_parameters=None, rope_theta=500.0, rope_scaling=old, max_position_embeddings=64
+    )
+    assert HuggingFaceSource(folder).config == new and new.context == 512
+    metadata, tensors = small_llama()
+    metadata |= {
+        "llama.context_length": 2048,
+        "llama.rope.scaling.type": "yarn",
+        "llama.rope.scaling.factor": 4.0,
+    }
+    metadata |= {"llama.rope.scaling.original_context_length": 512, "llama.rope.scaling.attn_factor": 0.5}
+    (tmp_path / "yarn.gguf").write_bytes(gguf(metadata, tensors))
+    rope = GGUFSource(tmp_path / "yarn.gguf").config.rope
+    assert (rope.kind, rope.factor, rope.original) == ("yarn", 4.0, 512)
+    assert rope.amplitude == pytest.approx(0.5 * (1 + 0.1 * np.log(4)))
+
+
 @pytest.mark.parametrize("fault", ["heads", "rope", "mask", "norm"])
 def test_what_is_wrong_does_not_pass(saved, fault):
     """Heads in another order, pairs in another place, causal instead of blocks, norms of ones: each is
     seen.
     """
-    from dataclasses import replace
-
     model = random_model("qwen3")
     mask = in_blocks(len(TOKENS), 4)
     wanted = theirs(model, TOKENS, mask)
@@ -175,7 +218,8 @@ def test_the_native_call_is_the_readable_one(saved, tmp_path, kind, options, bit
     [
         ({"model_type": "mamba"}, "known are llama"),
         ({"hidden_act": "gelu"}, "hidden_act is 'gelu'"),
-        ({"rope_parameters": {"rope_type": "yarn", "factor": 2.0}}, "rope type 'yarn'"),
+        ({"rope_parameters": {"rope_type": "longrope", "factor": 2.0}}, "rope type 'longrope'"),
+        ({"rope_parameters": YARN | {"beta_fast": 0.1}}, "cannot turn"),
         ({"num_hidden_layers": 4}, "are missing"),
         ({"num_hidden_layers": 2}, "fit nothing"),
         ({"intermediate_size": 128}, "the configuration gives it"),

@@ -14,13 +14,16 @@ import numpy as np
 MOST = {"width": 1 << 16, "layers": 1024, "heads": 1024, "ffn": 1 << 18, "vocab": 1 << 20, "context": 1 << 24}
 LONGEST_BLOCK = 4096
 LANES = 16  # the width of a head is a multiple of it
+KINDS = ("default", "linear", "llama3", "yarn")
 
 
 @dataclass(frozen=True)
 class Rope:
-    """Rotary positions. kind: "default", "linear" (positions divided by `factor`) or "llama3" (low
-    frequencies divided, high ones kept, those between blended). interleaved: pairs lie side by side, not half
-    a head apart.
+    """Rotary positions. kind: "default", "linear" (positions divided by `factor`), "llama3" or "yarn" (low
+    frequencies divided, high ones kept, those between blended: by how often they turn in the `original`
+    context, or along the head between the places of those that turn `fast` and `slow` times; Peng et al.
+    2023, arXiv 2309.00071). whole: these places are rounded outwards. amplitude: of sine and cosine.
+    interleaved: pairs lie side by side, not half a head apart.
     """
 
     theta: float = 10_000.0
@@ -30,6 +33,10 @@ class Rope:
     low: float = 1.0
     high: float = 4.0
     original: int = 8192
+    fast: float = 32.0
+    slow: float = 1.0
+    whole: bool = True
+    amplitude: float = 1.0
 
     def frequencies(self, head: int) -> np.ndarray:
         """Radians a position, `(head / 2,)` FP64.
@@ -42,13 +49,24 @@ class Rope:
             return plain
         if self.kind == "linear":
             return plain / self.factor
-        if self.kind != "llama3":
-            raise ValueError(
-                f"rope type {self.kind!r} is not known; expected 'default', 'linear' or 'llama3'"
-            )
+        if self.kind not in KINDS:
+            raise ValueError(f"rope type {self.kind!r} is not known; expected one of {', '.join(KINDS)}")
+        kept = self._between(head) if self.kind == "yarn" else self._by_turns(plain)
+        return (1 - kept) * plain / self.factor + kept * plain
+
+    def _by_turns(self, plain: np.ndarray) -> np.ndarray:
         turns = self.original * plain / (2 * math.pi)
-        smooth = np.clip((turns - self.low) / (self.high - self.low), 0, 1)
-        return (1 - smooth) * plain / self.factor + smooth * plain
+        return np.clip((turns - self.low) / (self.high - self.low), 0, 1)
+
+    def _between(self, head: int) -> np.ndarray:
+        places = [
+            head * math.log(self.original / (2 * math.pi * turns)) / (2 * math.log(self.theta))
+            for turns in (self.fast, self.slow)
+        ]
+        if self.whole:
+            places = [math.floor(places[0]), math.ceil(places[1])]
+        low, high = max(places[0], 0), min(places[1], head - 1)
+        return 1 - np.clip((np.arange(head // 2) - low) / (high - low or 0.001), 0, 1)
 
 
 @dataclass(frozen=True)
@@ -106,6 +124,10 @@ class DecoderConfig:
         if not (self.rope.theta > 1 and self.rope.factor >= 1 and self.rope.high > self.rope.low):
             raise ValueError(
                 f"rope turns with theta {self.rope.theta} and factor {self.rope.factor}; expected above 1"
+            )
+        if not (self.rope.fast >= self.rope.slow > 0 and self.rope.original > 0 and self.rope.amplitude > 0):
+            raise ValueError(
+                f"{self.rope} cannot turn; expected positive numbers, and no more slow than fast turns"
             )
         if not 0 < self.epsilon < 1:
             raise ValueError(f"the norms' epsilon is {self.epsilon}; expected a small positive number")

@@ -273,7 +273,8 @@ class Decoder:
         cache.reserve(cache.length + len(tokens))
         x = np.ascontiguousarray(self.embedding.rows(tokens), np.float32)
         angle = positions[:, None] * self.rates
-        cos, sin = (np.ascontiguousarray(f(angle), np.float32) for f in (np.cos, np.sin))
+        loud = self.config.rope.amplitude
+        cos, sin = (np.ascontiguousarray(loud * f(angle), np.float32) for f in (np.cos, np.sin))
         self.forwards += 1
         library = _native.library() if self._described is not None else None
         if library is None or self._described is None:

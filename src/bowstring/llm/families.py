@@ -9,9 +9,10 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
-from ..decode.config import Blocks, DecoderConfig, Rope
+from ..decode.config import KINDS, Blocks, DecoderConfig, Rope
 
 LAYER = {
     "attention_norm": ("input_layernorm.weight", "attn_norm.weight"),
@@ -137,7 +138,7 @@ def from_hugging_face(
     refuse(said, body)
     heads = whole(said, "num_attention_heads")
     width = whole(said, "hidden_size")
-    eos = said.get("eos_token_id")
+    eos, rope = said.get("eos_token_id"), rope_of(said)
     stops = eos if isinstance(eos, list) else [] if eos is None else [eos]
     return DecoderConfig(
         family=family,
@@ -148,9 +149,9 @@ def from_hugging_face(
         head=whole(said, "head_dim", width // max(heads, 1)),
         ffn=whole(said, "intermediate_size"),
         vocab=whole(said, "vocab_size"),
-        context=whole(said, "max_position_embeddings", 2048),
+        context=stretched(rope, whole(said, "max_position_embeddings", 2048)),
         epsilon=real(said, "rms_norm_eps", 1e-6),
-        rope=rope_of(said),
+        rope=rope,
         qkv_bias=body == "qwen2" or bool(said.get("attention_bias", False)),
         qk_norm=body == "qwen3",
         tied=bool(said.get("tie_word_embeddings", False)),
@@ -176,7 +177,7 @@ def real(said: Mapping[str, Any], key: str, otherwise: float) -> float:
     Raises:
         ValueError: the key's value is no finite number.
     """
-    value = said.get(key, otherwise)
+    value = otherwise if said.get(key) is None else said[key]
     if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
         raise ValueError(f"{key} is {value!r}; expected a number")
     return float(value)
@@ -226,18 +227,45 @@ def rope_of(said: Mapping[str, Any]) -> Rope:
     scaling = new or inner(said, "rope_scaling")
     theta = real(new, "rope_theta", real(said, "rope_theta", 10_000.0))
     kind = str(scaling.get("rope_type", scaling.get("type", "default")))
-    if kind not in ("default", "linear", "llama3"):
-        raise ValueError(f"rope type {kind!r} is not known; known are default, linear and llama3")
+    if kind not in KINDS:
+        raise ValueError(f"rope type {kind!r} is not known; known are {', '.join(KINDS)}")
     if real(new, "partial_rotary_factor", real(said, "partial_rotary_factor", 1.0)) != 1.0:
         raise ValueError("partial_rotary_factor is not 1: heads that turn in part are not read")
-    return Rope(
-        theta,
-        kind=kind,
-        factor=real(scaling, "factor", 1.0),
+    found = Rope(theta, kind=kind, factor=real(scaling, "factor", 1.0))
+    if kind == "yarn":
+        return yarn(found, said, scaling)
+    return replace(
+        found,
         low=real(scaling, "low_freq_factor", 1.0),
         high=real(scaling, "high_freq_factor", 4.0),
         original=whole(scaling, "original_max_position_embeddings", 8192),
     )
+
+
+def yarn(rope: Rope, said: Mapping[str, Any], scaling: Mapping[str, Any]) -> Rope:
+    """YaRN as transformers reads it."""
+    context = whole(said, "max_position_embeddings", 2048)
+    factor, original = rope.factor, whole(scaling, "original_max_position_embeddings", context)
+    parts = [real(scaling, key, 0.0) for key in ("mscale", "mscale_all_dim")]
+    usual = loudness(factor, parts[0]) / loudness(factor, parts[1]) if all(parts) else loudness(factor)
+    return replace(
+        rope,
+        original=whole(said, "original_max_position_embeddings", original),
+        fast=real(scaling, "beta_fast", 32.0),
+        slow=real(scaling, "beta_slow", 1.0),
+        whole=bool(scaling.get("truncate", True)),
+        amplitude=real(scaling, "attention_factor", usual),
+    )
+
+
+def loudness(factor: float, share: float = 1.0) -> float:
+    """By how much YaRN raises queries and keys, so that attention to more positions stays as sharp."""
+    return 1 + 0.1 * share * math.log(factor) if factor > 1 else 1.0
+
+
+def stretched(rope: Rope, context: int) -> int:
+    """The context; YaRN's may have been left at what it was stretched from."""
+    return max(context, int(rope.factor * rope.original)) if rope.kind == "yarn" else context
 
 
 def blocks_of(
@@ -306,10 +334,20 @@ def from_gguf(metadata: Mapping[str, Any], there: Mapping[str, Any]) -> DecoderC
     if said("rope.dimension_count", head) != head:
         raise ValueError(f"{said('rope.dimension_count')} of {head} numbers of a head turn; expected all")
     kind = said("rope.scaling.type", "none")
-    if kind not in ("none", "linear"):
-        raise ValueError(f"rope scaling {kind!r} is not known; known are none and linear")
-    stop = metadata.get("tokenizer.ggml.eos_token_id")
+    if kind not in ("none", "linear", "yarn"):
+        raise ValueError(f"rope scaling {kind!r} is not known; known are none, linear and yarn")
+    stop, context = metadata.get("tokenizer.ggml.eos_token_id"), whole({"c": said("context_length")}, "c")
     factor = number("rope.scaling.factor", 1.0)
+    rope = Rope(
+        number("rope.freq_base", 10_000.0),
+        interleaved=family == "llama",
+        kind="default" if kind == "none" else str(kind),
+        factor=factor,
+    )
+    if kind == "yarn":
+        original = whole({"o": said("rope.scaling.original_context_length", context)}, "o")
+        loud = number("rope.scaling.attn_factor", 1.0) * loudness(factor)
+        rope = replace(rope, original=original, amplitude=loud)
     return DecoderConfig(
         family=family,
         width=width,
@@ -319,14 +357,9 @@ def from_gguf(metadata: Mapping[str, Any], there: Mapping[str, Any]) -> DecoderC
         head=head,
         ffn=whole({"f": said("feed_forward_length")}, "f"),
         vocab=there["token_embd.weight"].shape[0] if "token_embd.weight" in there else 0,
-        context=whole({"c": said("context_length")}, "c"),
+        context=stretched(rope, context),
         epsilon=number("attention.layer_norm_rms_epsilon"),
-        rope=Rope(
-            number("rope.freq_base", 10_000.0),
-            interleaved=family == "llama",
-            kind="linear" if kind == "linear" else "default",
-            factor=factor,
-        ),
+        rope=rope,
         qkv_bias="blk.0.attn_q.bias" in there,
         qk_norm="blk.0.attn_q_norm.weight" in there,
         tied="output.weight" not in there,

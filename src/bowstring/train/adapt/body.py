@@ -136,7 +136,7 @@ class Body:
         """
         x = self.embedding[tokens]
         angle = position[..., None].float() * self.rates
-        cos, sin = angle.cos()[:, :, None], angle.sin()[:, :, None]
+        cos, sin = (self.config.rope.amplitude * f(angle)[:, :, None] for f in (torch.cos, torch.sin))
         for i, layer in enumerate(self.layers):
             x = x + self._gated(layer["attention_gate"], self._attention(i, layer, x, cos, sin, mask, bends))
             x = x + self._gated(layer["ffn_gate"], self._feed_forward(i, layer, x, bends))
