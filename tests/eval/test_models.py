@@ -5,8 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bowstring.eval import parity, rival
+from bowstring.eval import parity, rival, tokenizing
 from bowstring.eval.rows import TINY, random_decoder, row_costs, size_of
+from bowstring.text.tokenizer import SPECIAL_TOKENS, TextTokenizer
+from bowstring.weights.layout import TOKENIZER, find
+from bowstring.weights.shipped import model_folder
 
 
 def test_every_family_says_what_transformers_says():
@@ -41,3 +44,15 @@ def test_llama_cpp_reads_what_is_made_for_it(tmp_path):
     logits = one.logits([5, 6, 7])
     assert logits.shape == (3, 512) and np.allclose(one.logits([5]), logits[:1])
     one.close()
+
+
+def test_tokenizers_that_say_the_same_are_timed():
+    """tiktoken with our merges says our tokens; one that cuts texts otherwise is no rival."""
+    path = find(model_folder("text-int4"), TOKENIZER)
+    found = tokenizing.own_rates(path, 1)
+    assert found["ours"].value > 0 and found["tokenizers"].value > 0
+    pytest.importorskip("tiktoken")
+    assert found["tiktoken"].value > 0
+    ours = TextTokenizer.load(path).encode
+    other = tokenizing.of_tiktoken(path, r"\S+|\s+", SPECIAL_TOKENS)
+    assert tokenizing.rates(ours, {"tiktoken": other}, 1)["tiktoken"].value is None

