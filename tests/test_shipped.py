@@ -14,6 +14,7 @@ from bowstring.image.sampling import ImageSampling, caption_tokens, sample_image
 from bowstring.nn.heads.continuous import ContinuousHead
 from bowstring.speech.vocoder import Vocoder
 from bowstring.text.native import Window, write
+from bowstring.text.pipeline import FILLED, GAPS
 from bowstring.text.sampling import Sampling
 from bowstring.weights.folder import named_tensors
 from bowstring.weights.format.parquet import WeightsFile
@@ -33,6 +34,20 @@ def test_it_is_packed_and_distilled():
     assert metadata.distilled
     for path in weights_files(model_folder("multimodal")):
         WeightsFile(path).verify()
+
+
+@pytest.mark.parametrize(
+    ("before", "middle", "after"),
+    [
+        ("Once upon a", " time", " there was a fox who lived in a forest."),
+        ("There was once a brave little", " boy", " who lived in a wood. The fox was hungry."),
+    ],
+)
+def test_an_infill_finds_out_how_long_it_is(before, middle, after):
+    """Words of one token, a length that every other one would spoil."""
+    found = ArrowEngine.load("text-int4").infill(before, after, kind="text", temperature=0)
+    assert found == before + middle + after and len(found.tokens) == 1
+    assert found.nfe >= len(GAPS) + FILLED
 
 
 def test_few_steps_are_jumps_and_need_no_unguided_twin(engine):

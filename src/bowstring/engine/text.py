@@ -288,7 +288,8 @@ class TextEngine(GuidedModel):
         """Writes the middle between `prefix` and `suffix`, which stay as they are to the last character.
 
         Args:
-            length: tokens of the middle, 1 to 64; None tries several and keeps the likeliest whole.
+            length: tokens of the middle, 1 to 64; None ranks many by one evaluation each and
+                keeps the likeliest whole of the best few.
             kind: "text" or "code"; None guesses from the prefix.
             prompt: what the whole is about.
             steps, order, temperature, top_p, top_k, seed, cancel: see `generate`; the middle is one block.

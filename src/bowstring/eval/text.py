@@ -142,8 +142,10 @@ def means_by_source(held: Sequence[HeldText], values: np.ndarray) -> dict[str, M
 
 
 def infills(engine: ArrowEngine, held: Sequence[HeldText], count: int) -> dict[str, dict[str, Any]]:
-    """Exact match and edit similarity of middles, by source."""
-    cases, out = gaps_of(engine, held, count), {}
+    """Exact match and edit similarity of middles, by source; and how much of both is kept, of all texts
+    together, where the length is not given.
+    """
+    cases, out, means = gaps_of(engine, held, count), {}, {}
     texts = [one for one, *_ in cases]
     for name, options in (
         ("known_length", lambda n: {"length": n}),
@@ -168,7 +170,9 @@ def infills(engine: ArrowEngine, held: Sequence[HeldText], count: int) -> dict[s
             "exact": means_by_source(texts, exact),
             "edit": means_by_source(texts, similar),
         }
-    return out
+        means[name] = {"exact": Measured.mean(exact), "edit": Measured.mean(similar)}
+    given, found = means["known_length"], means["unknown_length"]
+    return out | {"kept": {kind: found[kind].over(given[kind]) for kind in given}}
 
 
 def seconds_to_write(engine: ArrowEngine, how: Sampling, runs: int) -> Measured:
@@ -359,6 +363,7 @@ def measure_text(setting: Setting) -> Measurement:
     numbers |= {
         "infill_exact": filled["unknown_length"]["exact"],
         "infill_edit": filled["unknown_length"]["edit"],
+        "infill_kept": filled.pop("kept"),
     }
     numbers["curve"], numbers["keep_4_of_50_text"] = curve(engine, held[: None if quick else CURVE])
     numbers |= speculation(quick=quick)

@@ -39,11 +39,12 @@ from .native import Pool, Window, Written, formed, write
 from .options import Sampling
 from .request import MOST, TextRequest
 from .result import History, TextResult
-from .sampling import NOTED, ended, fill_gap, log_likelihood, sample_text, writes
+from .sampling import NOTED, ended, fill_gap, length_scores, log_likelihood, sample_text, writes
 from .stops import Deltas, before_byte, checked_stops, first_stop, settled_tokens
 from .tokenizer import EOS, KINDS, MASK, MIDDLE, PAD, SEP, SUFFIX, TextTokenizer
 
-GAPS = (4, 8, 16, 32)  # lengths tried when that of an infill is not known
+GAPS = (*range(1, 17), 18, 20, 22, 24, 28, 32)  # lengths of an infill that are ranked when it is not known
+FILLED = 6  # of them that are written
 LONGEST_GAP = 64
 TAIL = 4096  # bytes at the end of a text among which a stop is looked for
 ABOUT = "a story about "
@@ -448,10 +449,20 @@ class TextPipeline:
             states = sample_text(self.network, [known], how, self.context)
             middle = whole(self._watched(stoppable(states, cancel), 1))
         else:
-            gaps = GAPS if length is None else (length,)
-            middle = self._likeliest_gap([*head, *before], after, gaps, sampling, cancel)
+            middle = self._gap([*head, *before], after, length, sampling, cancel)
         settings = {"prefix": prefix, "suffix": suffix, "kind": kind, **asdict(sampling)}
         return middle.but(prefix + self.tokenizer.decode(middle.tokens) + suffix, settings=settings)
+
+    def _gap(
+        self, known: list[int], after: list[int], length: int | None, how: Sampling, cancel: Cancel | None
+    ) -> TextResult:
+        """The middle of this length; of none, the likeliest whole of lengths that the suffix fits best."""
+        if length is not None:
+            return self._likeliest_gap(known, after, (length,), how, cancel)
+        scores = length_scores(self.network, known, GAPS, after, self.context)
+        ranked = sorted(zip(stoppable(scores, cancel), GAPS, strict=True), reverse=True)
+        middle = self._likeliest_gap(known, after, [gap for _, gap in ranked[:FILLED]], how, cancel)
+        return middle.but(nfe=middle.nfe + len(GAPS))
 
     def _likeliest_gap(
         self, known: list[int], after: list[int], gaps: Sequence[int], how: Sampling, cancel: Cancel | None

@@ -27,6 +27,7 @@ from .tokenizer import EOS, MASK, PAD, SPECIAL_TOKENS
 
 PROCESS = Masked(MASK)
 NOTED = ("confidence", "entropy", "early")  # what is kept of every token
+TOLD = 3  # tokens of a suffix that tell the length of the gap before it
 
 
 def writes(how: Sampling, schedule: Schedule = linear) -> bool:
@@ -377,6 +378,27 @@ def fill_gap(
     start = State.begin(canvas, carry=carry)
     yield start
     yield from iterate(step, start, uniform(steps), Rng.of(how.seed, 1, device=network.device))
+
+
+@torch.no_grad()
+def length_scores(
+    network: UnifiedScoreNetwork,
+    known: Sequence[int],
+    gaps: Sequence[int],
+    suffix: Sequence[int],
+    context: int,
+) -> Iterator[float]:
+    """How likely the suffix begins behind a gap of each length: log-probability of its first tokens, masked
+    as well, nats, by one evaluation a length. Behind the right length they stand where they are expected.
+    """
+    model = BlockDiffusion(network, context)
+    carry = model.begin(*pad_left([known], network.device))
+    told = torch.tensor((list(suffix) or [EOS])[:TOLD], device=network.device)
+    for gap in gaps:
+        row = [MASK] * (gap + len(told)) + list(suffix[len(told) :])
+        logits = model.score(carry, torch.tensor([row], device=network.device))[0, gap : gap + len(told)]
+        belief = logits.index_fill(-1, torch.tensor(NEVER, device=network.device), -torch.inf).log_softmax(-1)
+        yield float(belief.gather(-1, told[:, None]).sum())
 
 
 @torch.no_grad()
