@@ -6,6 +6,7 @@ import torch
 
 from bowstring.core.conditioning import NOTHING
 from bowstring.decode.decoder import PackedMatrix
+from bowstring.decode.deltas import Branch
 from bowstring.nn.adapters import ControlNet, FullRank, LoRA, Several, sizes_of
 from bowstring.text.decoder import decoder_of, deltas_of
 from bowstring.text.native import write
@@ -127,3 +128,12 @@ def test_mixed_adapters_come_back(network, tmp_path, numbers):
     for one, two in zip(adapter.parameters(), again.parameters(), strict=True):
         error = (one - two).norm() / one.norm()
         assert error <= {"F32": 0.0, "F16": 1e-3, "INT4": 0.1}[numbers]
+
+
+def test_branches_take_four_bits_where_that_loses_nothing():
+    rng = np.random.default_rng(0)
+    few = rng.integers(-7, 8, (64, 96)).astype(np.float32)
+    few[:, ::32], few[:, 1::32] = -8, 7
+    down, up = Branch(0.5 * few, rng.normal(size=(96, 64)).astype(np.float32)).packed
+    assert (down.bits, up.bits) == (4, 8)
+    assert np.array_equal(down.rows(np.arange(64)), 0.5 * few)

@@ -57,15 +57,15 @@ class Branch:
 
     @cached_property
     def packed(self) -> tuple[GroupedMatrix, GroupedMatrix] | None:
-        """Both matrices in 8 bits, as a packed decoder takes a branch of many numbers: FP32 would take longer
-        than the layer itself. The rank is filled up with zeros to whole groups. None is a slim branch.
+        """Both matrices in few bits, as a packed decoder takes a branch of many numbers: FP32 would take
+        longer than the layer itself. The rank is filled up with zeros to whole groups. None is a slim branch.
         """
         rank, width = self.down.shape
         if rank < PACKED_FROM or width % GROUP:
             return None
         more = -rank % GROUP
         down, up = np.pad(self.down, ((0, more), (0, 0))), np.pad(self.up, ((0, 0), (0, more)))
-        return GroupedMatrix.quantise(down, 8), GroupedMatrix.quantise(up, 8)
+        return in_few_bits(down), in_few_bits(up)
 
     def padded_control(self) -> np.ndarray | None:
         if self.control is None:
@@ -87,6 +87,13 @@ class Branch:
         inside = linear(norm.astype(np.float32), self.down)
         inside = inside if self.control is None else inside + self.control
         return np.float32(self.scale) * linear(inside / (1 + np.exp(-inside)), self.up)
+
+
+def in_few_bits(matrix: np.ndarray) -> GroupedMatrix:
+    """A matrix in 4 bits where that loses nothing, as of files that keep it so, else in 8."""
+    four = GroupedMatrix.quantise(matrix, 4)
+    lossless = np.array_equal(four.rows(np.arange(len(matrix))), matrix)
+    return four if lossless else GroupedMatrix.quantise(matrix, 8)
 
 
 @dataclass(frozen=True, eq=False)

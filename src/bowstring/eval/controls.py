@@ -4,7 +4,8 @@ Structure: held-out questions, no grammar; a text is a plan, numbered steps and 
 it ends with is the number that was asked for, or not. Calls: held-out requests under the grammar of the
 tools, with and without the control; a call is right where its name and every value are. `evaluation_ratio` is
 the time of an evaluation of a block and the token before it with one LoRA of 1 % and one ControlNet of 9 % of
-the base over the time without, packed, taken in turns; `evaluation_ratio_by_rows` of other counts of tokens.
+the base, as their files hold them, over the time without, packed, taken in turns; `evaluation_ratio_by_rows`
+of other counts of tokens.
 """
 
 from __future__ import annotations
@@ -12,20 +13,25 @@ from __future__ import annotations
 import json
 import random
 import statistics
+import tempfile
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from ..adapt.learners import adapter_of
 from ..decode.decoder import Decoder
+from ..decode.deltas import Deltas
 from ..engine import ArrowEngine
 from ..grammar.checking import fits
-from ..text.decoder import decoder_of
+from ..text.decoder import decoder_of, deltas_of
 from ..train.adapt.body import Bends, Body
 from ..train.adapt.fit import control_net, lora
 from ..train.data.control import CALL_SCHEMA, answered, question, request, structured
+from ..weights.adapters import load_adapter, save_adapter
 from ..weights.layout import weights_files
 from ..weights.shipped import CONTROLNETS, model_folder
 from .results import Measured, Measurement, Setting, announce
@@ -113,12 +119,19 @@ def same_call(text: str, call: Mapping[str, Any]) -> bool:
 def evaluation_ratios(engine: ArrowEngine) -> dict[str, Measured]:
     """By the rows of an evaluation, time with a LoRA and a ControlNet over time without."""
     base = decoder_of(engine.network, engine.metadata.context)
-    bent = base.with_deltas((drawn(lora(Body(base), SHARES[0], 0)).deltas()) | drawn_net(base))
+    bent = base.with_deltas((drawn(lora(Body(base), SHARES[0], 0)).deltas()) | drawn_net(engine, base))
     return {str(rows): in_turns(base, bent, rows) for rows in ROWS}
 
 
-def drawn_net(decoder: Decoder) -> Any:
-    return drawn(control_net(Body(decoder), SHARES[1], 0)).deltas()
+def drawn_net(engine: ArrowEngine, decoder: Decoder) -> Deltas:
+    """A ControlNet as those that ship come from their files, in INT4."""
+    made = adapter_of(drawn(control_net(Body(decoder), SHARES[1], 0)).deltas())
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place) / "control"
+        said: dict[str, Any] = {"kind": "diffusion", "base": engine.base, "domain": "drawn"}
+        save_adapter(folder, made, **said, ending="parquet", numbers="INT4")
+        stored, _ = load_adapter(folder, engine.network.trunk, base=engine.base, kind="diffusion")
+    return deltas_of(stored.conditioning())
 
 
 @torch.no_grad()
