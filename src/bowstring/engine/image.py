@@ -17,8 +17,9 @@ from ..image.result import ImageResult
 from ..image.sampling import DEFAULT_GUIDANCE, ImageSampling
 from ..image.weights import load_autoencoder, load_decoder
 from ..memory.conditioner import Guidance
+from ..text.tries import failure, seeds, tried
 from .guided import Kept
-from .steered import failure, seeds, summed, tried
+from .steered import summed
 from .text import TextEngine
 
 

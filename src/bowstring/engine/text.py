@@ -17,8 +17,9 @@ from ..text.options import MAX_TOKENS, Sampling
 from ..text.pipeline import TextFrame, TextPipeline, deltas
 from ..text.request import TextOptions, TextRequest
 from ..text.result import TextResult
+from ..text.tries import failure, seeds, token_energies, tried
 from .guided import GuidedModel
-from .steered import failure, seeds, token_energies, tried, with_pipeline
+from .steered import with_pipeline
 
 
 class TextEngine(GuidedModel):

@@ -38,6 +38,7 @@ from .adapters import load_adapter
 from .chat import chat_tokens, checked_messages
 from .folder import Model, load
 from .recall import Recall
+from .steered import steered
 from .tools import AUTO, Tool, called, requested_tools, style_of
 
 INFILL = (
@@ -180,9 +181,10 @@ class LanguageModel:
         """Goes on from a prompt as it stands; `chat` is for models that were taught to answer.
 
         Args:
-            options: those of `stream`.
+            options: those of `stream`, and energies, constraints, valid, retries, candidates and choose as
+                `ArrowEngine.generate` has them: an energy of tokens `(v,)` tilts the odds of each exactly.
         """
-        return last(self.stream(prompt, mode, **options))
+        return steered(self, lambda model, plain: last(model.stream(prompt, mode, **plain)), options)
 
     def stream(
         self,
@@ -234,9 +236,15 @@ class LanguageModel:
         """Answers a chat: messages of "system", "user", "assistant" and "tool", or what a user says.
 
         Args:
-            options: those of `chat_stream`.
+            options: those of `chat_stream`, and those that steer, see `generate`.
         """
-        return last(self.chat_stream(messages, **options))
+        return steered(self, lambda model, plain: last(model.chat_stream(messages, **plain)), options)
+
+    def tilted(self, tilt: np.ndarray) -> LanguageModel:
+        """A model over the same weights for which every token has exp(-tilt) of its odds, `(v,)`."""
+        view = copy.copy(self)
+        view.decoder, view._bent, view._kept = self.decoder.with_tilt(tilt), {}, None
+        return view
 
     def chat_stream(
         self,
