@@ -218,6 +218,23 @@ def test_work_stops_within_a_step(folder):
         engine.say("A fox.", cancel=lambda: True)
 
 
+def test_speech_is_chosen_among_candidates_and_spoken_again_until_it_will_do(folder):
+    engine = ArrowEngine.load(folder)
+    one, two = (engine.say("A fox.", steps=1, seed=seed) for seed in (3, 3 + (1 << 32)))
+    assert not np.array_equal(one.audio, two.audio)
+    level = lambda result: float(np.square(result.audio).mean())
+    louder = max((one, two), key=level)
+    forbid = lambda result: level(result) >= level(louder)
+    made = engine.say("A fox.", steps=1, seed=3, constraints=[forbid], candidates=2)
+    np.testing.assert_array_equal(made.audio, louder.audio)
+    odds = engine.say(
+        "A fox.", steps=1, seed=3, energies=[(lambda r: 1e6 * (level(r) < level(louder)), 1.0)], candidates=2
+    )
+    np.testing.assert_array_equal(odds.audio, louder.audio)
+    again = engine.say("A fox.", steps=1, seed=3, valid=lambda result: False, retries=1)
+    assert [attempt.strength for attempt in again.tries] == [1, 2] and "valid" in again.notes[-1]
+
+
 def test_results_are_arrays_that_show_themselves(folder, tmp_path):
     engine = ArrowEngine.load(folder)
     said, seen = engine.say("A fox.", steps=1), engine.converse("a fox", "A fox.", steps=1)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ..core.cancel import Cancel
+from ..core.options import LARGEST_SEED
 from ..core.options import text as checked_text
+from ..energy.steering import Judge, Steering
 from ..speech.baseline import ResidualCoder
 from ..speech.g2p import G2P
 from ..speech.pipeline import SpeechFrame, SpeechPipeline, voice_in
@@ -15,6 +18,7 @@ from ..speech.result import SpeechResult
 from ..speech.utterance import TEMPERATURE, SpeechSampling
 from ..speech.vocoder import Vocoder
 from ..speech.weights import load_speech
+from ..text.tries import failure, tried
 from ..weights.layout import POSTFILTER, SPEECH, find
 from ..weights.shipped import G2P_FOLDER
 from .adapted import AdaptedModel
@@ -34,6 +38,11 @@ class SpeechEngine(AdaptedModel):
         seed: int = 0,
         num_inference_steps: int | None = None,
         adapters: Mapping[str, float] | None = None,
+        energies: Sequence[tuple[Judge, float]] = (),
+        constraints: Sequence[Judge] = (),
+        valid: Judge | None = None,
+        retries: int = 0,
+        candidates: int = 4,
         cancel: Cancel | None = None,
     ) -> SpeechResult:
         """Speaks a text.
@@ -46,6 +55,9 @@ class SpeechEngine(AdaptedModel):
             temperature: 0 to 1, share of the noise that speech starts from; less is steadier and duller.
             seed: 0 to 2**64 - 1; the same seed gives the same sound. cancel: see `image`.
             num_inference_steps: another name of steps. adapters: see `generate`.
+            energies: pairs of a function of the result and its weight, lower is better; `speech.energies`
+                has level and pace. Of `candidates`, 1 to 64, one is taken in proportion to exp(-energy).
+            constraints, valid, retries: see `generate`.
 
         Raises:
             TypeError: an unknown option, or a value of the wrong kind. ValueError: nothing to say, a
@@ -54,9 +66,25 @@ class SpeechEngine(AdaptedModel):
         """
         steps = self._steps("audio", steps, num_inference_steps)
         sampling = SpeechSampling(steps, speed, seed, temperature)
-        *_, result = self.with_adapters(adapters)._spoken(text, voice, sampling, cancel)
-        assert isinstance(result, SpeechResult)
-        return result
+        engine, steering = (
+            self.with_adapters(adapters),
+            Steering(energies, constraints, valid, retries, candidates),
+        )
+
+        def draw(strength: float, seed: int, count: int) -> list[SpeechResult]:
+            made = []
+            for number in range(count):
+                own = replace(sampling, seed=(seed + (number << 32)) % (LARGEST_SEED + 1))
+                *_, result = engine._spoken(text, voice, own, cancel)
+                assert isinstance(result, SpeechResult)
+                made.append(result)
+            return made
+
+        if not steering:
+            return draw(1.0, sampling.seed, 1)[0]
+        found = tried(draw, steering, "resampling", sampling.seed)
+        tries, said = tuple(one for _, one in found), found[-1][0]
+        return replace(said, tries=tries, notes=(*said.notes, *failure(tries)))
 
     def say_stream(
         self,

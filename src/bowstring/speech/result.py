@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ..energy.steering import Try
 from .alignment import Span
 from .files import save_wav, to_wav
 from .source_filter import RATE
@@ -23,6 +24,7 @@ class SpeechResult:
 
     words, phonemes: when each is heard, seconds. seconds: of each part of the text, its sound included.
     notes: what may have spoiled it. unspoken: what of the text cannot be said, as it is written there.
+    tries: what was spoken until it was valid, this one last.
     """
 
     audio: np.ndarray
@@ -34,6 +36,7 @@ class SpeechResult:
     rate: int = RATE
     notes: tuple[str, ...] = ()
     unspoken: tuple[str, ...] = ()
+    tries: tuple[Try, ...] = ()
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:  # noqa: FBT001  numpy's protocol
         return np.array(self.audio, dtype, copy=copy)
@@ -56,7 +59,8 @@ class SpeechResult:
         times = {name: [asdict(span) for span in getattr(self, name)] for name in ("words", "phonemes")}
         cost = {"nfe": self.nfe, "seconds": [*self.seconds]}
         made = {"rate": self.rate, "length": self.length, **times, **cost}
-        remarks = {"notes": [*self.notes], "unspoken": [*self.unspoken]}
+        remarks: dict[str, Any] = {"notes": [*self.notes], "unspoken": [*self.unspoken]}
+        remarks |= {"tries": [one.to_json() for one in self.tries]}
         return made | {"settings": self.settings} | remarks
 
     def __repr__(self) -> str:
