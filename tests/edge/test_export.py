@@ -79,6 +79,12 @@ def test_a_mistake_on_the_edge_is_one_sentence(edge):
     assert made.returncode == 2 and made.stderr.count("\n") == 1 and "nothing to say" in made.stderr
 
 
+def test_without_text_of_two_bits_the_way_to_make_it_is_said(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    made = CliRunner().invoke(app, ["export", "--tier", "edge", "-o", str(tmp_path / "edge")])
+    assert "bowstring quantise ./text-int2 --bits 2 --qat-steps 400" in str(made.exception)
+
+
 def test_text_of_other_bits_is_refused_with_the_way_to_make_it(tmp_path):
     made = CliRunner().invoke(app, ["export", "--tier", "edge", "-o", str(tmp_path), "--text", "text-int4"])
     assert "bowstring quantise" in str(made.exception)

@@ -21,25 +21,27 @@ def test_a_plain_name_is_a_shipped_model_whatever_lies_here(tmp_path, monkeypatc
 
 
 def test_the_command_tells_them_apart_too(tmp_path, monkeypatch):
-    (tmp_path / "text-int2").mkdir()
+    (tmp_path / "multimodal").mkdir()
     monkeypatch.chdir(tmp_path)
-    verified = CliRunner().invoke(app, ["verify", "--model", "text-int2"])
+    verified = CliRunner().invoke(app, ["verify", "--model", "multimodal"])
     assert "match their hashes" in verified.stdout, verified.output
     assert isinstance(
-        CliRunner().invoke(app, ["verify", "--model", "./text-int2"]).exception, FileNotFoundError
+        CliRunner().invoke(app, ["verify", "--model", "./multimodal"]).exception, FileNotFoundError
     )
 
 
 def test_an_old_name_is_refused_with_the_new_one():
     with pytest.raises(FileNotFoundError, match="'senses' is called 'multimodal' now"):
         ArrowEngine.load("senses")
+    with pytest.raises(FileNotFoundError, match=r"quantise \./text-int2 --bits 2 --qat-steps 400"):
+        ArrowEngine.load("text-int2")
     with pytest.raises(FileNotFoundError, match="'text' no longer ships; 'text-int4'"):
         ArrowEngine.load("text")
 
 
 def test_every_model_that_ships_is_packed():
     """The default is what a newcomer waits for: few bits, or he waits five times as long."""
-    assert {read_metadata(model_folder(name)).bits for name in names() if name != "fields"} == {2, 4}
+    assert {read_metadata(model_folder(name)).bits for name in names() if name != "fields"} == {4}
 
 
 def test_an_unknown_name_gets_those_that_there_are():

@@ -16,7 +16,10 @@ def export(
     tier: Annotated[str, typer.Option(help="edge: text and speech at 2 bits; workstation: all that ships.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to fill.")],
     text: Annotated[
-        Path | None, typer.Option(parser=chosen_model, metavar="MODEL", help="Of edge: text at 2 bits.")
+        Path | None,
+        typer.Option(
+            parser=chosen_model, metavar="MODEL", help="Of edge: text at 2 bits; default: that of a checkout."
+        ),
     ] = None,
     speech: Annotated[
         Path | None, typer.Option(parser=chosen_model, metavar="MODEL", help="Of edge: who speaks.")
@@ -32,7 +35,7 @@ def export(
     from ..weights.shipped import EDGE_TEXT, MULTIMODAL
 
     if choice(tier, "tier", ("edge", "workstation")) == "edge":
-        export_edge(out, text or chosen_model(EDGE_TEXT), speech or MULTIMODAL, speech_bits)
+        export_edge(out, text or EDGE_TEXT, speech or MULTIMODAL, speech_bits)
     elif text or speech:
         raise ValueError("--text and --speech are of edge; a workstation gets every model that ships")
     else:

@@ -26,6 +26,7 @@ from ..weights.shipped import DATA, G2P_FOLDER
 
 PACKAGE = Path(__file__).parent.parent
 BITS = 2  # of the edge
+WAY = f"`bowstring quantise ./text-int2 --bits {BITS} --qat-steps 400` makes one from the corpora"
 MAIN = '''"""Writes and speaks with numpy alone: python FOLDER --help."""
 
 from pathlib import Path
@@ -54,11 +55,12 @@ def export_edge(folder: Path, text: Path, speech: Path, bits: int = BITS) -> Pat
         ValueError: the text is of other bits, or the other model has no speech.
     """
     folder = output_folder(folder)
-    if (own := read_metadata(text).bits) != BITS:
-        raise ValueError(
-            f"{text} has weights of {own} bits; expected {BITS}: "
-            f"`bowstring quantise NAME --bits {BITS} --qat-steps 400 --model {text}` makes such a model"
+    if not text.is_dir():
+        raise FileNotFoundError(
+            f"there is no model of text at {BITS} bits in {text}; {WAY}, and --text names it"
         )
+    if (own := read_metadata(text).bits) != BITS:
+        raise ValueError(f"{text} has weights of {own} bits; expected {BITS}. {WAY}")
     for name in (METADATA, TRUNK, head("text")):
         copied(text / name, folder / "text" / name)
     save_speaking(folder / "speech", speech, bits)

@@ -32,7 +32,7 @@ from ..text.weights import load_model
 from ..weights.layout import weights_files
 from ..weights.quant.arrowquant import ArrowQuant
 from ..weights.quant.packed import matrices, random_network
-from ..weights.shipped import model_folder
+from ..weights.shipped import EDGE_TEXT, SHIPPED
 from .likelihood import bits_per_byte, bits_ratio, held_texts, nats_of, score_causal, score_sampler
 from .loading import loading
 from .results import Measured, Measurement, Setting, announce
@@ -230,7 +230,7 @@ def precision_numbers(data: Path, count: int) -> tuple[dict[str, Any], list[Path
     ratios: dict[str, Any] = {}
     base: dict[str, np.ndarray] = {}
     files: list[Path] = []
-    folders = {"text": FP16_TEXT} | {name: model_folder(name) for name in ("text-int4", "text-int2")}
+    folders = {"text": FP16_TEXT, "text-int4": SHIPPED, "text-int2": EDGE_TEXT}
     for name, folder in folders.items():
         announce(f"bits per byte of {name}")
         network, codec, metadata = load_model(folder)

@@ -92,7 +92,7 @@ KNOTS, WAVES = (
 LAM = 0.5  # of phi4
 MOST_MEAN = 0.4  # compositions of mixtures go from minus this to this
 HEADS = {"8": Patches(2, 1, 8), "16": Patches(2, 1, 16), "details": Patches(7, 3, 8)}
-CONFIG = NetworkConfig(width=256, depth=6, ffn_hidden=704, vocab=1, rank=1)
+CONFIG = NetworkConfig(width=256, depth=6, ffn_hidden=704, vocab=1, rank=1, cross_every=7)  # no slots
 FIELD_PROCESS = Gaussian()
 
 

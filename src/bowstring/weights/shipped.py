@@ -11,12 +11,14 @@ DATA = Path(__file__).parent.parent / "data"
 SHIPPED = DATA / "text-int4"  # the default
 CONTROLNETS = DATA / "controlnets"  # adapters that ship
 MULTIMODAL = DATA / "multimodal"  # the default where all heads are needed
-EDGE_TEXT = "text-int2"  # what writes on the edge
+EDGE_TEXT = Path("bench/text-int2")  # what writes on the edge; in a checkout alone
 G2P_FOLDER = DATA / "g2p"
 ENCODER_FOLDER = DATA / "encoder"
 INSTALLED = Path.home() / ".local" / "share" / "bowstring" / "models"  # imported ones
 REPLACED = {  # names of before, and what is there now
     "senses": "is called 'multimodal' now",
+    "text-int2": "no longer ships; a checkout has it in ./bench/text-int2, and "
+    "`bowstring quantise ./text-int2 --bits 2 --qat-steps 400` makes such a one",
     "text": "no longer ships; 'text-int4' writes nearly as well, several times as fast",
 }
 

@@ -7,7 +7,7 @@ zeros: `name.lines`, `name.scales` and, of 4 bits, `name.minima`. Its shape is k
 from __future__ import annotations
 
 import math
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 
 import numpy as np
 
@@ -50,11 +50,13 @@ def few_bit_parts(name: str, matrix: GroupedMatrix) -> Iterator[tuple[str, Tenso
             yield f"{name}.{part}", Tensor.of(array)
 
 
-def few_bit_tensors(arrays: Mapping[str, np.ndarray]) -> Iterator[tuple[str, Tensor]]:
-    """What a file has for arrays: vectors in FP32, the rest in few bits."""
+def few_bit_tensors(
+    arrays: Mapping[str, np.ndarray], bits_of: Callable[[str], int] = lambda name: FEW
+) -> Iterator[tuple[str, Tensor]]:
+    """What a file has for arrays: vectors in FP32, the rest in so few bits as is said of their names."""
     for name, array in arrays.items():
         if array.ndim > 1:
-            yield from few_bit_parts(name, rounded(array))
+            yield from few_bit_parts(name, rounded(array, bits_of(name)))
         else:
             yield name, Tensor.of(array.astype(np.float32))
 
