@@ -334,3 +334,14 @@ def test_adapters_of_an_engine_come_and_go(folder, tmp_path):
     save_adapter(tmp_path / "other", lora, kind="ar", **said)
     with pytest.raises(ValueError, match="trained for 'ar'; this model writes by 'diffusion'"):
         engine.load_adapter(tmp_path / "other")
+
+
+@pytest.mark.parametrize(("name", "says"), [(5, "the model is 5; expected a name"), ("", "name is empty")])
+def test_what_is_no_name_of_a_model_is_refused(name, says):
+    with pytest.raises((TypeError, ValueError), match=says):
+        ArrowEngine.load(name)
+
+
+def test_our_models_say_that_they_do_not_chat():
+    with pytest.raises(ValueError, match=r"does not chat.*smollm2"):
+        ArrowEngine.load().chat("hello")

@@ -142,7 +142,16 @@ def test_files_are_written_and_pipes_stay_clean(run, tmp_path):
         (["run", "a fox", "--stepz", "3"], "No such option: --stepz"),
         (["run"], "Missing argument"),
         (["tell"], "No such command 'tell'"),
-        (["train", "everything"], "unknown recipe 'everything'"),
+        (["train", "nope"], "tiny, fields, autoencoder"),
+        (["data", "nope"], "expected text, code, checked"),
+        (["run", "a fox", "--model", "fields"], "a model of physical fields; `bowstring sample`"),
+        (
+            ["run", "a fox", "--adapter", "structure:abc"],
+            "the weight of the adapter 'structure:abc' is 'abc'",
+        ),
+        (["rm", "text-int4"], "'text-int4' ships with the program and stays"),
+        (["import", ".", "-o", ""], "'' is no name of a model"),
+        (["encode", ""], "the text is empty"),
         (["bench", "weather"], "unknown topic 'weather'"),
         (["data", "smells"], "unknown corpus 'smells'"),
         (["data", "pictures"], "fetch it with `bowstring data pictures --download`"),
@@ -246,6 +255,14 @@ def test_a_full_disk_is_one_sentence():
 def test_standard_input_that_is_no_text_is_refused(run, no_work):
     found = run("infill", "-", "--suffix", "x", stdin=b"caf\xe9")
     assert found == (2, b"", "bowstring: standard input is no UTF-8 at byte 3; expected text\n")
+
+
+def test_a_corpus_without_tales_says_what_is_missing(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("BOWSTRING_DATA", raising=False)
+    monkeypatch.setattr("bowstring.train.data.corpora.build_corpus", lambda *_: {"story/train": 1})
+    assert "no file of tales is in ../shared/data/stories.jsonl.gz" in run("data", "text")[2]
+    assert run("data", "text", "--source", "tales.jsonl.gz")[2] == ""
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "cp1252", "latin-1", "ascii"])

@@ -53,3 +53,13 @@ def test_what_an_imported_model_takes_is_handed_on(folder, capfd):
 def test_what_it_does_not_take_is_refused_by_name(folder, capfd, option):
     code, out, err = run(capfd, folder, *option.split())
     assert (code, out) == (2, "") and option.split()[0].strip("-") in err and len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"), [(["hi", "--steps", "2"], "steps is for"), ([""], "is empty")]
+)
+def test_a_chat_refuses_what_it_cannot_take(folder, capfd, arguments, says):
+    with pytest.raises(SystemExit) as ended:
+        main(["chat", *arguments, "--model", str(folder), "--max-tokens", "4"])
+    out, err = capfd.readouterr()
+    assert (ended.value.code, out) == (2, "") and says in err and err.count("\n") == 1

@@ -74,6 +74,7 @@ def test_export_and_load(run, tmp_path):
 
 
 def test_mistakes_are_sentences(run, tmp_path):
+    ArrowStorage(tmp_path / "store").close()
     for arguments, words in [
         (("memories", "show", "nope"), "no memory has an id that begins with 'nope'"),
         (("memories", "forget"), "nothing says what to forget"),
@@ -83,6 +84,45 @@ def test_mistakes_are_sentences(run, tmp_path):
     ]:
         code, out, err = run(*arguments)
         assert (code, out) == (2, []) and words in err and err.count("\n") == 1
+
+
+def test_an_empty_text_does_not_mean_the_working_folder(run, tmp_path, monkeypatch):
+    (tmp_path / "note.txt").write_text("a secret")
+    monkeypatch.chdir(tmp_path)
+    for arguments in (("remember", ""), ("remember", "a", ""), ("recall", "")):
+        code, out, err = run(*arguments)
+        assert (code, out) == (2, []) and "empty" in err and err.count("\n") == 1
+    assert not (tmp_path / "store").exists()
+
+
+@pytest.mark.parametrize(
+    "command", ["recall x", "memories list", "memories show a", "memories stats", "memories verify"]
+)
+def test_looking_at_a_store_that_does_not_exist_makes_none(run, tmp_path, command):
+    code, out, err = run(*command.split())
+    assert (code, out) == (2, []) and f"no store of memories in {tmp_path / 'store'}" in err
+    assert run("memories", "export", tmp_path / "x.jsonl")[0] == 2
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_a_recall_that_finds_nothing_says_so(run):
+    run("remember", "a fox", "--namespace", "n")
+    code, out, err = run("recall", "fox", "--namespace", "other")
+    assert (code, out, err) == (0, [], "nothing is remembered that has to do with 'fox'\n")
+
+
+def test_lines_that_are_no_entries_name_their_file(run, tmp_path):
+    place = tmp_path / "things"
+    place.mkdir()
+    (place / "good.jsonl").write_text('"a fox"\n')
+    (place / "other.jsonl").write_text('"an owl"\n{"colour": "red"}\n')
+    run("remember", "b")
+    run("memories", "export", place / "store.jsonl")
+    code, out, err = run("remember", place)
+    assert (code, len(out)) == (0, 1) and err.count("left out: ") == 2
+    assert f"{place / 'other.jsonl'} line 2: an entry has no 'colour'" in err
+    assert f"`bowstring memories load {place / 'store.jsonl'}`" in err
+    assert run("remember", place / "other.jsonl")[0] == 2
 
 
 def test_pictures_and_recordings_of_a_folder_are_remembered_once(run, tmp_path):

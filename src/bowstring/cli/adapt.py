@@ -47,7 +47,10 @@ def adapt(
     model: Model = None,
     as_json: AsJson = False,
 ) -> None:
-    """Learn from examples, and keep what was learned only if it proves better on others."""
+    """Learn from examples, and keep what was learned only if it proves better on others.
+
+    About 40 different contexts are needed, at least 8 examples to learn from and 8 to judge by.
+    """
     lesson = lesson_of(data, test)
     router = router_of(model, folder)
     made = router.evolve(

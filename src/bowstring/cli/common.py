@@ -87,14 +87,23 @@ def with_adapters(engine: Any, given: list[str] | None) -> Any:
 def weighted(given: str) -> tuple[str, float]:
     """A path or name, and the weight behind its last colon.
 
+    Raises:
+        ValueError: what stands there is no number.
+
     >>> weighted("tales:0.5"), weighted("./tales")
     (('tales', 0.5), ('./tales', 1.0))
     """
     path, colon, weight = given.rpartition(":")
-    try:
-        return (path, float(weight)) if colon else (given, 1.0)
-    except ValueError:
+    if not colon or any(mark in weight for mark in "/\\"):  # C:\\tales is a path
         return given, 1.0
+    try:
+        return path, float(weight)
+    except ValueError:
+        if Path(given).exists():
+            return given, 1.0
+        raise ValueError(
+            f"the weight of the adapter {given!r} is {weight!r}; expected a number, for example {path}:0.5"
+        ) from None
 
 
 def form_options(schema: Path | None, regex: str | None, choices: list[str] | None) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .common import AsJson, app
-from .terminal import note, put_json, put_line, read_stdin_for, sentence, table
+from .terminal import filled, note, put_json, put_line, read_stdin_for, sentence, table
 
 if TYPE_CHECKING:
     from ..memory.record import Entry, Memory
@@ -50,7 +50,19 @@ def storage(folder: Path | None) -> ArrowStorage:
     """A store to look at, of whatever embedder."""
     from ..memory.store import ArrowStorage
 
-    return ArrowStorage(folder or MEMORY)
+    return ArrowStorage(there(folder))
+
+
+def there(folder: Path | None) -> Path:
+    """The folder of a store that exists: whoever only looks makes none.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    folder = folder or MEMORY
+    if not folder.is_dir() or not any(folder.iterdir()):
+        raise FileNotFoundError(f"there is no store of memories in {folder}; `bowstring remember` begins one")
+    return folder
 
 
 def memory_in(folder: Path | None, embedder: str | None = None) -> ArrowStorage:
@@ -101,6 +113,8 @@ def remember(
     """Remember texts and files; what is known already is left as it is, so that it may be called again."""
     given = {"namespace": namespace, "key": key, "source": source, "tags": tags}
     chosen = {name: value for name, value in given.items() if value}
+    if not all(one.strip() for one in what):
+        raise ValueError("there is nothing to remember in an empty text; give a text, a file or a folder")
     entries = (fields | chosen for one in what for fields in pieces(one))
     if key is not None and len(several := [*islice(entries, 2)]) > 1:
         raise ValueError("--key names one fact, and there are several; give one text")
@@ -145,14 +159,17 @@ def recall(
     as_json: AsJson = False,
 ) -> None:
     """Find memories, the best first."""
-    with memory_in(folder) as store:
-        hits = store.search(read_stdin_for(query), top_k, where_of(namespace, tags))
+    query = filled(query, "query")
+    with memory_in(there(folder)) as store:
+        hits = store.search(query, top_k, where_of(namespace, tags))
     for one in hits.notes:
         note(f"note: {one}")
     if as_json:
         return put_json([hit.to_json() for hit in hits])
     for hit in hits:
         put_line(line_of(hit.memory))
+    if not hits:
+        note(f"nothing is remembered that has to do with {shortened(query)!r}")
 
 
 @memories.command("list")
@@ -309,7 +326,7 @@ def pieces(what: str) -> Iterator[dict[str, Any]]:
             raise ValueError(f"{path} has no files that can be remembered: {', '.join(files.ENDINGS)}")
         for one in found:
             try:
-                yield from files.entries(one)
+                yield from [*files.entries(one)]  # all of a file or nothing
             except (ValueError, OSError) as error:
                 note(f"left out: {sentence(error)}")
     elif len(what) < LONGEST_NAME and path.is_file():

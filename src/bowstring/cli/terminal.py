@@ -146,6 +146,17 @@ def read_stdin_for(argument: str) -> str:
         raise ValueError(f"standard input is no UTF-8 at byte {error.start}; expected text") from None
 
 
+def filled(argument: str, what: str) -> str:
+    """What `read_stdin_for` gives, which must not be blank.
+
+    Raises:
+        ValueError: there is nothing in it.
+    """
+    if not (found := read_stdin_for(argument)).strip():
+        raise ValueError(f"the {what} is empty; expected some text")
+    return found
+
+
 def explain(error: BaseException, *, debug: bool) -> int:
     """Says in one sentence on standard error what went wrong, and returns the exit code."""
     if debug:

@@ -22,7 +22,18 @@ from .common import (
     with_adapters,
 )
 from .memory import Folder, Namespace, Remembered, WriteBack, loaded, note_memories
-from .terminal import CONTROL, SHADE, can_show, note, on_terminal, put, put_json, read_stdin_for, watch
+from .terminal import (
+    CONTROL,
+    SHADE,
+    can_show,
+    filled,
+    note,
+    on_terminal,
+    put,
+    put_json,
+    read_stdin_for,
+    watch,
+)
 
 MaxTokens = Annotated[int, typer.Option("--max-tokens", "--max-new-tokens", help="Longest text.")]
 Steps = Annotated[
@@ -182,7 +193,7 @@ def encode(
     """Print a text's unit vector as JSON."""
     from ..engine import ArrowEngine
 
-    vector = ArrowEngine.load(model).encode(read_stdin_for(text))
+    vector = ArrowEngine.load(model).encode(filled(text, "text"))
     put_json([round(float(v), 6) for v in vector])
 
 

@@ -8,20 +8,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..core.options import listed
 from .common import Model, app, chosen_model
-from .terminal import put_line, table
+from .terminal import note, put_line, table
 
 if TYPE_CHECKING:
     from ..train.schedule import Run
     from ..train.speech.flow import TrainingUtterance
 
 
+CORPORA = ("text", "code", "checked", "pairs", "pictures", "speech", "voices")
 RENAMED_RECIPES = {"senses": "multimodal", "letters": "g2p", "image-codec": "autoencoder"}
 
 
 @app.command()
 def data(
-    corpus: Annotated[str, typer.Argument(help="text, code, checked, pairs, pictures, speech or voices")],
+    corpus: Annotated[str, typer.Argument(help=listed(CORPORA))],
     out: Path = Path("runs/data"),
     source: Annotated[
         Path | None,
@@ -33,8 +35,10 @@ def data(
 ) -> None:
     """Build a corpus, split by document."""
     from ..core.files import output_folder
-    from ..train.data.corpora import PACKAGES, build_corpus, tales_file
+    from ..train.data.corpora import PACKAGES, TALES, build_corpus, tales_file
 
+    if corpus not in CORPORA:
+        raise ValueError(f"unknown corpus {corpus!r}; expected {listed(CORPORA)}")
     out = output_folder(out)
     if corpus == "pictures":
         return pictures(out, download=download)
@@ -47,6 +51,11 @@ def data(
 
         return table(f"functions of {out} that were run", check_corpus(out))
     given = source or tales_file(os.environ.get("BOWSTRING_DATA"))
+    if given is None and corpus in ("text", "pairs"):
+        note(
+            f"no file of tales is in {TALES}, so there are no tales in this: of texts only stories that a "
+            "grammar makes; --source or BOWSTRING_DATA names a file"
+        )
     if corpus == "pairs":
         return pairs(out, given, download=download)
     table(f"{corpus} in {out}", build_corpus(corpus, out, given, PACKAGES if download else ()))
@@ -119,6 +128,20 @@ def tell_speech(out: Path, utterances: list[TrainingUtterance]) -> None:
 
 
 PLANS = ("attached", "everything")
+ONE_EACH = (
+    "fields",
+    "autoencoder",
+    "multimodal",
+    "shortcut",
+    "face",
+    "postfilter",
+    "memory",
+    "encode",
+    "judge",
+    "g2p",
+    "control-structure",
+    "control-tools",
+)  # beside those of text
 STEPPED = ("multimodal", "shortcut", "face", "postfilter", "control-structure", "control-tools")
 UNTIMED = ("judge", "g2p")  # they take minutes, and know no budget
 Device = Annotated[str, typer.Option(help="Where to compute: auto (CUDA, else the CPU), cpu, cuda, cuda:1.")]
@@ -279,8 +302,11 @@ def start_training(recipe: str, data: Path, run: Run, given: dict[str, Any]) -> 
         from ..train.speech.run import train_g2p
 
         return train_g2p(run)
+    from ..train.text.recipes import RECIPES
     from ..train.text.run import train_text
 
+    if recipe not in RECIPES:
+        raise ValueError(f"unknown recipe {recipe!r}; expected {listed((*RECIPES, *ONE_EACH, *PLANS))}")
     train_text(recipe, data, run)
 
 

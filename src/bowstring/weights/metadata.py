@@ -272,6 +272,8 @@ def read_metadata(folder: Path) -> Metadata:
         data = json.loads(path.read_text("utf-8"))
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is no JSON: {error}") from None
+    if isinstance(data, dict) and data.get("model_type") == "physical_fields":
+        raise ValueError(f"{folder} is a model of physical fields; `bowstring sample` draws from it")
     old = isinstance(data, dict) and data.get("version") == 1
     try:
         return Version1.model_validate(data).now() if old else Metadata.model_validate(data)

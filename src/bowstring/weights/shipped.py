@@ -59,10 +59,14 @@ def model_folder(name: Path | str | None) -> Path:
     A `Path` is a path, a string by its form: `"text-int4"` ships with the package, `"./text-int4"` is here.
 
     Raises:
-        FileNotFoundError: no model of this name ships.
+        FileNotFoundError: no model of this name ships. TypeError, ValueError: what is no name.
     """
     if name is None:
         return SHIPPED
+    if not isinstance(name, str | Path):
+        raise TypeError(f"the model is {name!r}; expected a name, for example 'text-int4', or a folder")
+    if not str(name).strip():
+        raise ValueError("the model's name is empty; expected one, for example 'text-int4', or a folder")
     if isinstance(name, Path) or is_path(name):
         return Path(name)
     if name in REPLACED:
