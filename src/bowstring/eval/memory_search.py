@@ -319,7 +319,7 @@ def measure_search(setting: Setting) -> Measurement:
     if (some := real(path, COUNT, queries)) is not None:
         others["texts"] = some
     else:
-        missing["other_vectors.texts"] = f"there is no {path}"
+        missing["other_vectors.texts"] = "the folder of the data has no memory/vectors.npy"
     for name in RIVALS:
         if (why := lacking(name)) is not None:
             missing[f"rivals.{name}"] = why
