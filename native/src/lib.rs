@@ -169,6 +169,15 @@ pub unsafe extern "C" fn bowstring_matmul(
     0
 }
 
+/// Numbers of `x (m, k)`, `w (n, k)` and `out (m, n)`; none where they overflow.
+fn linear_sizes(rows: usize, outputs: usize, inputs: usize) -> Option<[usize; 3]> {
+    Some([
+        rows.checked_mul(inputs)?,
+        outputs.checked_mul(inputs)?,
+        rows.checked_mul(outputs)?,
+    ])
+}
+
 /// `out (m, n) = x (m, k) w^T + bias`, `w (n, k)`, all in FP32.
 ///
 /// # Safety
@@ -186,12 +195,7 @@ pub unsafe extern "C" fn bowstring_linear(
     if x.is_null() || w.is_null() || out.is_null() {
         return NULL;
     }
-    let sizes = (
-        rows.checked_mul(inputs),
-        outputs.checked_mul(inputs),
-        rows.checked_mul(outputs),
-    );
-    let (Some(given), Some(weights), Some(made)) = sizes else {
+    let Some([given, weights, made]) = linear_sizes(rows, outputs, inputs) else {
         return WRONG_SIZE;
     };
     if given == 0 || weights == 0 {
@@ -230,12 +234,7 @@ pub unsafe extern "C" fn bowstring_linear_eight(
     if x.is_null() || codes.is_null() || scales.is_null() || out.is_null() {
         return NULL;
     }
-    let sizes = (
-        rows.checked_mul(inputs),
-        outputs.checked_mul(inputs),
-        rows.checked_mul(outputs),
-    );
-    let (Some(given), Some(weights), Some(made)) = sizes else {
+    let Some([given, weights, made]) = linear_sizes(rows, outputs, inputs) else {
         return WRONG_SIZE;
     };
     if given == 0 || weights == 0 || !inputs.is_multiple_of(linear::GROUP) {

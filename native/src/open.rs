@@ -11,6 +11,7 @@ use std::ffi::c_void;
 thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::default();
     static ROWS: RefCell<Rows> = RefCell::default();
+    static LOGITS: RefCell<Vec<f32>> = RefCell::default();
 }
 
 pub const GROUPED: u32 = 1;
@@ -441,8 +442,4 @@ pub unsafe extern "C" fn bowstring_sample(
         });
     }
     0
-}
-
-thread_local! {
-    static LOGITS: std::cell::RefCell<Vec<f32>> = const { std::cell::RefCell::new(Vec::new()) };
 }

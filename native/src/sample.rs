@@ -101,20 +101,20 @@ each_isa! {
         let top = most.into_iter().fold(f32::NEG_INFINITY, f32::max);
         let best = logits.iter().position(|&logit| logit == top).unwrap_or(0);
         let (mut sums, mut means) = ([0f32; LANES], [0f32; LANES]);
-        let (whole, rest) = logits.as_chunks::<LANES>();
-        for chunk in whole {
-            for l in 0..LANES {
-                let inside = (chunk[l] - top).max(LOWEST);
-                let weight = exp(inside);
-                sums[l] += weight;
-                means[l] += weight * inside;
-            }
-        }
-        for (l, &logit) in rest.iter().enumerate() {
+        let mut add = |l: usize, logit: f32| {
             let inside = (logit - top).max(LOWEST);
             let weight = exp(inside);
             sums[l] += weight;
             means[l] += weight * inside;
+        };
+        let (whole, rest) = logits.as_chunks::<LANES>();
+        for chunk in whole {
+            for l in 0..LANES {
+                add(l, chunk[l]);
+            }
+        }
+        for (l, &logit) in rest.iter().enumerate() {
+            add(l, logit);
         }
         (best, top, total(sums), total(means))
     }

@@ -65,7 +65,7 @@ class Branch:
             return None
         more = -rank % GROUP
         down, up = np.pad(self.down, ((0, more), (0, 0))), np.pad(self.up, ((0, 0), (0, more)))
-        return in_few_bits(down), in_few_bits(up)
+        return fewest_bits(down), fewest_bits(up)
 
     def padded_control(self) -> np.ndarray | None:
         if self.control is None:
@@ -89,7 +89,7 @@ class Branch:
         return np.float32(self.scale) * linear(inside / (1 + np.exp(-inside)), self.up)
 
 
-def in_few_bits(matrix: np.ndarray) -> GroupedMatrix:
+def fewest_bits(matrix: np.ndarray) -> GroupedMatrix:
     """A matrix in 4 bits where that loses nothing, as of files that keep it so, else in 8."""
     four = GroupedMatrix.quantise(matrix, 4)
     lossless = np.array_equal(four.rows(np.arange(len(matrix))), matrix)

@@ -13,14 +13,12 @@ from typing import Any
 import numpy as np
 
 from ..decode.decoder import Decoder, DenseMatrix, LayerWeights, PackedMatrix, linear
-from ..nn.config import NetworkConfig
+from ..nn.config import TIME_FEATURES, TIME_RANK, NetworkConfig
 from ..text.modulated import Embedding, config_of, modulated
 from ..weights.format.parquet import WeightsFile, WeightsFiles
 from ..weights.layout import METADATA, network_files
 from ..weights.quant.arrowquant import PARTS, ArrowQuant
 from ..weights.quant.rounded import read_array
-
-TIME_FEATURES, TIME_RANK = 256, 128  # as in nn/trunk.py
 
 
 def sinusoid(t: float) -> np.ndarray:

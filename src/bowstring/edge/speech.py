@@ -21,7 +21,7 @@ from ..speech.codec import AUDIO_CHANNELS
 from ..speech.g2p import G2P
 from ..speech.result import SpeechResult
 from ..speech.source_filter import HOP, Frames, noise_gated, shaped
-from ..speech.stream import SoundStream, asked, limited
+from ..speech.stream import ASKED, BINS, DEPTH, LEAD, MOST_GAIN, WIDTH, WINDOW, SoundStream, asked, limited
 from ..speech.utterance import SpeechSampling, Utterance, planned, timed
 from ..speech.weights import load_speech
 from ..weights.arrays import load_arrays
@@ -30,8 +30,6 @@ from .model import EdgeModel
 
 EPSILON = float(np.finfo(np.float32).eps)
 DURATION = 64  # width of the network of durations
-WINDOW, ASKED, WIDTH, DEPTH, MOST_GAIN = 512, 55, 160, 6, 4.0  # as in speech/postfilter.py
-BINS, LEAD = WINDOW // 2 + 1, (WINDOW - HOP) // 2
 
 
 class EdgeHead:

@@ -112,10 +112,10 @@ def save_speaking(folder: Path, model: Path, bits: int) -> None:
     if "audio" not in network.heads:
         raise ValueError(f"{model} does not speak; its heads are {', '.join(network.heads)}")
     if bits == BITS != metadata.bits:
-        weights = unpacked(network).state_dict()
-        network = packed(
-            unpacked(network), lambda name, _: ArrowQuant.quantise(weights[name].numpy(), BITS)
-        ).requires_grad_(requires_grad=False)
+        network = unpacked(network)
+        weights = network.state_dict()
+        packed(network, lambda name, _: ArrowQuant.quantise(weights[name].numpy(), BITS))
+        network.requires_grad_(requires_grad=False)
     for name in {*network.heads} - {"text", "audio"}:
         del network.heads[name]
     folder.mkdir(parents=True, exist_ok=True)

@@ -17,7 +17,7 @@ from ..image.result import ImageResult
 from ..image.sampling import DEFAULT_GUIDANCE, ImageSampling
 from ..image.weights import load_autoencoder, load_decoder
 from ..memory.conditioner import Guidance
-from ..text.tries import failure, seeds, tried
+from ..text.tries import outcome, seeds, tried
 from .guided import Kept
 from .steered import summed
 from .text import TextEngine
@@ -157,10 +157,8 @@ class ImageEngine(TextEngine):
         made = []
         for seed in seeds(sampling.seed, whole(n, "n", 1, MOST)):
             drawn = None if steering.energies else (lambda _: 0.0)  # tokens, which are no more, had them
-            found = tried(draw, judged, "resampling", seed, drawn)
-            tries = tuple(attempt for _, attempt in found)
-            last = found[-1][0]
-            made.append(replace(last, tries=tries, notes=(*last.notes, *failure(tries))))
+            last, said = outcome(tried(draw, judged, "resampling", seed, drawn))
+            made.append(replace(last, **said))
             if kept.write_back:
                 picture = to_png(last.image, {})
                 self._keep(f"a picture of: {inputs.prompt}", inputs.prompt, last.memories, picture)

@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any
 
 from ..core.cancel import Cancel
-from ..core.options import LARGEST_SEED
 from ..core.options import text as checked_text
 from ..energy.steering import Judge, Steering
 from ..speech.baseline import ResidualCoder
@@ -18,7 +17,7 @@ from ..speech.result import SpeechResult
 from ..speech.utterance import TEMPERATURE, SpeechSampling
 from ..speech.vocoder import Vocoder
 from ..speech.weights import load_speech
-from ..text.tries import failure, tried
+from ..text.tries import candidate_seeds, outcome, tried
 from ..weights.layout import POSTFILTER, SPEECH, find
 from ..weights.shipped import G2P_FOLDER
 from .adapted import AdaptedModel
@@ -73,18 +72,16 @@ class SpeechEngine(AdaptedModel):
 
         def draw(strength: float, seed: int, count: int) -> list[SpeechResult]:
             made = []
-            for number in range(count):
-                own = replace(sampling, seed=(seed + (number << 32)) % (LARGEST_SEED + 1))
-                *_, result = engine._spoken(text, voice, own, cancel)
+            for own in candidate_seeds(seed, count):
+                *_, result = engine._spoken(text, voice, replace(sampling, seed=own), cancel)
                 assert isinstance(result, SpeechResult)
                 made.append(result)
             return made
 
         if not steering:
             return draw(1.0, sampling.seed, 1)[0]
-        found = tried(draw, steering, "resampling", sampling.seed)
-        tries, said = tuple(one for _, one in found), found[-1][0]
-        return replace(said, tries=tries, notes=(*said.notes, *failure(tries)))
+        last, said = outcome(tried(draw, steering, "resampling", sampling.seed))
+        return replace(last, **said)
 
     def say_stream(
         self,

@@ -17,7 +17,7 @@ from ..text.options import MAX_TOKENS, Sampling
 from ..text.pipeline import TextFrame, TextPipeline, deltas
 from ..text.request import TextOptions, TextRequest
 from ..text.result import TextResult
-from ..text.tries import failure, seeds, token_energies, tried
+from ..text.tries import outcome, seeds, tilted_by, token_energies, tried
 from .guided import GuidedModel
 from .steered import with_pipeline
 
@@ -223,9 +223,6 @@ class TextEngine(GuidedModel):
             self._has_memory()
         tilt, steering = token_energies(request.steering, self.network.config.vocab)
 
-        def tilts(text: TextResult) -> float:
-            return 0.0 if tilt is None else float(tilt[list(text.tokens)].sum())
-
         made: list[TextResult] = []
         for one in request.each():
             for seed in seeds(request.seed, request.n):
@@ -235,10 +232,9 @@ class TextEngine(GuidedModel):
                     frames = view._texts(replace(one.unsteered(count, seed), adapters={}))
                     return [found for found in frames if isinstance(found, TextResult)]
 
-                found = tried(draw, steering, request.choose, seed, tilts)
-                tries = [attempt for _, attempt in found]
-                text = found[-1][0].but(tries=tries)
-                made.append(text.but(notes=(*text.notes, *failure(tries))))
+                last, said = outcome(tried(draw, steering, request.choose, seed, tilted_by(tilt)))
+                text = last.but(**said)
+                made.append(text)
                 canvas, number = np.array(text.tokens), len(made) - 1
                 yield TextFrame(canvas, np.ones(len(canvas)), text.nfe, 1.0, number)
                 if request.write_back:

@@ -13,8 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from pydoc_data.topics import topics
 
-from ..llm.tokenizer import BYTES, GPT2, ModelTokenizer
-from ..text.tokenizer import SPECIAL_TOKENS, TextTokenizer
+from ..llm.tokenizer import GPT2, ModelTokenizer
+from ..text.tokenizer import BYTES, SPECIAL_TOKENS, TextTokenizer
 from .results import Measured
 
 Encode = Callable[[str], list[int]]

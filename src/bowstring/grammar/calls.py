@@ -161,16 +161,3 @@ def _calls(text: str, style: CallStyle) -> Iterator[tuple[str, dict[str, Any]]]:
             raise ValueError(f"a call ends with {text[ends : ends + 40]!r}; expected {style.closing!r}")
         yield name, arguments
         at = ends + len(style.closing) + 1  # a line's end stands between calls
-
-
-def fits(text: str, said: Mapping[str, Any]) -> bool:
-    """Whether an answer's calls are of functions that the choice leaves, with arguments of their schemas."""
-    from jsonschema.validators import Draft202012Validator, validator_for
-
-    found = calls_in(text, said["style"])
-    schemas = {one["name"]: one["parameters"] for one in wanted(said["functions"], said["choice"])}
-    return (bool(found) or said["choice"] == AUTO) and all(
-        name in schemas
-        and validator_for(schemas[name], Draft202012Validator)(schemas[name]).is_valid(arguments)
-        for name, arguments in found
-    )

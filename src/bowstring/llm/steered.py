@@ -7,12 +7,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ..core.options import LARGEST_SEED, choice
+from ..core.options import choice
 from ..core.options import seed as checked_seed
 from ..energy.steering import Steering
 from ..text.request import CHOICES
 from ..text.result import TextResult
-from ..text.tries import failure, token_energies, tried
+from ..text.tries import candidate_seeds, outcome, tilted_by, token_energies, tried
 
 NAMES = ("energies", "constraints", "valid", "retries", "candidates")
 Write = Callable[[Any, Mapping[str, Any]], TextResult]
@@ -36,15 +36,7 @@ def steered(model: Any, write: Write, options: Mapping[str, Any]) -> TextResult:
 
     def draw(strength: float, seed: int, count: int) -> list[TextResult]:
         view = model if tilt is None else model.tilted(strength * tilt)
-        return [
-            write(view, plain | {"seed": (seed + (number << 32)) % (LARGEST_SEED + 1)})
-            for number in range(count)
-        ]
+        return [write(view, plain | {"seed": own}) for own in candidate_seeds(seed, count)]
 
-    def tilts(text: TextResult) -> float:
-        return 0.0 if tilt is None else float(tilt[list(text.tokens)].sum())
-
-    found = tried(draw, rest, how, checked_seed(plain.get("seed", 0)), tilts)
-    tries = [one for _, one in found]
-    text = found[-1][0].but(tries=tries)
-    return text.but(notes=(*text.notes, *failure(tries)))
+    last, said = outcome(tried(draw, rest, how, checked_seed(plain.get("seed", 0)), tilted_by(tilt)))
+    return last.but(**said)

@@ -14,6 +14,7 @@ from typing import Any
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
 
 from ..core.files import write as write_file
+from ..text.tokenizer import BYTES
 
 LARGEST = 64 << 20
 SPECIAL = "special_tokens.json"  # beside a tokenizer.json of ours
@@ -29,18 +30,6 @@ SPLITS = {  # how the pre-tokenizers that GGUF names cut text
 }
 CONTROL, USER_DEFINED = 3, 4
 SPOKEN = ("<tool_call>", "</tool_call>")  # special in some models; they are what a call is known by
-
-
-def byte_marks() -> dict[str, int]:
-    """The byte that each character of a byte-level token stands for (GPT-2's table)."""
-    kept = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    marks = {chr(byte): byte for byte in kept}
-    for i, byte in enumerate(sorted(set(range(256)) - set(kept))):
-        marks[chr(256 + i)] = byte
-    return marks
-
-
-BYTES = byte_marks()
 
 
 def listed(metadata: Mapping[str, Any], name: str) -> Iterable[Any]:

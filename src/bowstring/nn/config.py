@@ -11,6 +11,8 @@ FEW = 4  # the most steps that are jumps
 RENAMED = {"hidden": "ffn_hidden"}  # keys of older files
 PLACES = {"image": 64}  # tokens of a modality that fills a plane instead of time
 
+TIME_FEATURES, TIME_RANK = 256, 128  # of what tells the trunk its time
+
 SLOTS = 4  # moments within a token at which the sound is told
 SOUNDS = 64  # ids of sounds, 0 is silence
 VOICE = 103  # numbers of a voice

@@ -17,10 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..core.conditioning import NOTHING, Conditioning, LayerConditioning, LowRank, side_by_side
-from .config import HEAD, NetworkConfig
+from .config import HEAD, TIME_FEATURES, TIME_RANK, NetworkConfig
 
-TIME_FEATURES = 256
-TIME_RANK = 128
 # linear maps of a layer, in the order of native/src/hooks.rs
 MAPS = (
     *("attention.qkv", "attention.out", "feed_forward.up", "feed_forward.down"),

@@ -10,12 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .source_filter import HOP
-
-WINDOW = 512  # samples
-BINS = WINDOW // 2 + 1
-LEAD = (WINDOW - HOP) // 2  # before a frame, seen by its window
-ASKED = 55  # numbers that ask for a frame
-MOST_GAIN = 4.0  # natural logarithm of the most that a bin is raised or lowered
+from .stream import ASKED, BINS, DEPTH, LEAD, MOST_GAIN, WIDTH, WINDOW
 
 
 class PostfilterBlock(nn.Module):
@@ -42,7 +37,7 @@ class Postfilter(nn.Module):
 
     window: Tensor
 
-    def __init__(self, width: int = 160, depth: int = 6) -> None:
+    def __init__(self, width: int = WIDTH, depth: int = DEPTH) -> None:
         super().__init__()
         self.enter = nn.Linear(BINS + ASKED, width)
         self.blocks = nn.Sequential(*(PostfilterBlock(width) for _ in range(depth)))

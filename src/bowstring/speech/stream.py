@@ -9,6 +9,11 @@ import numpy as np
 from .source_filter import HOP, Frames, concatenate, noise_of, pulse_train
 
 KNEE = 0.95  # beyond it samples are bent towards 1
+WINDOW = 512  # samples that a postfilter sees at once
+BINS, LEAD = WINDOW // 2 + 1, (WINDOW - HOP) // 2  # of it, and samples of it before a frame
+ASKED = 55  # numbers that ask for a frame
+WIDTH, DEPTH = 160, 6  # of its network
+MOST_GAIN = 4.0  # natural logarithm of the most that a bin is raised or lowered
 CONTEXT = 24  # frames on either side that sound depends on: 18 by the postfilter's convolutions, 6 by windows
 
 

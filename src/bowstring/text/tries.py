@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -15,7 +15,16 @@ from ..energy.resampling import metropolis, resampled
 from ..energy.steering import Steering, Try
 
 CHOICES = 1 << 20  # number of the sample whose random numbers choose; candidates have smaller ones
-Made = TypeVar("Made")
+
+
+class Noted(Protocol):
+    """A result that has notes."""
+
+    @property
+    def notes(self) -> tuple[str, ...]: ...
+
+
+Made = TypeVar("Made", bound=Noted)
 
 
 def token_energies(steering: Steering, vocab: int) -> tuple[np.ndarray | None, Steering]:
@@ -77,6 +86,17 @@ def tried(
     return made
 
 
+def tilted_by(tilt: np.ndarray | None) -> Callable[[Any], float]:
+    """The energy of a text's tokens, `(v,)` of each; 0 where there is none."""
+    return lambda text: 0.0 if tilt is None else float(tilt[list(text.tokens)].sum())
+
+
+def outcome(found: Sequence[tuple[Made, Try]]) -> tuple[Made, dict[str, Any]]:
+    """The last result, and what it has to tell of its tries: fields `tries` and `notes`."""
+    tries, last = tuple(one for _, one in found), found[-1][0]
+    return last, {"tries": tries, "notes": (*last.notes, *failure(tries))}
+
+
 def failure(tries: Sequence[Try]) -> tuple[str, ...]:
     """A note where no try was valid."""
     if tries[-1].valid:
@@ -84,6 +104,15 @@ def failure(tries: Sequence[Try]) -> tuple[str, ...]:
     return (f"none of {len(tries)} tries was valid; this is the last. Give more retries or candidates",)
 
 
+def candidate_seeds(seed: int, count: int) -> Iterator[int]:
+    """Seeds of the candidates of a try, where each is drawn for itself."""
+    return apart(seed, count, 32)
+
+
 def seeds(seed: int, count: int) -> Iterator[int]:
     """Seeds of several results, far from those of their tries."""
-    return ((seed + (number << 52)) % (LARGEST_SEED + 1) for number in range(count))
+    return apart(seed, count, 52)
+
+
+def apart(seed: int, count: int, bits: int) -> Iterator[int]:
+    return ((seed + (number << bits)) % (LARGEST_SEED + 1) for number in range(count))

@@ -17,7 +17,7 @@ from torch import nn
 from ...nn.config import NetworkConfig
 from ...nn.network import UnifiedScoreNetwork
 from ...weights.quant.arrowquant import PARTS, ArrowQuant
-from ...weights.quant.packed import matrices, packed, unpacked
+from ...weights.quant.packed import matrices, packed, plain
 from ..schedule import Run
 
 Arrays = dict[str, np.ndarray]
@@ -102,8 +102,8 @@ def load_packed(network: nn.Module, arrays: Mapping[str, np.ndarray]) -> None:
 
 def pack_network(network: UnifiedScoreNetwork) -> tuple[Arrays, dict[str, Any]]:
     """Its weights, packed ones as what their bits say, and its shape."""
-    plain = unpacked(network) if matrices(network) else network
-    return pack_weights(plain), {"network": plain.config.to_json(), "heads": [*plain.heads]}
+    wide = plain(network)
+    return pack_weights(wide), {"network": wide.config.to_json(), "heads": [*wide.heads]}
 
 
 def pack_result(network: UnifiedScoreNetwork) -> Packed:

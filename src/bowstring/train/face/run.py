@@ -18,7 +18,7 @@ from ...text.weights import load_model, save_model
 from ...weights.folder import narrowest
 from ...weights.layout import FACE, SPEECH, carry_over, find
 from ...weights.metadata import Settings
-from ...weights.quant.packed import matrices, unpacked
+from ...weights.quant.packed import matrices, plain
 from ...weights.tensors import round_module
 from ..joint.run import training_utterances, well_voiced
 from ..progress import tell
@@ -60,7 +60,7 @@ def prepare_face(data: Path, out: Path, before: Path | None = None) -> FaceStart
     save_face(out / "face.parquet", codec, coder.table)
     faces = [torch.from_numpy(coder.encode(*one)) for one in examples]
     torch.manual_seed(2)
-    network = unpacked(network) if matrices(network) else network
+    network = plain(network)
     network.add_head("avatar").std.copy_(torch.cat(faces).std(0))
     learned = FaceData(utterances, ResidualCoder(speech, table), faces, voices)
     return FaceStart(before, network, words, metadata.settings(), learned, out / "face.parquet")

@@ -21,7 +21,7 @@ from ...text.weights import load_model, save_model
 from ...weights.layout import CODECS, DECODER, ENCODER, SPEECH, find
 from ...weights.metadata import Metadata, Settings
 from ...weights.placement import placed
-from ...weights.quant.packed import matrices, unpacked
+from ...weights.quant.packed import plain, unpacked
 from ...weights.shipped import MULTIMODAL, SHIPPED
 from ..data.corpora import corpus_documents
 from ..image.flow import latent_std
@@ -119,8 +119,7 @@ def joint_data(
 
 def text_teacher(model: Path) -> UnifiedScoreNetwork:
     """The model of text that is not to be forgotten, its matrices in FP32."""
-    network = load_model(model)[0]
-    return unpacked(network) if matrices(network) else network
+    return plain(load_model(model)[0])
 
 
 def prepare_multimodal(

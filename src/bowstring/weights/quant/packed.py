@@ -332,6 +332,11 @@ def unpacked(network: UnifiedScoreNetwork) -> UnifiedScoreNetwork:
     return plain.eval()
 
 
+def plain(network: UnifiedScoreNetwork) -> UnifiedScoreNetwork:
+    """A network that can be trained: itself, or what its bits say."""
+    return unpacked(network) if matrices(network) else network
+
+
 def matrices(network: nn.Module) -> dict[str, ArrowQuant]:
     """Packed matrices by the names of the parameters they replace; none when it is not packed."""
     trunk = getattr(network, "trunk", None)
