@@ -17,13 +17,18 @@ from ..energy.projections import symbol
 SPECTRUM_BANDS = 12
 
 
-def spectrum(x: Tensor, bands: int = SPECTRUM_BANDS) -> tuple[Tensor, Tensor]:
-    """Mean power per site in bands of equal width of the lattice wave number, and its standard error."""
+def band_powers(x: Tensor, bands: int = SPECTRUM_BANDS) -> Tensor:
+    """Power per site of each field in bands of equal width of the lattice wave number, `(n, bands)`."""
     bands = whole(bands, "bands", 1)
     power = torch.fft.fft2(x.double()).abs().square() / x[0].numel()
     wave = (symbol(*x.shape[1:]) / 8).sqrt()
     band = (wave * bands).long().clamp(max=bands - 1)
-    each = torch.stack([power[:, band == i].mean(1) for i in range(bands)], 1)
+    return torch.stack([power[:, band == i].mean(1) for i in range(bands)], 1)
+
+
+def spectrum(x: Tensor, bands: int = SPECTRUM_BANDS) -> tuple[Tensor, Tensor]:
+    """Mean power per site in bands of equal width of the lattice wave number, and its standard error."""
+    each = band_powers(x, bands)
     return each.mean(0), each.std(0) / math.sqrt(len(x))
 
 
@@ -50,9 +55,6 @@ def field_statistics(x: Tensor, energy: EnergyPotential) -> Tensor:
     distances and on the diagonal, log power in twelve bands.
     """
     flat, n = x.flatten(1).double(), x[0].numel()
-    power = torch.fft.fft2(x.double()).abs().square() / n
-    wave = (symbol(*x.shape[1:]) / 8).sqrt()
-    band = (wave * SPECTRUM_BANDS).long().clamp(max=SPECTRUM_BANDS - 1)
     bonds = [(x * x.roll(shift, 2)).double().mean((1, 2)) for shift in (1, 2, 4, 8)]
     columns = [
         flat.mean(1),
@@ -62,6 +64,6 @@ def field_statistics(x: Tensor, energy: EnergyPotential) -> Tensor:
         energy(x).double() / n,
         *bonds,
         (x * x.roll((1, 1), (1, 2))).double().mean((1, 2)),
-        *(power[:, band == i].mean(1).log() for i in range(SPECTRUM_BANDS)),
+        *band_powers(x).log().unbind(1),
     ]
     return torch.stack(columns, 1)
