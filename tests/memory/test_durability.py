@@ -69,6 +69,19 @@ def test_a_power_loss_at_any_point_leaves_the_old_state_or_the_new_one(quick):
     assert tried >= 200 and bad == []
 
 
+@pytest.mark.parametrize("log", ["a-wal", "a-journal"])
+def test_the_first_sync_of_a_new_log_syncs_its_folder_and_later_ones_do_not(log):
+    """As SQLite calls the system: `strace` shows one sync of the folder, after the first of the log."""
+    made = power.Disk()
+    made.act("create", log)
+    assert not made.synced
+    made.act("sync", log)
+    assert [*made.synced] == [log]
+    made.act("create", "b")
+    made.act("sync", log)
+    assert [*made.synced] == [log]
+
+
 @pytest.mark.skipif(disk.library() is None, reason="SQLite is part of this Python's own file")
 def test_a_watched_store_puts_no_file_beside_its_folder(quick, tmp_path, monkeypatch):
     """SQLite keeps the pointer of a file's name: a name that is freed names files in the working folder."""

@@ -12,6 +12,7 @@ from bowstring.train.adapt.fit import (
     FitOptions,
     Row,
     answer_losses,
+    batches,
     causal_batch,
     control_net,
     divergence,
@@ -93,7 +94,7 @@ def test_logits_are_those_of_the_decoder_with_the_same_deltas(make, kind):
     tokens = rng.integers(10, 90, 12)
     bent = decoder.with_deltas(bends.deltas())
     expected = bent.logits(bent.forward(tokens, bent.cache()))
-    ids, position, mask, _ = causal_batch([Row(tuple(tokens[:4]), tuple(tokens[4:]))])
+    ids, position, mask, *_ = causal_batch([Row(tuple(tokens[:4]), tuple(tokens[4:]))])
     with torch.no_grad():
         made = body.logits(body.hidden(ids, position, mask, bends))[0]
     np.testing.assert_allclose(made.numpy(), expected, atol=1e-4, rtol=1e-4)
@@ -122,6 +123,27 @@ def test_losses_are_sums_over_the_answer_alone_whatever_else_is_in_the_batch():
     hidden = decoder.forward(np.array([3, 4, 5, 6]), decoder.cache())
     logits = torch.from_numpy(decoder.logits(hidden)).log_softmax(-1)
     assert float(together[0]) == pytest.approx(-float(logits[2, 6] + logits[3, 7]), rel=1e-4)
+
+
+def test_rows_that_begin_alike_are_computed_in_lines_and_lose_what_each_loses_alone(monkeypatch):
+    """Losses, their gradients and divergences: of chats that share a beginning and differ in all else."""
+    body, chat = Body(random_decoder()), tuple(range(20, 32))
+    rows = [Row((*chat, *range(40, 41 + i)), tuple(range(50, 53 + 2 * i))) for i in range(5)]
+    rows.append(Row(chat, (7,)))
+    monkeypatch.setattr("bowstring.train.adapt.fit.LINE", 40)
+    lines = [*batches(rows)]
+    assert [first for first, _ in lines] == [0, 3, 4]
+    assert max(batch.tokens.shape[1] for _, batch in lines) <= 40
+
+    def learned(parts):
+        bends = shaken(lora(body, 3, 0))
+        places = [one.requires_grad_() for one in bends.parameters()]
+        losses = torch.cat([answer_losses(body, part, bends) for part in parts])
+        moved = sum(divergence(body, part, bends) * sum(len(row.body) for row in part) for part in parts)
+        return losses, moved, torch.autograd.grad(losses.square().sum() + moved, places)
+
+    together, alone = learned([rows]), learned([[row] for row in rows])
+    torch.testing.assert_close(together, alone, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -21,6 +21,7 @@ from .disk import Watcher, watched
 from .writers import ACTS, base, contents, vector
 
 SECTOR = 512
+LOGS = ("-wal", "-journal")
 Images = Iterator[tuple[int, dict[str, bytes]]]
 
 
@@ -78,6 +79,7 @@ class Disk:
     synced: dict[str, Inode] = field(default_factory=dict)
     pending: list[tuple[str, ...]] = field(default_factory=list)
     inodes: dict[int, Inode] = field(default_factory=dict)
+    fresh: set[str] = field(default_factory=set)  # SQLite's logs that were made and never synced
 
     def act(self, act: str, name: str = "", *what: Any) -> None:
         if act in ("create", "rename", "delete"):
@@ -85,11 +87,14 @@ class Disk:
             self.inodes[id(one)] = one
             self.pending.append((act, name, *what, str(id(one))))
             apply(self.names, self.pending[-1], self.inodes)
+            if act == "create" and name.endswith(LOGS):
+                self.fresh.add(name)
         elif act == "sync names":
             self.sync_names()
         elif act == "sync":
             self.names[name].sync()
-            if name.endswith("-wal"):  # SQLite syncs the folder with a log that it has made
+            if name in self.fresh:  # SQLite syncs the folder with the first sync of a log that it has made
+                self.fresh.remove(name)
                 self.sync_names()
         else:
             self.names[name].pending.append((what[0], what[1] if act == "write" else None))

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import count
+from itertools import count, takewhile
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -25,6 +25,8 @@ from ..optim import mixed
 from .body import NONE, Bends, Body
 from .kept import Kept, put
 
+LINE = 512  # tokens of rows in one line; each token is compared with all of them
+LEAST_SHARED = 8  # tokens that prompts begin with alike, for lines to pay
 MOST_ASIDE = 64  # rows; more would cost more than they tell
 MAPS = ("q", "k", "v", "out", "gate", "up", "down")
 Tell = Callable[[Mapping[str, Any]], None]
@@ -99,8 +101,20 @@ def share(body: Body, bends: Bends) -> float:
     return sum(one.numel() for one in bends.parameters()) / body.parameters()
 
 
-def causal_batch(rows: Sequence[Row]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Tokens, positions, mask and which tokens are predicted, `(n, l)`, mask `(n, l, l)`."""
+class Batch(NamedTuple):
+    """Rows as tokens and positions `(b, l)`, who sees whom `(b or 1, l, l)`, which tokens are predicted, and
+    the row that each belongs to.
+    """
+
+    tokens: Tensor
+    position: Tensor
+    mask: Tensor
+    wanted: Tensor
+    owner: Tensor
+
+
+def causal_batch(rows: Sequence[Row]) -> Batch:
+    """Each row by itself, padded to the longest."""
     longest = max(row.length for row in rows)
     tokens = torch.zeros(len(rows), longest, dtype=torch.long)
     wanted = torch.zeros(len(rows), longest, dtype=torch.bool)
@@ -108,18 +122,59 @@ def causal_batch(rows: Sequence[Row]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         tokens[i, : row.length] = torch.tensor([*row.head, *row.body])
         wanted[i, len(row.head) : row.length] = True
     position = torch.arange(longest)[None].expand(len(rows), -1)
-    return tokens, position, torch.ones(longest, longest, dtype=torch.bool).tril()[None], wanted
+    owner = torch.arange(len(rows))[:, None].expand(-1, longest)
+    return Batch(tokens, position, torch.ones(longest, longest, dtype=torch.bool).tril()[None], wanted, owner)
+
+
+def packed_batch(rows: Sequence[Row], shared: int) -> Batch:
+    """Rows in one line behind the `shared` tokens that all begin with: each sees those and its own."""
+    ends = [(*row.head[shared:], *row.body) for row in rows]
+    tokens = torch.tensor([*rows[0].head[:shared], *(token for end in ends for token in end)])
+    position = torch.cat([torch.arange(shared), *(torch.arange(len(end)) + shared for end in ends)])
+    sizes = torch.tensor([shared, *map(len, ends)])
+    owner = torch.arange(-1, len(rows)).repeat_interleave(sizes)
+    heads = torch.tensor([0, *(len(row.head) for row in rows)])
+    wanted = (position >= heads[owner + 1]) & (owner >= 0)
+    sees = ((owner[:, None] == owner) | (owner < 0)) & torch.ones(len(tokens), len(tokens)).tril().bool()
+    return Batch(tokens[None], position[None], sees[None], wanted[None], owner[None])
+
+
+def batches(rows: Sequence[Row]) -> Iterator[tuple[int, Batch]]:
+    """Rows as few batches, each with the number of its first row. Where prompts begin alike, as those of
+    chats do, rows stand in lines of at most `LINE` tokens, so that what all begin with is computed once.
+    """
+    alike = takewhile(lambda column: len({*column}) == 1, zip(*(row.head for row in rows), strict=False))
+    shared = min(sum(1 for _ in alike), min(len(row.head) for row in rows) - 1)
+    if shared < LEAST_SHARED:
+        yield 0, causal_batch(rows)
+        return
+    first, length = 0, shared
+    for i, row in enumerate(rows):
+        if i > first and length + row.length - shared > LINE:
+            yield first, packed_batch(rows[first:i], shared)
+            first, length = i, shared
+        length += row.length - shared
+    yield first, packed_batch(rows[first:], shared)
 
 
 def answer_losses(body: Body, rows: Sequence[Row], bends: Bends = NONE) -> Tensor:
     """Nats of each row's body behind its head, `(n,)`, one token after the other."""
-    tokens, position, mask, wanted = causal_batch(rows)
-    hidden = body.hidden(tokens, position, mask, bends)
-    nll = F.cross_entropy(
-        body.logits(hidden[:, :-1][wanted[:, 1:]]).float(), tokens[:, 1:][wanted[:, 1:]], reduction="none"
-    )
-    owner = wanted[:, 1:].nonzero()[:, 0]
-    return torch.zeros(len(rows)).index_add(0, owner, nll)
+    nats = torch.zeros(len(rows))
+    for first, batch in batches(rows):
+        chosen = batch.wanted[:, 1:]
+        nll = F.cross_entropy(
+            body.logits(hidden_before(body, batch, bends)).float(),
+            batch.tokens[:, 1:][chosen],
+            reduction="none",
+        )
+        nats = nats.index_add(0, first + batch.owner[:, 1:][chosen], nll)
+    return nats
+
+
+def hidden_before(body: Body, batch: Batch, bends: Bends = NONE) -> Tensor:
+    """Hidden states by which the wanted tokens are predicted, `(m, d)`."""
+    hidden = body.hidden(batch.tokens, batch.position, batch.mask, bends)
+    return hidden[:, :-1][batch.wanted[:, 1:]]
 
 
 def masked_losses(
@@ -135,7 +190,7 @@ def masked_losses(
         part = row.body[at : at + block]
         hidden_from = int(torch.randint(len(part), (1,), generator=rng))
         made.append((Row((*row.head, *row.body[:at]), part), hidden_from))
-    tokens, position, _, wanted = causal_batch([row for row, _ in made])
+    tokens, position, _, wanted, _ = causal_batch([row for row, _ in made])
     clean, longest = tokens.clone(), tokens.shape[1]
     may = torch.ones(longest, longest, dtype=torch.bool).tril()[None].repeat(len(rows), 1, 1)
     for i, (row, hidden_from) in enumerate(made):
@@ -235,12 +290,13 @@ def divergence(body: Body, rows: Sequence[Row], bends: Bends) -> Tensor:
     """Mean Kullback-Leibler divergence a token, in nats, of what is believed about rows' bodies with these
     deltas from what the model believes without them.
     """
-    tokens, position, mask, wanted = causal_batch(rows)
-    chosen = wanted[:, 1:]
-    with torch.no_grad():
-        before = body.logits(body.hidden(tokens, position, mask)[:, :-1][chosen]).float().log_softmax(-1)
-    now = body.logits(body.hidden(tokens, position, mask, bends)[:, :-1][chosen]).float().log_softmax(-1)
-    return F.kl_div(now, before, reduction="batchmean", log_target=True)
+    total = torch.zeros(())
+    for _, batch in batches(rows):
+        with torch.no_grad():
+            before = body.logits(hidden_before(body, batch)).float().log_softmax(-1)
+        now = body.logits(hidden_before(body, batch, bends)).float().log_softmax(-1)
+        total = total + F.kl_div(now, before, reduction="sum", log_target=True)
+    return total / sum(len(row.body) for row in rows)
 
 
 @torch.no_grad()
