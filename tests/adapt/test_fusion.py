@@ -1,12 +1,11 @@
-"""Mixtures of beliefs: the likeliest weights, and the law that a mixture has."""
+"""Mixtures of beliefs: the likeliest weights."""
 
 import itertools
 
 import numpy as np
 import pytest
-import torch
 
-from bowstring.adapt.fusion import fitted_weights, fused
+from bowstring.adapt.fusion import fitted_weights
 
 
 def test_weights_are_found_that_tokens_were_drawn_by():
@@ -33,25 +32,3 @@ def test_each_round_is_as_likely_or_likelier():
     values = np.log(np.random.default_rng(3).dirichlet(np.ones(5), size=4)[:, [0, 1, 1, 4, 2, 0]])
     rounds = [np.log(fitted_weights(values, n) @ np.exp(values)).sum() for n in range(1, 30)]
     assert all(b >= a - 1e-12 for a, b in itertools.pairwise(rounds))
-
-
-def test_a_fused_score_is_the_law_of_the_mixture():
-    logits = torch.randn(2, 3, 7, generator=torch.Generator().manual_seed(0))
-    score = fused([lambda: logits[0], lambda: logits[1]], [0.3, 0.7])
-    expected = 0.3 * logits[0].softmax(-1) + 0.7 * logits[1].softmax(-1)
-    torch.testing.assert_close(score().softmax(-1), expected)
-    torch.testing.assert_close(score().exp().sum(-1), torch.ones(3))
-
-
-def test_a_component_without_weight_is_not_evaluated():
-    def never():
-        raise AssertionError("evaluated")
-
-    logits = torch.randn(4)
-    torch.testing.assert_close(fused([lambda: logits, never], [1.0, 0.0])(), logits.log_softmax(-1))
-
-
-@pytest.mark.parametrize("weights", [[0.5], [0.7, 0.7], [1.5, -0.5], []])
-def test_weights_that_are_no_shares_are_refused(weights):
-    with pytest.raises(ValueError, match="1 in all"):
-        fused([torch.zeros, torch.zeros], weights)

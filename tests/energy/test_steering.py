@@ -11,13 +11,13 @@ import pytest
 from bowstring.adapt.router import with_decoder
 from bowstring.core.conditioning import NOTHING
 from bowstring.decode.generate import prefill
+from bowstring.decode.tries import tried
 from bowstring.energy.resampling import weights
 from bowstring.energy.steering import Steering
 from bowstring.engine import ArrowEngine
 from bowstring.text.energies import Banned, Length, Wanted
 from bowstring.text.native import write
 from bowstring.text.sampling import Sampling
-from bowstring.text.tries import tried
 from bowstring.weights.quant.arrowquant import ArrowQuant
 from bowstring.weights.quant.packed import packed
 from tests.conftest import build_network

@@ -8,6 +8,7 @@ from typing import Any, Literal, Unpack, overload
 
 from ..core.cancel import Cancel
 from ..core.options import either, whole
+from ..decode.tries import outcome, seeds, tried
 from ..energy.potential import Energy
 from ..energy.steering import Judge, Steering
 from ..image.autoencoder import OUTSIDE, ImageAutoencoder, ImageDecoder
@@ -17,7 +18,6 @@ from ..image.result import ImageResult
 from ..image.sampling import DEFAULT_GUIDANCE, ImageSampling
 from ..image.weights import load_autoencoder, load_decoder
 from ..memory.conditioner import Guidance
-from ..text.tries import outcome, seeds, tried
 from .guided import Kept
 from .steered import summed
 from .text import TextEngine

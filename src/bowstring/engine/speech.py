@@ -8,6 +8,7 @@ from typing import Any
 
 from ..core.cancel import Cancel
 from ..core.options import text as checked_text
+from ..decode.tries import candidate_seeds, outcome, tried
 from ..energy.steering import Judge, Steering
 from ..speech.baseline import ResidualCoder
 from ..speech.g2p import G2P
@@ -17,7 +18,6 @@ from ..speech.result import SpeechResult
 from ..speech.utterance import TEMPERATURE, SpeechSampling
 from ..speech.vocoder import Vocoder
 from ..speech.weights import load_speech
-from ..text.tries import candidate_seeds, outcome, tried
 from ..weights.layout import POSTFILTER, SPEECH, find
 from ..weights.shipped import G2P_FOLDER
 from .adapted import AdaptedModel

@@ -11,13 +11,13 @@ import numpy as np
 from ..core.cancel import Cancel
 from ..core.options import either
 from ..core.options import text as checked_text
+from ..decode.tries import outcome, seeds, tilted_by, token_energies, tried
 from ..energy.steering import Judge
 from ..memory.embed import encode
 from ..text.options import MAX_TOKENS, Sampling
 from ..text.pipeline import TextFrame, TextPipeline, deltas
 from ..text.request import TextOptions, TextRequest
 from ..text.result import TextResult
-from ..text.tries import outcome, seeds, tilted_by, token_energies, tried
 from .guided import GuidedModel
 from .steered import with_pipeline
 

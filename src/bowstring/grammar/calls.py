@@ -11,9 +11,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .automaton import Automaton, compiled
-from .expression import GrammarError, Node, TooLarge, chain, literal, loop, optional, table, union
-from .schema import ALLOWANCES, Allowance, expression
+from .automaton import Automaton
+from .expression import GrammarError, Node, chain, literal, loop, optional, table, union
+from .schema import Allowance, expression, small_enough
 
 AUTO, REQUIRED = "auto", "required"  # what a choice may be beside a function's name
 
@@ -73,12 +73,7 @@ def automaton(said: Mapping[str, Any]) -> Automaton:
     Raises:
         GrammarError: arguments that cannot be met, by function, keyword and place; or too large.
     """
-    for allowance in ALLOWANCES[:-1]:
-        try:
-            return compiled(node(said, allowance))
-        except TooLarge:
-            continue
-    return compiled(node(said, ALLOWANCES[-1]))
+    return small_enough(lambda allowance: node(said, allowance))
 
 
 def node(said: Mapping[str, Any], allowance: Allowance) -> Node:

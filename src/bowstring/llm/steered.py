@@ -9,10 +9,10 @@ from typing import Any
 
 from ..core.options import choice
 from ..core.options import seed as checked_seed
+from ..decode.tries import candidate_seeds, outcome, tilted_by, token_energies, tried
 from ..energy.steering import Steering
 from ..text.request import CHOICES
 from ..text.result import TextResult
-from ..text.tries import candidate_seeds, outcome, tilted_by, token_energies, tried
 
 NAMES = ("energies", "constraints", "valid", "retries", "candidates")
 Write = Callable[[Any, Mapping[str, Any]], TextResult]

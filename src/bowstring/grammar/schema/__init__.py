@@ -9,6 +9,7 @@ themselves nest to a few levels; bounds of length are counted to a few hundred c
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from ..automaton import Automaton, compiled
@@ -27,14 +28,27 @@ def automaton(schema: Any) -> Automaton:
         SchemaError: a keyword that is not known or cannot be met.
         GrammarError: it is too large.
     """
+
+    readers = list[Reader]()
+
+    def read(allowance: Allowance) -> Node:
+        readers.append(Reader(schema, allowance))
+        return _read(readers[-1])
+
+    return small_enough(read, lambda: readers[-1].allowed)
+
+
+def small_enough(
+    read: Callable[[Allowance], Node], less_may_help: Callable[[], bool] = lambda: True
+) -> Automaton:
+    """The automaton of an expression, by the first allowance under which it is not too large."""
     for allowance in ALLOWANCES[:-1]:
-        reader = Reader(schema, allowance)
         try:
-            return compiled(_read(reader))
+            return compiled(read(allowance))
         except TooLarge:
-            if not reader.allowed:
+            if not less_may_help():
                 raise
-    return compiled(expression(schema, ALLOWANCES[-1]))
+    return compiled(read(ALLOWANCES[-1]))
 
 
 def expression(schema: Any, allowance: Allowance = ALLOWANCES[0]) -> Node:

@@ -10,9 +10,9 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 
 from ..core.options import LARGEST_SEED
-from ..decode.generate import uniform
 from ..energy.resampling import metropolis, resampled
 from ..energy.steering import Steering, Try
+from .generate import uniform
 
 CHOICES = 1 << 20  # number of the sample whose random numbers choose; candidates have smaller ones
 
