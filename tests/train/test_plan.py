@@ -1,8 +1,13 @@
 """A plan does each stage once, in order, within its budget, and goes on where it stopped."""
 
-import pytest
+from dataclasses import replace
 
+import pytest
+import torch
+
+from bowstring.train.loop import training_steps
 from bowstring.train.plan import Stage, carry_out, chosen, shown, taken, within
+from bowstring.train.progress import TrainingLog
 
 
 class Clock:
@@ -45,6 +50,30 @@ def test_what_was_done_is_skipped_and_what_was_cut_off_is_begun_again(tmp_path):
     assert [name for name, *_ in did] == ["b", "c"]
     assert carry_out(stages, tmp_path, clock=clock) and len(did) == 2
     assert "done in 2.0" in shown(stages, tmp_path)["a"]
+
+
+def test_a_stage_killed_between_its_last_step_and_its_note_writes_its_result(tmp_path):
+    """Its checkpoint says that no step is left; the plan goes on without anything being deleted by hand."""
+    killed = True
+
+    def work(run):
+        network = torch.nn.Linear(1, 1, bias=False)
+        torch.nn.init.zeros_(network.weight)
+        with TrainingLog(run) as log:
+            for moment in training_steps(3, replace(run, seconds=None), network, ()):
+                network.weight.data += 1
+                log.add(moment, {}, "")
+        if killed:
+            raise KeyboardInterrupt
+        (run.out / "result").write_text(str(network.weight.item()))
+
+    stages = [Stage("a", 1, work)]
+    with pytest.raises(KeyboardInterrupt):
+        carry_out(stages, tmp_path)
+    assert taken(tmp_path, "a") is None
+    killed = False
+    carry_out(stages, tmp_path)
+    assert taken(tmp_path, "a") is not None and (tmp_path / "a" / "result").read_text() == "3.0"
 
 
 def test_nothing_begins_where_something_is_missing(tmp_path):

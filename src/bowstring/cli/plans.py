@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -105,7 +106,12 @@ def assembled(start: Path, data: Path, out: Path, run: Run) -> None:
 
 def by_steps(work: Callable[[Run], Any]) -> Callable[[Run], None]:
     """A training that counts steps, so that a rival may see as much; its minutes are an estimate."""
-    return lambda run: work(Run(run.out, run.device))
+    return lambda run: work(refusing(replace(run, seconds=None)))
+
+
+def refusing(run: Run) -> Run:
+    """For trainings that have their network from their first step on, and so cannot write it anew."""
+    return replace(run, rewrites=False)
 
 
 def everything(data: Path, out: Path) -> list[Stage]:
@@ -123,7 +129,7 @@ def everything(data: Path, out: Path) -> list[Stage]:
     def autoencoder(run: Run) -> None:
         from ..train.image.run import train_autoencoder
 
-        train_autoencoder(data, run)
+        train_autoencoder(data, refusing(run))
 
     def multimodal(start: str, seed: int, run: Run) -> None:
         from ..train.joint.run import train_multimodal
@@ -150,7 +156,7 @@ def everything(data: Path, out: Path) -> list[Stage]:
     def fields(run: Run) -> None:
         from ..train.fields import train_fields
 
-        train_fields(out / "field-data", run)
+        train_fields(out / "field-data", refusing(run))
 
     orders = "all orders in blocks of 4 and 8"
     return [

@@ -1,7 +1,8 @@
 """Several trainings in a planned order: each is done once, with a budget, and what was done is skipped.
 
 A stage leaves a note `NAME.done.json` beside its folder when it has ended; without the note it is begun
-again, and goes on from its own checkpoint. This module knows no stage.
+again, and goes on from its own checkpoint; if that was its last, it writes its result. This module knows no
+stage.
 """
 
 from __future__ import annotations
@@ -101,7 +102,7 @@ def carry_out(
     for one in left:
         tell(f"{one.name}: {one.minutes:.1f} minutes" + (f", {one.about}" if one.about else ""))
         began = clock()
-        one.work(Run(out / one.name, device, 60 * one.minutes))
+        one.work(Run(out / one.name, device, 60 * one.minutes, rewrites=True))
         minutes = (clock() - began) / 60
         write(note_of(out, one.name), json.dumps({"minutes": minutes, "budget": one.minutes}).encode())
     return {one.name: taken(out, one.name) or 0.0 for one in stages}

@@ -17,7 +17,8 @@ class TrainingLog:
     """The log of a run, as a context: it says where a training that was interrupted goes on.
 
     Raises:
-        ValueError: at the end of a block without a step: the training had ended before.
+        ValueError: at the end of a block without a step: the training had ended before, and its run does not
+            write results anew.
     """
 
     def __init__(self, run: Run) -> None:
@@ -40,8 +41,10 @@ class TrainingLog:
             tell(f"stopped after step {self.last + 1}; the same command goes on from there")
         if isinstance(error, OSError):
             tell(f"the last checkpoint in {self.run.out} stays; the same command goes on from it")
-        if kind is None and self.last < 0:
-            raise ValueError(f"{self.run.out} holds a finished training; choose another --out to train anew")
+        if kind is None and self.last < 0 and not self.run.rewrites:
+            raise ValueError(
+                f"{self.run.out} holds a finished training; to train anew, choose another --out or delete it"
+            )
 
     def add(self, moment: Moment, row: dict[str, Any], note: str, phase: str = "") -> None:
         """One step that was made: its row of the log, and how far the training is."""

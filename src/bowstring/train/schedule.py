@@ -22,13 +22,15 @@ CPU = torch.device("cpu")
 @dataclass(frozen=True)
 class Run:
     """Where a training computes and keeps its checkpoint and log, and how many seconds it may take; None is
-    as many as the steps of its recipe take.
+    as many as the steps of its recipe take. rewrites: one that had ended before writes its result anew;
+    otherwise that is an error.
     """
 
     out: Path
     device: torch.device = CPU
     seconds: float | None = None
     every_seconds: float = 240.0  # between checkpoints
+    rewrites: bool = False
 
 
 @dataclass(frozen=True)
