@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -128,22 +131,100 @@ def tell_speech(out: Path, utterances: list[TrainingUtterance]) -> None:
 
 
 PLANS = ("attached", "everything")
-ONE_EACH = (
-    "fields",
-    "autoencoder",
-    "multimodal",
-    "shortcut",
-    "face",
-    "postfilter",
-    "memory",
-    "encode",
-    "judge",
-    "g2p",
-    "control-structure",
-    "control-tools",
-)  # beside those of text
-STEPPED = ("multimodal", "shortcut", "face", "postfilter", "control-structure", "control-tools")
-UNTIMED = ("judge", "g2p")  # they take minutes, and know no budget
+
+
+@dataclass(frozen=True)
+class Training:
+    """One of a recipe. options: what it takes of steps, start and seed. timed: it knows budgets."""
+
+    work: Callable[..., Any]  # (data, run, **options)
+    options: tuple[str, ...] = ()
+    timed: bool = True
+
+
+def fields(data: Path, run: Run) -> None:
+    from ..train.fields import train_fields
+
+    train_fields(data.parent / "fields", run)
+
+
+def autoencoder(data: Path, run: Run) -> None:
+    from ..train.image.run import train_autoencoder
+
+    train_autoencoder(data, run)
+
+
+def multimodal(data: Path, run: Run, **given: Any) -> None:
+    from ..train.joint.run import train_multimodal
+
+    train_multimodal(data, run, **given)
+
+
+def shortcut(data: Path, run: Run, **given: Any) -> None:
+    from ..train.joint.run import train_shortcut
+
+    train_shortcut(data, run, **given)
+
+
+def face(data: Path, run: Run, **given: Any) -> None:
+    from ..train.face.run import train_face
+
+    train_face(data, run, **given)
+
+
+def postfilter(data: Path, run: Run, **given: Any) -> None:
+    from ..train.speech.run import train_postfilter
+
+    train_postfilter(data, run, **given)
+
+
+def memory(data: Path, run: Run) -> None:
+    from ..memory.embed import default_embedder
+    from ..train.memory_run import train_memory
+
+    train_memory(data, run, default_embedder())
+
+
+def encode(data: Path, run: Run) -> None:
+    from ..train.encode.run import train_encode
+
+    train_encode(data, run)
+
+
+def judge(data: Path, run: Run) -> None:
+    from ..eval.judges.training import train_judge
+
+    train_judge(data, run.out)
+
+
+def g2p(data: Path, run: Run) -> None:
+    from ..train.speech.run import train_g2p
+
+    train_g2p(run)
+
+
+def control(lesson: str, data: Path, run: Run, **given: Any) -> None:
+    from ..train.adapt.control import train_control
+    from ..train.progress import tell
+
+    said = lambda one: tell(", ".join(f"{name} {value:.4g}" for name, value in one.items() if value))  # noqa: E731
+    put_line(f"control written to {train_control(lesson, run, **given, tell=said)}")
+
+
+TRAININGS = {  # beside those of text
+    "fields": Training(fields),
+    "autoencoder": Training(autoencoder),
+    "multimodal": Training(multimodal, ("steps", "start", "seed")),
+    "shortcut": Training(shortcut, ("steps",)),
+    "face": Training(face, ("steps",)),
+    "postfilter": Training(postfilter, ("steps",)),
+    "memory": Training(memory),
+    "encode": Training(encode),
+    "judge": Training(judge, timed=False),  # these two take minutes
+    "g2p": Training(g2p, timed=False),
+    "control-structure": Training(partial(control, "structure"), ("steps",)),
+    "control-tools": Training(partial(control, "tools"), ("steps",)),
+}
 Device = Annotated[str, typer.Option(help="Where to compute: auto (CUDA, else the CPU), cpu, cuda, cuda:1.")]
 
 
@@ -152,8 +233,7 @@ def train(
     recipe: Annotated[
         str | None,
         typer.Argument(
-            help="text, text-more, text-orders, each with -baseline, tiny, fields, autoencoder, multimodal, "
-            "shortcut, face, postfilter, memory, encode, judge, g2p, control-structure or control-tools; "
+            help=f"text, text-more, text-orders, each with -baseline, tiny, {listed([*TRAININGS])}; "
             "attached is all that hangs on a trunk, everything all there is, from nothing"
         ),
     ] = None,
@@ -210,19 +290,16 @@ def train(
         return follow(recipe, data, place, start, minutes, only or [], chosen_device(device), dry_run=dry_run)
     if only or dry_run:
         raise ValueError(f"--only and --dry-run are for plans: {', '.join(PLANS)}")
-    if steps is not None and recipe not in STEPPED:
-        raise ValueError(f"{recipe} has its own number of steps; --steps is for {', '.join(STEPPED)}")
-    if start is not None and recipe != "multimodal":
-        raise ValueError(f"{recipe} has its own beginning; --start is for multimodal")
-    if seed and recipe != "multimodal":
-        raise ValueError(f"{recipe} has its own seed; --seed is for multimodal")
-    if minutes is not None and recipe in UNTIMED:
+    given = {"steps": steps, "start": start, "seed": seed or None}
+    given = {name: value for name, value in given.items() if value is not None}
+    chosen = TRAININGS.get(recipe, Training(partial(text, recipe)))
+    if wrong := [name for name in given if name not in chosen.options]:
+        takers = [name for name, one in TRAININGS.items() if wrong[0] in one.options]
+        raise ValueError(f"{recipe} has its own {wrong[0]}; --{wrong[0]} is for {listed(takers)}")
+    if minutes is not None and not chosen.timed:
         raise ValueError(f"{recipe} has its own length; --minutes is for the other trainings")
     run = Run(output_folder(out or Path("runs") / recipe), chosen_device(device), seconds)
-    given: dict[str, Any] = {} if steps is None else {"steps": steps}
-    if recipe == "multimodal" and start is not None:
-        given["start"] = start
-    start_training(recipe, data, run, given | ({"seed": seed} if recipe == "multimodal" else {}))
+    chosen.work(data, run, **given)
 
 
 def follow(
@@ -252,61 +329,12 @@ def follow(
     table(f"{name} in {out}, minutes", {stage: f"{minutes:.1f}" for stage, minutes in took.items()})
 
 
-def start_training(recipe: str, data: Path, run: Run, given: dict[str, Any]) -> None:
-    """Hands over to the training of this name, with what was given of its own options."""
-    if recipe.startswith("control-"):
-        from ..train.adapt.control import train_control
-        from ..train.progress import tell
-
-        said = lambda one: tell(", ".join(f"{name} {value:.4g}" for name, value in one.items() if value))  # noqa: E731
-        out = train_control(recipe.removeprefix("control-"), run, **given, tell=said)
-        return put_line(f"control written to {out}")
-    if recipe == "fields":
-        from ..train.fields import train_fields
-
-        return train_fields(data.parent / "fields", run)
-    if recipe == "autoencoder":
-        from ..train.image.run import train_autoencoder
-
-        return train_autoencoder(data, run)
-    if recipe == "multimodal":
-        from ..train.joint.run import train_multimodal
-
-        return train_multimodal(data, run, **given)
-    if recipe == "shortcut":
-        from ..train.joint.run import train_shortcut
-
-        return train_shortcut(data, run, **given)
-    if recipe == "face":
-        from ..train.face.run import train_face
-
-        return train_face(data, run, **given)
-    if recipe == "postfilter":
-        from ..train.speech.run import train_postfilter
-
-        return train_postfilter(data, run, **given)
-    if recipe == "encode":
-        from ..train.encode.run import train_encode
-
-        return train_encode(data, run)
-    if recipe == "memory":
-        from ..memory.embed import default_embedder
-        from ..train.memory_run import train_memory
-
-        return train_memory(data, run, default_embedder())
-    if recipe == "judge":
-        from ..eval.judges.training import train_judge
-
-        return train_judge(data, run.out)
-    if recipe == "g2p":
-        from ..train.speech.run import train_g2p
-
-        return train_g2p(run)
+def text(recipe: str, data: Path, run: Run) -> None:
     from ..train.text.recipes import RECIPES
     from ..train.text.run import train_text
 
     if recipe not in RECIPES:
-        raise ValueError(f"unknown recipe {recipe!r}; expected {listed((*RECIPES, *ONE_EACH, *PLANS))}")
+        raise ValueError(f"unknown recipe {recipe!r}; expected {listed((*RECIPES, *TRAININGS, *PLANS))}")
     train_text(recipe, data, run)
 
 
