@@ -63,3 +63,11 @@ def test_a_chat_refuses_what_it_cannot_take(folder, capfd, arguments, says):
         main(["chat", *arguments, "--model", str(folder), "--max-tokens", "4"])
     out, err = capfd.readouterr()
     assert (ended.value.code, out) == (2, "") and says in err and err.count("\n") == 1
+
+
+def test_a_chat_that_is_to_recall_needs_a_store_that_exists(folder, capfd, tmp_path):
+    with pytest.raises(SystemExit) as ended:
+        main(["chat", "hi", "--model", str(folder), "--memory", str(tmp_path / "store")])
+    out, err = capfd.readouterr()
+    assert (ended.value.code, out) == (2, "") and "there is no store of memories in" in err
+    assert not (tmp_path / "store").exists()

@@ -96,9 +96,21 @@ def test_an_empty_text_does_not_mean_the_working_folder(run, tmp_path, monkeypat
 
 
 @pytest.mark.parametrize(
-    "command", ["recall x", "memories list", "memories show a", "memories stats", "memories verify"]
+    "command",
+    [
+        "recall x",
+        "memories list",
+        "memories show a",
+        "memories stats",
+        "memories verify",
+        "memories edit a b",
+        "memories embed",
+        "memories reembed",
+        "run x --remembered",
+        "run x",  # --memory guides, too
+    ],
 )
-def test_looking_at_a_store_that_does_not_exist_makes_none(run, tmp_path, command):
+def test_who_does_not_remember_makes_no_store(run, tmp_path, command):
     code, out, err = run(*command.split())
     assert (code, out) == (2, []) and f"no store of memories in {tmp_path / 'store'}" in err
     assert run("memories", "export", tmp_path / "x.jsonl")[0] == 2

@@ -52,6 +52,14 @@ def test_the_edge_is_small_and_has_two_bits(edge):
     assert read_metadata(edge / "text").bits == read_metadata(edge / "speech").bits == 2
 
 
+@pytest.mark.parametrize("bits", ["1", "3", "8"])
+def test_speech_has_two_bits_or_stays_as_it_is(tmp_path, bits):
+    command = ["export", "--tier", "edge", "--speech-bits", bits, "-o", str(tmp_path / "edge")]
+    error = CliRunner().invoke(app, command).exception
+    assert isinstance(error, ValueError) and f"speech_bits is {bits}; expected 2, or 4" in str(error)
+    assert not (tmp_path / "edge").exists()
+
+
 def test_numpy_alone_writes_what_the_engine_writes(edge):
     made = alone(edge, "write", "a story about a fox", "--seed", "3", "--max-tokens", "60")
     assert made.returncode == 0, made.stderr

@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 from bowstring.cli.common import app
 from bowstring.engine import ArrowEngine
 from bowstring.weights.metadata import read_metadata
-from bowstring.weights.shipped import DATA, SHIPPED, model_folder, names
+from bowstring.weights.shipped import DATA, SHIPPED, installed_folder, model_folder, names
 
 
 def test_a_plain_name_is_a_shipped_model_whatever_lies_here(tmp_path, monkeypatch):
@@ -28,6 +28,15 @@ def test_the_command_tells_them_apart_too(tmp_path, monkeypatch):
     assert isinstance(
         CliRunner().invoke(app, ["verify", "--model", "./multimodal"]).exception, FileNotFoundError
     )
+
+
+@pytest.mark.parametrize("name", ["senses", "text-int2"])
+def test_no_import_goes_by_an_old_name(name):
+    """Neither to be removed nor to be made."""
+    error = CliRunner().invoke(app, ["rm", name]).exception
+    assert isinstance(error, ValueError) and f"no import is named '{name}': what shipped" in str(error)
+    with pytest.raises(ValueError, match="no import is named"):
+        installed_folder(name)
 
 
 def test_an_old_name_is_refused_with_the_new_one():

@@ -25,7 +25,7 @@ def export(
         Path | None, typer.Option(parser=chosen_model, metavar="MODEL", help="Of edge: who speaks.")
     ] = None,
     speech_bits: Annotated[
-        int, typer.Option(min=2, max=4, help="Of edge: 2, or 4 to leave the speech model as it is: clearer.")
+        int, typer.Option(help="Of edge: 2, or 4 to leave the speech model as it is: clearer.")
     ] = 2,
 ) -> None:
     """Write models as a folder: edge runs with numpy alone, `python FOLDER write PROMPT`."""

@@ -50,8 +50,8 @@ def image(
     out = output(out, ENDINGS)
     from ..weights.shipped import MULTIMODAL
 
-    guided = remembered or write_back
-    engine = with_adapters(loaded(model or MULTIMODAL, memory, namespace, guided=guided), adapter)
+    engine = loaded(model or MULTIMODAL, memory, namespace, guided=remembered, write_back=write_back)
+    engine = with_adapters(engine, adapter)
     options: dict[str, Any] = {"style": style, "steps": steps, "cfg_scale": cfg_scale, "seed": seed}
     options |= {"negative_prompt": negative_prompt, "size": size, "write_back": write_back}
     options |= {"memory_guided": bool(remembered or memory or namespace)}

@@ -60,9 +60,13 @@ def there(folder: Path | None) -> Path:
         FileNotFoundError: there is none.
     """
     folder = folder or MEMORY
-    if not folder.is_dir() or not any(folder.iterdir()):
+    if not is_begun(folder):
         raise FileNotFoundError(f"there is no store of memories in {folder}; `bowstring remember` begins one")
     return folder
+
+
+def is_begun(folder: Path) -> bool:
+    return folder.is_dir() and any(folder.iterdir())
 
 
 def memory_in(folder: Path | None, embedder: str | None = None) -> ArrowStorage:
@@ -72,13 +76,20 @@ def memory_in(folder: Path | None, embedder: str | None = None) -> ArrowStorage:
     return opened(folder or MEMORY, embedder)
 
 
-def loaded(model: Path | None, folder: Path | None, namespace: str | None, *, guided: bool) -> Any:
-    """The engine, with a memory if anything asks for one; `engine.memory` then guides."""
+def loaded(
+    model: Path | None, folder: Path | None, namespace: str | None, *, guided: bool, write_back: bool = False
+) -> Any:
+    """The engine, with a memory if anything asks for one; `engine.memory` then guides. Only who writes back
+    begins a store.
+
+    Raises:
+        FileNotFoundError: a store that is only read does not exist.
+    """
     from ..engine import ArrowEngine
 
-    if not (guided or folder or namespace):
+    if not (guided or write_back or folder or namespace):
         return ArrowEngine.load(model)
-    engine = ArrowEngine.load(model, memory=memory_in(folder))
+    engine = ArrowEngine.load(model, memory=memory_in(folder if write_back else there(folder)))
     engine.memory_where = where_of(namespace, None) or None
     return engine
 
@@ -211,7 +222,7 @@ def edit(
     folder: Folder = None,
 ) -> None:
     """Change a text; the old version is kept."""
-    with memory_in(folder) as store:
+    with memory_in(there(folder)) as store:
         put_line(store.edit(store.resolve(id), text=read_stdin_for(text)))
 
 
@@ -268,7 +279,7 @@ def load(path: Annotated[Path, typer.Argument(help="What export wrote.")], folde
 @memories.command()
 def embed(folder: Folder = None, embedder: EmbedderName = None) -> None:
     """Make the vectors that are missing; may be interrupted and called again."""
-    with memory_in(folder, embedder) as store:
+    with memory_in(there(folder), embedder) as store:
         note(f"{store.embed()} memories have got a vector")
 
 
@@ -298,7 +309,7 @@ def reembed(embedder: EmbedderName = None, folder: Folder = None) -> None:
     from ..memory.embedders import DEFAULT, embedder_named
     from ..memory.store import ArrowStorage
 
-    with ArrowStorage.reembedded(folder or MEMORY, embedder_named(embedder or DEFAULT)) as store:
+    with ArrowStorage.reembedded(there(folder), embedder_named(embedder or DEFAULT)) as store:
         note(f"{store.stats()['vectors']} memories have a vector of {store.stats()['embedder']['name']}")
 
 

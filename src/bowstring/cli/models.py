@@ -23,7 +23,7 @@ from .common import (
     read_json,
     with_adapters,
 )
-from .memory import Folder, Namespace, memory_in, where_of
+from .memory import Folder, Namespace, memory_in, there, where_of
 from .terminal import filled, harmless, note, on_terminal, put, put_json, put_line, table
 
 Imported = Annotated[
@@ -201,7 +201,7 @@ def chat(
     if remembered or memory or namespace:
         from ..llm.recall import Recall
 
-        options["recall"] = Recall(memory_in(memory), where=where_of(namespace, None))
+        options["recall"] = Recall(memory_in(there(memory)), where=where_of(namespace, None))
     start = [{"role": "system", "content": system}] if system else []
     if message is not None:
         answer(engine, [*start, {"role": "user", "content": message}], options, as_json=as_json)

@@ -92,7 +92,8 @@ def run(
         options |= imported_options(context) | wanted
         return run_imported(model, read_stdin_for(prompt), options, adapter, as_json=as_json)
     prompt = read_stdin_for(prompt).removesuffix("\n")
-    engine = with_adapters(loaded(model, memory, namespace, guided=remembered or write_back), adapter)
+    engine = loaded(model, memory, namespace, guided=remembered, write_back=write_back)
+    engine = with_adapters(engine, adapter)
     router = None
     if learn:
         router, engine = learned(engine, prompt)
@@ -143,9 +144,11 @@ def learn_more(router: Any, prompt: str, result: Any, memory: Path | None, names
     """Learns from memories what the result was unsure of, and says what came of it."""
     from ..adapt.loop import learn_if_unsure
     from .adapt import tell_progress, verdict_of
-    from .memory import memory_in, where_of
+    from .memory import MEMORY, is_begun, memory_in, where_of
 
     def recall(subject: str, most: int) -> list[str]:
+        if not is_begun(memory or MEMORY):
+            return []
         with memory_in(memory) as store:
             return lesson_texts(store, subject, most, where_of(namespace, None))
 

@@ -52,8 +52,10 @@ def export_edge(folder: Path, text: Path, speech: Path, bits: int = BITS) -> Pat
             to leave them as they are, which is understood better and takes 3 MB more.
 
     Raises:
-        ValueError: the text is of other bits, or the other model has no speech.
+        ValueError: the text is of other bits, the other model has no speech, or `bits` is neither 2 nor 4.
     """
+    if bits not in (BITS, 4):
+        raise ValueError(f"speech_bits is {bits}; expected {BITS}, or 4 to leave the speech model as it is")
     folder = output_folder(folder)
     if not text.is_dir():
         raise FileNotFoundError(

@@ -46,8 +46,10 @@ def installed_folder(name: str) -> Path:
     """
     if is_path(name):
         return Path(name)
-    if name in names() or name in REPLACED:
+    if name in names():
         raise ValueError(f"{name!r} is a model that ships; choose another name")
+    if name in REPLACED:
+        raise ValueError(f"no import is named {name!r}: what shipped under that name {REPLACED[name]}")
     if not name or not all(mark.isalnum() or mark in "-_." for mark in name):
         raise ValueError(f"{name!r} is no name of a model: letters, digits, '-', '_' and '.' make one")
     return INSTALLED / name
