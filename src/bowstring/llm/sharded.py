@@ -79,8 +79,11 @@ class SafetensorsFolder:
     def __init__(self, folder: Path) -> None:
         index = folder / INDEX
         if index.exists():
-            names = sorted(set(read_json(index)["weight_map"].values()))
-            if unsafe := [name for name in names if Path(str(name)).name != name]:
+            owners = read_json(index).get("weight_map")
+            if not isinstance(owners, dict) or not owners:
+                raise ValueError(f"{index} has no weight_map; expected one from tensors to files")
+            names = sorted(set(map(str, owners.values())))
+            if unsafe := [name for name in names if Path(name).name != name]:
                 raise ValueError(f"{index} names files outside of its folder: {unsafe[0]!r}")
         else:
             names = [SINGLE]
