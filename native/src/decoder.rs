@@ -17,6 +17,7 @@ use std::ops::Range;
 pub const LANES: usize = 16; // a head's width is a multiple of it
 const STRIP: usize = 64; // of a value, whose sums stay in registers
 pub const ROOM: usize = 64; // a cache's capacity is a multiple of it
+const TOGETHER: usize = 8; // rows whose attention is one task
 
 /// The linear maps of a layer, in the order in which deltas name them.
 pub const Q: usize = 0;
@@ -74,8 +75,9 @@ pub struct Layer<'a> {
     pub ffn_bias: Option<&'a [f32]>,
 }
 
-/// Sizes and kind of the body, and sizes of one call. planes: of activations, 1 for INT8 and 2 for twice that. Of each layer there are keys `(kv_heads, head, capacity)`, which lie on their side so that
-/// scores need no sum within a register, and values `(kv_heads, capacity, head)`; `past` tokens are filled.
+/// Sizes and kind of the body, and sizes of one call. planes: of activations, 1 for INT8 and 2 for twice that. Of each
+/// layer there are keys `(kv_heads, capacity / ROOM, head, ROOM)`, which lie on their side so that scores need no sum within
+/// a register, and values `(kv_heads, capacity, head)`; `past` tokens are filled.
 #[derive(Clone, Copy)]
 pub struct Shape {
     pub rows: usize,
@@ -130,11 +132,25 @@ impl Quantised {
     /// `out = x w + bias`.
     pub fn times(&self, w: &Weights, bias: Option<&[f32]>, out: &mut [f32]) {
         match w {
-            Weights::Grouped(w) => grouped::matmul(w, &self.rows, Then { bias, ..Then::default() }, out),
+            Weights::Grouped(w) => grouped::matmul(&self.rows, [(*w, Then { bias, ..Then::default() }, out)]),
             Weights::Packed(w) => {
                 let epilogue = Epilogue { bias, ..Epilogue::default() };
                 matmul::matmul(w, &self.activations, &epilogue, out);
             }
+        }
+    }
+
+    /// `out = x w + bias` of several matrices that take the same rows.
+    fn times_all<const N: usize>(&self, products: [(&Weights, Option<&[f32]>, &mut [f32]); N]) {
+        if products.iter().all(|(w, ..)| matches!(w, Weights::Grouped(_))) {
+            let grouped = products.map(|(w, bias, out)| match w {
+                Weights::Grouped(w) => (*w, Then { bias, ..Then::default() }, out),
+                Weights::Packed(_) => unreachable!(),
+            });
+            return grouped::matmul(&self.rows, grouped);
+        }
+        for (w, bias, out) in products {
+            self.times(w, bias, out);
         }
     }
 
@@ -149,7 +165,7 @@ impl Quantised {
     ) {
         match w {
             Weights::Grouped(w) => {
-                grouped::matmul(w, &self.rows, Then { bias, gate, add: true }, out);
+                grouped::matmul(&self.rows, [(*w, Then { bias, gate, add: true }, out)]);
             }
             Weights::Packed(w) => {
                 let before = room(before, out.len());
@@ -245,9 +261,7 @@ pub fn forward(
         if let (Some(wk), Some(wv)) = (&layer.k, &layer.v) {
             let (q, rest) = qkv.split_at_mut(rows * wide);
             let (k, v) = rest.split_at_mut(rows * narrow);
-            quantised.times(&layer.q, layer.q_bias, q);
-            quantised.times(wk, layer.k_bias, k);
-            quantised.times(wv, layer.v_bias, v);
+            quantised.times_all([(&layer.q, layer.q_bias, &mut *q), (wk, layer.k_bias, &mut *k), (wv, layer.v_bias, &mut *v)]);
             add_deltas(&hook.deltas[Q], normal, q, rows);
             add_deltas(&hook.deltas[K], normal, k, rows);
             add_deltas(&hook.deltas[V], normal, v, rows);
@@ -269,8 +283,7 @@ pub fn forward(
         let (both, hidden) = (room(both, 2 * rows * h), room(hidden, rows * h));
         if let Some(up) = &layer.up {
             let (gate, value) = both.split_at_mut(rows * h);
-            quantised.times(&layer.gate, None, gate);
-            quantised.times(up, None, value);
+            quantised.times_all([(&layer.gate, None, &mut *gate), (up, None, &mut *value)]);
             add_deltas(&hook.deltas[GATE], normal, gate, rows);
             add_deltas(&hook.deltas[UP], normal, value, rows);
             activate(both, parts(rows, [h, h], false), hidden, h);
@@ -366,8 +379,11 @@ fn append(shape: &Shape, qkv: &[f32], k: Part, v: Part, cache: &mut [&mut [f32];
     let width = shape.kv_heads * h;
     for row in 0..shape.rows {
         let place = shape.past + row;
-        for (i, &k) in qkv[k.at(row)..][..width].iter().enumerate() {
-            cache[0][i * capacity + place] = k;
+        for (head, k) in qkv[k.at(row)..][..width].chunks_exact(h).enumerate() {
+            let tile = &mut cache[0][(head * capacity + place / ROOM * ROOM) * h..][..h * ROOM];
+            for (keys, k) in tile.chunks_exact_mut(ROOM).zip(k) {
+                keys[place % ROOM] = *k;
+            }
         }
         for (head, v) in qkv[v.at(row)..][..width].chunks_exact(h).enumerate() {
             cache[1][(head * capacity + place) * h..][..h].copy_from_slice(v);
@@ -384,38 +400,45 @@ fn attention(
     cache: &[&mut [f32]; 2],
     out: &mut [f32],
 ) {
-    let chunk = if shape.rows >= 64 { 32 } else { shape.rows };
-    let chunks = shape.rows.div_ceil(chunk);
+    let chunks = shape.rows.div_ceil(TOGETHER);
     let work = shape.heads * shape.rows * (shape.past + shape.rows) * shape.head;
     let out = Shared::new(out);
-    pool::split(shape.kv_heads * chunks, 1, work / 65_536, |tasks| {
-        attend(shape, places, qkv, q, [&*cache[0], &*cache[1]], &out, chunk, tasks)
+    pool::split(shape.kv_heads * chunks, 1, work / 16_384, |tasks| {
+        attend(shape, places, qkv, q, [&*cache[0], &*cache[1]], &out, tasks)
     });
 }
 
-/// Numbers `at..at + N` of the mean of values `(tokens, h)`: weights of the first ones, then of those that are seen.
+/// `sums += weights of tokens * values[token * h..][..N]`, one after the other.
 #[inline(always)]
-fn mixed<const N: usize>(
-    values: &[f32],
-    h: usize,
-    at: usize,
-    before: &[f32],
-    among: &[f32],
-    seen: &[usize],
-) -> [f32; N] {
-    let mut sums = [0f32; N];
-    let mut add = |weight: f32, token: usize| {
-        let value: &[f32; N] = values[token * h + at..][..N].try_into().unwrap();
+fn mix<const N: usize>(values: &[f32], h: usize, weights: impl Iterator<Item = (usize, f32)>, sums: &mut [f32]) {
+    let sums: &mut [f32; N] = sums.try_into().unwrap();
+    let mut own = *sums;
+    for (token, weight) in weights {
+        let value: &[f32; N] = values[token * h..][..N].try_into().unwrap();
         for l in 0..N {
-            sums[l] += weight * value[l];
+            own[l] += weight * value[l];
         }
-    };
-    before.iter().enumerate().for_each(|(token, &weight)| add(weight, token));
-    among.iter().zip(seen).for_each(|(&weight, &token)| add(weight, token));
-    sums
+    }
+    *sums = own;
+}
+
+/// The same for a whole head, in strips whose sums stay in registers.
+#[inline(always)]
+fn mix_head(values: &[f32], h: usize, weights: impl Iterator<Item = (usize, f32)> + Clone, sums: &mut [f32]) {
+    for (at, sums) in (0..h).step_by(STRIP).zip(sums.chunks_mut(STRIP)) {
+        if sums.len() == STRIP {
+            mix::<STRIP>(&values[at..], h, weights.clone(), sums);
+        } else {
+            for (piece, sums) in sums.chunks_mut(LANES).enumerate() {
+                mix::<LANES>(&values[at + piece * LANES..], h, weights.clone(), sums);
+            }
+        }
+    }
 }
 
 each_isa! {
+    /// Rows of a task go through the keys and the values together, `ROOM` tokens after `ROOM` tokens, which stay near
+    /// meanwhile. What a row sums, it sums in the order that it has alone.
     fn attend(
         shape: &Shape,
         places: &Places,
@@ -423,67 +446,87 @@ each_isa! {
         q: Part,
         cache: [&[f32]; 2],
         out: &Shared<f32>,
-        chunk: usize,
         tasks: Range<usize>,
     ) {
         let (h, n, rows) = (shape.head, shape.past, shape.rows);
-        let (chunks, sharing) = (rows.div_ceil(chunk), shape.heads / shape.kv_heads);
+        let (chunks, sharing) = (rows.div_ceil(TOGETHER), shape.heads / shape.kv_heads);
+        let most = TOGETHER.min(rows) * sharing;
+        let width = (n + rows).next_multiple_of(ROOM);
         let scale = 1.0 / (h as f32).sqrt();
-        let mut scores = vec![0f32; n + rows];
-        let mut query = vec![0f32; h];
-        let mut seen = Vec::with_capacity(rows);
+        let mut scores = vec![0f32; most * width];
+        let (mut queries, mut sums) = (vec![0f32; most * h], vec![0f32; most * h]);
+        let (mut straight, mut seen) = (vec![0; most], Vec::with_capacity(most * rows));
         for task in tasks {
-            let (group, part) = (task / chunks, task % chunks);
-            let last = ((part + 1) * chunk).min(rows);
-            let keys = &cache[0][group * h * shape.capacity..][..h * shape.capacity];
-            let values = &cache[1][group * shape.capacity * h..][..(n + rows) * h];
-            for row in part * chunk..last {
-                // no row sees a key behind its own, unless there is a table
-                let own = if places.mask.is_some() { n + rows } else { n + row + 1 };
-                for head in group * sharing..(group + 1) * sharing {
-                    let from = &qkv[q.at(row) + head * h..][..h];
-                    for (to, from) in query.iter_mut().zip(from) {
-                        *to = from * scale;
-                    }
-                    let scores = &mut scores[..own];
-                    for (tile, scores) in scores.chunks_mut(ROOM).enumerate() {
-                        let mut sums = [0f32; ROOM];
-                        for (i, &q) in query.iter().enumerate() {
-                            let keys: &[f32; ROOM] =
-                                keys[i * shape.capacity + ROOM * tile..][..ROOM].try_into().unwrap();
-                            for l in 0..ROOM {
-                                sums[l] += q * keys[l];
-                            }
-                        }
-                        scores.copy_from_slice(&sums[..scores.len()]);
-                    }
-                    // what is seen moves together, so that sums have the order that they have without the rest
-                    seen.clear();
-                    if let Some(mask) = places.mask {
-                        for (at, &may) in mask[row * rows..][..rows].iter().enumerate() {
-                            if may != 0 {
-                                scores[n + seen.len()] = scores[n + at];
-                                seen.push(n + at);
-                            }
+            let (group, part) = (task / chunks, folded(task % chunks, chunks));
+            let first = part * TOGETHER;
+            let count = TOGETHER.min(rows - first) * sharing;
+            let row_of = |query: usize| first + query / sharing;
+            let from_of = |query: usize| row_of(query) * shape.heads + group * sharing + query % sharing;
+            // no row sees a key behind its own, unless there is a table
+            let own_of = |query: usize| if places.mask.is_some() { n + rows } else { n + row_of(query) + 1 };
+            for (query, to) in queries.chunks_exact_mut(h).take(count).enumerate() {
+                let head = group * sharing + query % sharing;
+                for (to, from) in to.iter_mut().zip(&qkv[q.at(row_of(query)) + head * h..][..h]) {
+                    *to = from * scale;
+                }
+            }
+            let keys = &cache[0][group * shape.capacity * h..][..shape.capacity * h];
+            for (tile, keys) in keys.chunks_exact(h * ROOM).take(own_of(count - 1).div_ceil(ROOM)).enumerate() {
+                for query in 0..count {
+                    let mut sums = [0f32; ROOM];
+                    for (&q, keys) in queries[query * h..][..h].iter().zip(keys.as_chunks::<ROOM>().0) {
+                        for l in 0..ROOM {
+                            sums[l] += q * keys[l];
                         }
                     }
-                    let straight = if places.mask.is_some() { n } else { own };
-                    let scores = &mut scores[..straight + seen.len()];
-                    softmax(scores);
-                    let (before, among) = scores.split_at(straight);
-                    // SAFETY: each row and head belongs to one task.
-                    let y = unsafe { out.slice((row * shape.heads + head) * h, h) };
-                    for (at, y) in (0..h).step_by(STRIP).zip(y.chunks_mut(STRIP)) {
-                        if let Ok(y) = <&mut [f32; STRIP]>::try_from(&mut *y) {
-                            *y = mixed::<STRIP>(values, h, at, before, among, &seen);
-                        } else {
-                            for (piece, y) in y.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
-                                *y = mixed::<LANES>(values, h, at + piece * LANES, before, among, &seen);
-                            }
+                    scores[query * width + ROOM * tile..][..ROOM].copy_from_slice(&sums);
+                }
+            }
+            // what is seen moves together, so that sums have the order that they have without the rest
+            seen.clear();
+            for query in 0..count {
+                let scores = &mut scores[query * width..][..own_of(query)];
+                straight[query] = scores.len();
+                let mut length = scores.len();
+                if let Some(mask) = places.mask {
+                    (straight[query], length) = (n, n);
+                    for (at, &may) in mask[row_of(query) * rows..][..rows].iter().enumerate() {
+                        if may != 0 {
+                            scores[length] = scores[n + at];
+                            length += 1;
+                            seen.push(n + at);
                         }
                     }
                 }
+                softmax(&mut scores[..length]);
+            }
+            let values = &cache[1][group * shape.capacity * h..][..(n + rows) * h];
+            let sums = &mut sums[..count * h];
+            sums.fill(0.0);
+            for start in (0..straight[count - 1]).step_by(ROOM) {
+                for (query, sums) in sums.chunks_exact_mut(h).enumerate() {
+                    let end = straight[query].min(start + ROOM).max(start);
+                    let weights = scores[query * width..][..width][start..end].iter().copied();
+                    mix_head(values, h, (start..end).zip(weights), sums);
+                }
+            }
+            let mut seen = &seen[..];
+            for (query, sums) in sums.chunks_exact_mut(h).enumerate() {
+                if let Some(mask) = places.mask {
+                    let among = mask[row_of(query) * rows..][..rows].iter().filter(|&&may| may != 0).count();
+                    let (own, rest) = seen.split_at(among);
+                    let weights = scores[query * width + n..][..among].iter().copied();
+                    mix_head(values, h, own.iter().copied().zip(weights), sums);
+                    seen = rest;
+                }
+                // SAFETY: each row and head belongs to one task.
+                unsafe { out.slice(from_of(query) * h, h) }.copy_from_slice(sums);
             }
         }
     }
+}
+
+/// The place of number `i` of `count` in the order first, last, second, last but one, so that neighbours cost alike.
+fn folded(i: usize, count: usize) -> usize {
+    if i.is_multiple_of(2) { i / 2 } else { count - 1 - i / 2 }
 }

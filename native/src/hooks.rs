@@ -159,10 +159,10 @@ pub fn add_packed(branches: &[PackedBranch], x: &mut [f32], d: usize, room: &mut
         room.inside.resize(rows * rank, 0.0);
         over_rms(x, d, &mut room.normal);
         room.rows.quantise(&room.normal, d, 1);
-        grouped::matmul(&branch.down, &room.rows, Then::default(), &mut room.inside);
+        grouped::matmul(&room.rows, [(branch.down, Then::default(), &mut room.inside[..])]);
         activate(&mut room.inside, branch.control, rank, branch.scale);
         room.rows.quantise(&room.inside, rank, 1);
-        grouped::matmul(&branch.up, &room.rows, Then { add: true, ..Then::default() }, x);
+        grouped::matmul(&room.rows, [(branch.up, Then { add: true, ..Then::default() }, &mut *x)]);
     }
 }
 

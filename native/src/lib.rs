@@ -39,7 +39,7 @@ thread_local! {
 /// Version of this interface; the caller refuses another.
 #[unsafe(no_mangle)]
 pub extern "C" fn bowstring_abi() -> u32 {
-    10
+    11
 }
 
 /// Number of the instruction set in use.

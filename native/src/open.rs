@@ -291,7 +291,7 @@ pub unsafe extern "C" fn bowstring_grouped_matmul(
         let then = Then { bias: optional(bias, w.outputs), ..Then::default() };
         ROWS.with_borrow_mut(|quantised| {
             quantised.quantise(x, w.inputs, planes);
-            grouped::matmul(&w, quantised, then, out);
+            grouped::matmul(quantised, [(w, then, out)]);
         });
     }
     0
@@ -332,8 +332,8 @@ pub unsafe extern "C" fn bowstring_grouped_rows(
     0
 }
 
-/// All layers over `x (rows, width)` in place. `caches` holds keys `(kv_heads, head, capacity)` and values
-/// `(kv_heads, capacity, head)` of each layer, which grow by `rows`. `mask (rows, rows)` may be null: causal. `low_ranks`
+/// All layers over `x (rows, width)` in place. `caches` holds keys `(kv_heads, capacity / 64, head, 64)` and
+/// values `(kv_heads, capacity, head)` of each layer, which grow by `rows`. `mask (rows, rows)` may be null: causal. `low_ranks`
 /// deltas and branches and `branches` packed ones bend the layers.
 ///
 /// # Safety

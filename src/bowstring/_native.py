@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-ABI = 10
+ABI = 11
 ISAS = {"portable": 1, "avx2": 2, "avx512vnni": 3, "neon": 4}
 NAME = {"darwin": "libbowstring_native.dylib", "win32": "bowstring_native.dll"}.get(
     sys.platform, "libbowstring_native.so"

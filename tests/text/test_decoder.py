@@ -50,6 +50,29 @@ def test_causal_logits_are_the_networks(network):
         assert np.abs(np.concatenate(found) - wanted).max() < tight * scale
 
 
+@pytest.mark.skipif(_native.library() is None, reason="without the library there is nothing to compare")
+@pytest.mark.parametrize("masked", [False, True])
+def test_a_cache_that_grows_loses_nothing(network, masked, monkeypatch):
+    """Read in pieces, across tiles of keys and past the first room: by the kernels to the bit whatever the
+    pieces are, and as numpy reads it.
+    """
+    decoder = decoder_of(network, 400)
+    tokens = np.random.default_rng(0).integers(2, 90, 333)
+    mask = np.tri(13, dtype=bool) ^ np.eye(13, k=1, dtype=bool) if masked else None
+
+    def read(cuts):
+        cache = decoder.cache()
+        for part in np.split(tokens[:320], cuts):
+            decoder.forward(part, cache)
+        return decoder.forward(tokens[320:], cache, mask)
+
+    whole, pieces = read([]), read([1, 60, 70, 129, 255, 257])
+    packed = isinstance(decoder.layers[0].q, PackedMatrix)
+    assert (pieces == whole).all() if packed else np.allclose(pieces, whole, atol=1e-4)
+    monkeypatch.setattr(decoder, "_described", None)
+    assert np.abs(read([100, 250]) - whole).max() < (2e-2 if packed else 1e-4) * np.abs(whole).max()
+
+
 def test_a_noisy_block_sees_the_cache_and_itself(network):
     """A finished block goes into the cache and the next is evaluated in one pass, as in two."""
     decoder = decoder_of(network, 128)

@@ -49,17 +49,20 @@ impl Job<'_> {
         let (groups, width, bytes) = (w.groups(), x.width, GROUP * BLOCK * BITS / 8);
         let lines = w.lines[block * groups * bytes..][..groups * bytes].as_ptr();
         let scales = w.scales[block * groups * BLOCK..][..groups * BLOCK].as_ptr();
-        let minima = w.minima.map(|m| m[block * groups * BLOCK..][..groups * BLOCK].as_ptr());
+        let minima = w
+            .minima
+            .map(|m| m[block * groups * BLOCK..][..groups * BLOCK].as_ptr());
         let values = x.values[m * width..][..R * width].as_ptr();
         let x_scales = &x.scales[m * groups..][..R * groups];
         let x_sums = &x.sums[m * groups..][..R * groups];
         // an 8-bit code becomes signed by turning its top bit, which takes 128 off
         let zero = if BITS < 8 { w.zero() } else { w.zero() - 128 };
         let ones = _mm256_set1_epi16(1);
+        let count = std::hint::black_box(bytes / LINE); // unrolled, one sum would wait for the other
         let mut totals = [[_mm256_setzero_ps(); 2]; R];
         for g in 0..groups {
             let mut sums = [[_mm256_setzero_si256(); 2]; R];
-            for line in 0..bytes / LINE {
+            for line in 0..count {
                 let mut raw = [_mm256_setzero_si256(); 2];
                 for (c, raw) in raw.iter_mut().enumerate() {
                     // SAFETY: `groups` groups of `bytes` bytes lie behind `lines`.
@@ -94,7 +97,8 @@ impl Job<'_> {
                                     _mm256_abs_epi8(codes),
                                     _mm256_sign_epi8(four, codes),
                                 );
-                                sums[r][c] = _mm256_add_epi32(sums[r][c], _mm256_madd_epi16(pairs, ones));
+                                sums[r][c] =
+                                    _mm256_add_epi32(sums[r][c], _mm256_madd_epi16(pairs, ones));
                             }
                         }
                     }
@@ -108,8 +112,11 @@ impl Job<'_> {
                 let scale = load(scales);
                 for r in 0..R {
                     let at = r * groups + g;
-                    let wide =
-                        if BITS < 8 { _mm256_madd_epi16(sums[r][c], ones) } else { sums[r][c] };
+                    let wide = if BITS < 8 {
+                        _mm256_madd_epi16(sums[r][c], ones)
+                    } else {
+                        sums[r][c]
+                    };
                     let exact = _mm256_sub_epi32(wide, _mm256_set1_epi32(zero * x_sums[at]));
                     let by = _mm256_mul_ps(scale, _mm256_set1_ps(x_scales[at]));
                     totals[r][c] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(exact), by, totals[r][c]);
@@ -118,7 +125,7 @@ impl Job<'_> {
                     let minimum = load(minima);
                     for r in 0..R {
                         let at = r * groups + g;
-                        let sum = _mm256_set1_ps(x_scales[at] * x_sums[at] as f32);
+                        let sum = _mm256_set1_ps(x.moments[m * groups + at]);
                         totals[r][c] = _mm256_fmadd_ps(minimum, sum, totals[r][c]);
                     }
                 }
@@ -131,8 +138,6 @@ impl Job<'_> {
                 unsafe { _mm256_storeu_ps(y[r].as_mut_ptr().add(8 * c), totals[r][c]) };
             }
         }
-        for (r, y) in y.chunks_exact(x.planes).enumerate() {
-            self.then.write(w, self.out, m / x.planes + r, block, y);
-        }
+        self.then.write_all(w, self.out, m, block, x.planes, &y);
     }
 }

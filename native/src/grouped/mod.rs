@@ -58,7 +58,8 @@ impl Grouped<'_> {
     /// Whether the parts have the sizes that the shape gives; no product overflows.
     pub fn fits(&self) -> bool {
         let cells = self.blocks().checked_mul(self.groups());
-        let sized = |unit: usize, length: usize| cells.and_then(|c| c.checked_mul(unit)) == Some(length);
+        let sized =
+            |unit: usize, length: usize| cells.and_then(|c| c.checked_mul(unit)) == Some(length);
         matches!(self.bits, 2 | 4 | 8)
             && self.outputs > 0
             && self.inputs > 0
@@ -89,7 +90,11 @@ impl Grouped<'_> {
 
 /// An FP16 number's bits as FP32.
 pub fn half(bits: u16) -> f32 {
-    let (sign, exponent, fraction) = (bits as u32 >> 15, bits as u32 >> 10 & 31, bits as u32 & 1023);
+    let (sign, exponent, fraction) = (
+        bits as u32 >> 15,
+        bits as u32 >> 10 & 31,
+        bits as u32 & 1023,
+    );
     match exponent {
         0 => (1.0 - 2.0 * sign as f32) * fraction as f32 * 2f32.powi(-24),
         31 => f32::from_bits(sign << 31 | 0x7f80_0000 | fraction << 13),
@@ -107,6 +112,8 @@ pub struct Rows {
     pub values: Vec<i8>,
     pub scales: Vec<f32>,
     pub sums: Vec<i32>,
+    /// scale times sum
+    pub moments: Vec<f32>,
 }
 
 impl Rows {
@@ -116,18 +123,25 @@ impl Rows {
         let rows = x.len() / width * planes;
         (self.rows, self.planes, self.width) = (rows, planes, width);
         self.values.resize(self.values.len().max(rows * width), 0);
-        self.scales.resize(self.scales.len().max(rows * width / GROUP), 0.0);
-        self.sums.resize(self.sums.len().max(rows * width / GROUP), 0);
+        self.scales
+            .resize(self.scales.len().max(rows * width / GROUP), 0.0);
+        self.sums
+            .resize(self.sums.len().max(rows * width / GROUP), 0);
+        self.moments
+            .resize(self.moments.len().max(rows * width / GROUP), 0.0);
         let parts = (
             Shared::new(&mut self.values),
             Shared::new(&mut self.scales),
             Shared::new(&mut self.sums),
+            Shared::new(&mut self.moments),
         );
-        pool::split(rows / planes, 1, rows * width / 32_768, |part| quantise_rows(x, width, planes, &parts, part));
+        pool::split(rows / planes, 1, rows * width / 32_768, |part| {
+            quantise_rows(x, width, planes, &parts, part)
+        });
     }
 }
 
-type Parts = (Shared<i8>, Shared<f32>, Shared<i32>);
+type Parts = (Shared<i8>, Shared<f32>, Shared<i32>, Shared<f32>);
 
 each_isa! {
     fn quantise_rows(x: &[f32], width: usize, planes: usize, parts: &Parts, rows: Range<usize>) {
@@ -148,11 +162,12 @@ each_isa! {
                 }
                 for plane in row * planes..(row + 1) * planes {
                     // SAFETY: each row belongs to one task.
-                    let (values, scales, sums) = unsafe {
+                    let (values, scales, sums, moments) = unsafe {
                         (
                             parts.0.slice(plane * width + g * GROUP, GROUP),
                             parts.1.slice(plane * width / GROUP + g, 1),
                             parts.2.slice(plane * width / GROUP + g, 1),
+                            parts.3.slice(plane * width / GROUP + g, 1),
                         )
                     };
                     let mut sum = 0i32;
@@ -162,7 +177,7 @@ each_isa! {
                         *v = (*v - (shifted - MAGIC)) * 254.0;
                         sum += *value as i32;
                     }
-                    (scales[0], sums[0]) = (scale, sum);
+                    (scales[0], sums[0], moments[0]) = (scale, sum, scale * sum as f32);
                     scale /= 254.0;
                 }
             }
@@ -179,17 +194,56 @@ pub struct Then<'a> {
 }
 
 impl Then<'_> {
-    /// `planes` are the parts of row `m`.
+    /// `y` are the planes of rows from `m` on, as many of each as a row has.
     #[inline(always)]
-    fn write(&self, w: &Grouped, out: &Shared<f32>, m: usize, block: usize, planes: &[[f32; BLOCK]]) {
-        let y: [f32; BLOCK] = match planes {
-            [high, low] => std::array::from_fn(|l| high[l] + low[l]),
-            _ => planes[0],
-        };
+    fn write_all(
+        &self,
+        w: &Grouped,
+        out: &Shared<f32>,
+        m: usize,
+        block: usize,
+        planes: usize,
+        y: &[[f32; BLOCK]],
+    ) {
+        if planes == 1 {
+            for (r, y) in y.iter().enumerate() {
+                self.write(w, out, m + r, block, y);
+            }
+        } else {
+            for (r, [high, low]) in y.as_chunks::<2>().0.iter().enumerate() {
+                self.write(
+                    w,
+                    out,
+                    m / 2 + r,
+                    block,
+                    &std::array::from_fn(|l| high[l] + low[l]),
+                );
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn write(&self, w: &Grouped, out: &Shared<f32>, m: usize, block: usize, y: &[f32; BLOCK]) {
         let first = block * BLOCK;
         let count = BLOCK.min(w.outputs - first);
         // SAFETY: this row and block belong to one task alone.
         let out = unsafe { out.slice(m * w.outputs + first, count) };
+        if let Ok(out) = <&mut [f32; BLOCK]>::try_from(&mut *out) {
+            let part = |of: &[f32]| -> [f32; BLOCK] { of[first..][..BLOCK].try_into().unwrap() };
+            let mut y = *y;
+            if let Some(gate) = self.gate.map(part) {
+                y = std::array::from_fn(|l| y[l] * gate[l]);
+            }
+            if let Some(bias) = self.bias.map(part) {
+                y = std::array::from_fn(|l| y[l] + bias[l]);
+            }
+            *out = if self.add {
+                std::array::from_fn(|l| out[l] + y[l])
+            } else {
+                y
+            };
+            return;
+        }
         for (l, out) in out.iter_mut().enumerate() {
             let y = self.gate.map_or(y[l], |g| y[l] * g[first + l]);
             let y = y + self.bias.map_or(0.0, |b| b[first + l]);
@@ -202,24 +256,43 @@ impl Then<'_> {
 fn tiles(x: &Rows, most: usize) -> impl Iterator<Item = (usize, usize)> {
     let (rows, planes) = (x.rows / x.planes, x.planes);
     let count = rows.div_ceil((most / planes).max(1));
-    (0..count).map(move |tile| (rows * tile / count * planes, rows * (tile + 1) / count * planes))
+    (0..count).map(move |tile| {
+        (
+            rows * tile / count * planes,
+            rows * (tile + 1) / count * planes,
+        )
+    })
 }
 
-/// `out[m, n] = x[m, :] . w[n, :]`, blocks of outputs shared among threads.
-pub fn matmul(w: &Grouped, x: &Rows, then: Then, out: &mut [f32]) {
-    assert!(out.len() * x.planes == x.rows * w.outputs && x.width == w.inputs);
-    let out = Shared::new(out);
+/// A matrix, what becomes of its product, and where that goes.
+pub type Product<'a> = (Grouped<'a>, Then<'a>, &'a mut [f32]);
+
+/// `out[m, n] = x[m, :] . w[n, :]` of matrices that take the same rows, all their blocks shared among threads at once.
+pub fn matmul<const N: usize>(x: &Rows, products: [Product; N]) {
     let isa = isa();
-    let work = w.outputs * w.inputs * x.rows;
-    pool::split(w.blocks(), 4, work / 262_144, |blocks: Range<usize>| match isa {
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: `isa` was detected on this machine.
-        Isa::Avx512Vnni => unsafe { avx512::matmul(w, x, &then, &out, blocks) },
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: `isa` was detected on this machine; every processor with AVX2 has F16C.
-        Isa::Avx2 if is_x86_feature_detected!("f16c") => unsafe {
-            avx2::matmul(w, x, &then, &out, blocks)
-        },
-        _ => portable::matmul(w, x, &then, &out, blocks),
+    let products = products.map(|(w, then, out)| {
+        assert!(out.len() * x.planes == x.rows * w.outputs && x.width == w.inputs);
+        (w, then, Shared::new(out))
+    });
+    let blocks: usize = products.iter().map(|(w, ..)| w.blocks()).sum();
+    let work = blocks * BLOCK * x.width * x.rows;
+    pool::split(blocks, 4, work / 262_144, |all: Range<usize>| {
+        let mut before = 0;
+        for (w, then, out) in &products {
+            let own = |edge: usize| edge.clamp(before, before + w.blocks()) - before;
+            let blocks = own(all.start)..own(all.end);
+            before += w.blocks();
+            match isa {
+                #[cfg(target_arch = "x86_64")]
+                // SAFETY: `isa` was detected on this machine.
+                Isa::Avx512Vnni => unsafe { avx512::matmul(w, x, then, out, blocks) },
+                #[cfg(target_arch = "x86_64")]
+                // SAFETY: `isa` was detected on this machine; every processor with AVX2 has F16C.
+                Isa::Avx2 if is_x86_feature_detected!("f16c") => unsafe {
+                    avx2::matmul(w, x, then, out, blocks)
+                },
+                _ => portable::matmul(w, x, then, out, blocks),
+            }
+        }
     });
 }

@@ -12,7 +12,7 @@ pub fn matmul(w: &Grouped, x: &Rows, then: &Then, out: &Shared<f32>, blocks: Ran
             for (plane, y) in y[..x.planes].iter_mut().enumerate() {
                 row(w, x, m * x.planes + plane, block, groups, y);
             }
-            then.write(w, out, m, block, &y[..x.planes]);
+            then.write_all(w, out, m * x.planes, block, x.planes, &y[..x.planes]);
         }
     }
 }
@@ -24,7 +24,9 @@ fn row(w: &Grouped, x: &Rows, m: usize, block: usize, groups: usize, y: &mut [f3
         let values = &x.values[m * x.width + g * GROUP..][..GROUP];
         for (l, y) in y.iter_mut().enumerate() {
             let n = (block * BLOCK + l).min(w.blocks() * BLOCK - 1);
-            let sum: i32 = (0..GROUP).map(|k| w.code(n, g * GROUP + k) * values[k] as i32).sum();
+            let sum: i32 = (0..GROUP)
+                .map(|k| w.code(n, g * GROUP + k) * values[k] as i32)
+                .sum();
             let cell = (block * groups + g) * BLOCK + l;
             let exact = (sum - w.zero() * x.sums[at]) as f32;
             *y += exact * (half(w.scales[cell]) * x.scales[at]);

@@ -25,6 +25,7 @@ from .deltas import MAPS, NONE, Deltas
 
 PACKED = 2  # ArrowQuant's kind of matrix, for the kernels
 FIRST_CAPACITY = 256
+TILE = 64  # tokens whose keys lie together
 
 
 class Matrix(Protocol):
@@ -125,8 +126,8 @@ def linear(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None = None) ->
 
 
 class KVCache:
-    """Of what was read, a layer's keys `(kv_heads, h, capacity)` and values `(kv_heads, capacity, h)`,
-    `length` tokens of them. Capacities are multiples of 64.
+    """Of what was read, a layer's keys `(kv_heads, capacity / 64, h, 64)` and values
+    `(kv_heads, capacity, h)`, `length` tokens of them. Keys lie on their side, 64 tokens together.
     """
 
     def __init__(self, config: DecoderConfig) -> None:
@@ -134,18 +135,18 @@ class KVCache:
         self.layers = [self._room() for _ in range(config.layers)]
 
     def _room(self) -> tuple[np.ndarray, np.ndarray]:
-        sides = ((self.head, self.capacity), (self.capacity, self.head))
-        return tuple(np.zeros((self.heads, *side), np.float32) for side in sides)  # type: ignore[return-value]
+        keys = np.zeros((self.heads, self.capacity // TILE, self.head, TILE), np.float32)
+        return keys, np.zeros((self.heads, self.capacity, self.head), np.float32)
 
     def reserve(self, count: int) -> None:
         """Makes room for `count` tokens in all."""
         if count <= self.capacity:
             return
-        self.capacity = -(-max(count, 2 * self.capacity) // 64) * 64
+        self.capacity = -(-max(count, 2 * self.capacity) // TILE) * TILE
         n, before = self.length, self.layers
         self.layers = [self._room() for _ in before]
         for (keys, values), (old_keys, old_values) in zip(self.layers, before, strict=True):
-            keys[:, :, :n], values[:, :n] = old_keys[:, :, :n], old_values[:, :n]
+            keys[:, : old_keys.shape[1]], values[:, :n] = old_keys, old_values[:, :n]
 
     def truncate(self, length: int) -> None:
         """Forgets all tokens from `length` on.
@@ -325,8 +326,10 @@ class Decoder:
                 rotated(x if norm is None else rms_norm(x, norm, c.epsilon), cos, sin, c.rope.interleaved)
                 for x, norm in ((q, layer.q_norm), (k, layer.k_norm))
             )
-            keys[:, :, n : n + rows], values[:, n : n + rows] = k.transpose(1, 2, 0), v.transpose(1, 0, 2)
-            seen = [keys[:, :, : n + rows], values[:, : n + rows]]
+            tile, place = np.divmod(np.arange(n, n + rows), TILE)
+            keys[:, tile, :, place], values[:, n : n + rows] = k, v.transpose(1, 0, 2)
+            flat = keys.transpose(0, 2, 1, 3).reshape(c.kv_heads, c.head, -1)
+            seen = [flat[:, :, : n + rows], values[:, : n + rows]]
             seen = [part.repeat(c.heads // c.kv_heads, 0) for part in seen]
             y = self._times(i, "out", attended(q.transpose(1, 0, 2), seen[0], seen[1], may))
             x = x + (y if layer.attention_gate is None else y * layer.attention_gate)
