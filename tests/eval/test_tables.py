@@ -8,8 +8,9 @@ import pytest
 from bowstring.eval.tables import block, results_of, rows_of_table, with_tables, write_tables
 
 ROOT = Path(__file__).parents[2]
-ABOUT = {"topic": "toy", "cpu": "Toy CPU", "date": "2026-01-02 03:04", "load_before": 0.5, "quick": False,
-         "commit": "abcdef0123456", "changed": False, "missing": {}}  # fmt: skip
+ABOUT = {"topic": "toy", "cpu": "Toy CPU", "date": "2026-01-02 03:04", "load_before": 0.5,
+         "load_after": 2.5, "quick": False, "commit": "abcdef0123456",
+         "changed": False, "missing": {}}  # fmt: skip
 
 
 @pytest.fixture
@@ -36,7 +37,8 @@ def result(value, **about):
 def test_a_row_has_value_error_count_and_a_column_for_each_machine(place):
     lines = block("toy", [result(0.1), result(0.25, cpu="Other", quick=True)], place).splitlines()
     assert lines[0] == (
-        "| toy | n | Toy CPU, 2026-01-02, load 0.5 | Other, 2026-01-02, load 0.5, quick | gate or rival |"
+        "| toy | n | Toy CPU, 2026-01-02, load 0.5 to 2.5 "
+        "| Other, 2026-01-02, load 0.5 to 2.5, quick | gate or rival |"
     )
     cells = ("real +10.0 % ± 1.5 %; tale not measured", "real +25.0 % ± 1.5 %; tale not measured")
     assert lines[2] == f"| gap | 80 | {cells[0]} | {cells[1]} | 20 % |"

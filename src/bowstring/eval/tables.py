@@ -107,7 +107,7 @@ def heading(result: Result) -> str:
     about = result.get("about")
     if about is None:
         return "measured before version 0.2"
-    words = [about["cpu"], about["date"][:10], f"load {about['load_before']}"]
+    words = [about["cpu"], about["date"][:10], f"load {about['load_before']} to {about['load_after']}"]
     return ", ".join(words + ["quick"] * bool(about["quick"]))
 
 
