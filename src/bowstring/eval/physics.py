@@ -266,7 +266,7 @@ def measure_physics(setting: Setting) -> Measurement:
     announce("tilts and balance")
     numbers |= tilt_errors(4_000 if quick else 20_000) | balance() | {"mass_drift": mass_drift(model)}
     announce("generated fields beside real ones")
-    numbers |= field_numbers(model, 96 if quick else 768)
+    numbers |= field_numbers(model, 96 if quick else 384)
     announce("speed")
     runs = {what: [generate_alone(what) for _ in range(3)] for what in ("whole", "cascade")}
     big = MultiScaleGenerator(model).sample(0.6, 2)
