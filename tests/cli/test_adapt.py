@@ -8,6 +8,8 @@ import pytest
 from bowstring.adapt.gate import Verdict
 from bowstring.adapt.ledger import Ledger, Provenance
 from bowstring.cli import main
+from bowstring.llm.importing import GGUFSource, import_model
+from tests.llm.gguf_files import gguf, small_llama
 
 BASE = "sha256:" + "0" * 64
 BETTER = Verdict(True, "better", 0.12, 0.01, 0.05, 0.01, 0.001, 0.0005)
@@ -62,3 +64,49 @@ def test_mistakes_are_sentences(folder, tmp_path, capsys):
     pair = (str(tmp_path / "few.jsonl"), "--test", str(tmp_path / "same.jsonl"))
     code, _, err = called(capsys, "adapt", *pair, *there)
     assert code == 2 and "too few" in err
+
+
+@pytest.fixture
+def here(monkeypatch):
+    """Lessons are learned in this process, in few steps, and old texts are few."""
+    from bowstring.adapt import learners, process, router
+
+    monkeypatch.setattr(learners, "OLD", 24)
+    monkeypatch.setattr(learners.ImportedLearner, "steps", 12)
+    told = []
+
+    def supervised(module, job, limit_s, progress=None, cancel=None):
+        monkeypatch.setattr(process, "tell", lambda **said: told.append(said))
+        process.run(json.loads(job.read_text()))
+        return told[-1]["result"]
+
+    monkeypatch.setattr(router, "supervised", supervised)
+
+
+@pytest.mark.parametrize("level", ["L2", "L4"])
+def test_an_imported_model_learns_by_the_command_and_the_ledger_has_what_came_of_it(
+    here, level, tmp_path, capsys
+):
+    (tmp_path / "small.gguf").write_bytes(gguf(*small_llama()))
+    import_model(GGUFSource(tmp_path / "small.gguf"), tmp_path / "small")
+    names, colours = ("bo", "ca", "du", "fe", "gi", "ho", "ju", "ka"), ("red", "old", "big", "sad")
+    asked = ("{}?", "say {}", "what is {}", "{} is", "tell {}", "the {}")
+    rows = [
+        {"prompt": form.format(name), "answer": colours[i % 4]}
+        for i, name in enumerate(names)
+        for form in asked
+    ]
+    (tmp_path / "colours.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    there = ("--adaptations", str(tmp_path / "ledger"))
+    learns = ("adapt", str(tmp_path / "colours.jsonl"), "--model", str(tmp_path / "small"), *there)
+    code, out, err = called(capsys, *learns, "--level", level, "--json")
+    assert code == 0, err
+    made = json.loads(out)
+    facts, verdict = made["provenance"], made["verdict"]
+    assert (made["domain"], facts["kind"], facts["level"]) == ("colours", "ar", level)
+    assert facts["steps"] == 12 and 0 < facts["share"] < 1 and facts["examples"] + facts["held_out"] == 48
+    assert verdict["gain"] > 0 and verdict["gain_se"] > 0 and verdict["reason"]
+    (listed,) = json.loads(called(capsys, "adaptations", "list", "--rejected", *there, "--json")[1])
+    assert listed == made
+    code, _, err = called(capsys, *learns, "--level", "L5")
+    assert code == 2 and "L0" in err and len(err.splitlines()) == 1

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import bowstring
-from bowstring.eval.board import disk, faults, power, rows
+from bowstring.eval.board import disk, faults, power, rows, writers
 from bowstring.eval.board import writers as crash
 from bowstring.eval.board.writers import SECRET, base, contents, vector
 from bowstring.memory import lock, schema, session
@@ -110,6 +110,16 @@ def unsynced(db):
 def test_a_disk_that_fails_at_its_nth_act_leaves_the_old_state_or_the_new_one(quick):
     tried, failures = faults.failing_disk(quick / "s", ("add", "erase"), stride=7)
     assert tried > 20 and failures == []
+
+
+def test_minutes_bound_what_goes_on_as_long_as_it_may_and_the_board_says_so(monkeypatch):
+    row = rows.Row("a", "b", lambda folder, long: (7, []), endless=lambda folder, seconds: (int(seconds), []))
+    monkeypatch.setattr(rows, "ROWS", (row,))
+    assert [one.tries for one in rows.board(long=True, minutes=0.5)] == [30]
+    assert [one.tries for one in rows.board(long=True)] == [7]
+    found = [*rows.board(long=False, minutes=0.5)]
+    assert found[0].tries == 7 and "--minutes 0.5" in rows.markdown(found, long=True, minutes=0.5)
+    assert [*writers.within(0, 3)] == [] and [*writers.within(60, 3)] == [0, 1, 2]
 
 
 def test_the_board_tells_of_tries_failures_and_what_could_not_be_tried(tmp_path, monkeypatch):

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from ..core.options import real
 from .common import AsJson, Model, app
 from .terminal import note, put_json, put_line, table
 
@@ -63,10 +64,17 @@ def selftest(
     ] = False,
     long: Annotated[bool, typer.Option("--long", help="With --board: every case, for hours.")] = False,
     write: Annotated[bool, typer.Option("--write", help="With --board: write docs/BOARD.md.")] = False,
+    minutes: Annotated[
+        float | None, typer.Option(help="With --long: at most so many for kills of a kind and for images.")
+    ] = None,
 ) -> None:
     """Check this installation, in under a minute; or what it survives."""
+    if minutes is not None:
+        minutes = real(minutes, "minutes", 0.01, 1e5)
+        if not long:
+            raise ValueError("--minutes belongs to --board --long")
     if board:
-        return survive(long=long, write=write)
+        return survive(long=long, write=write, minutes=minutes)
     if long or write:
         raise ValueError("--long and --write belong to --board")
     from ..eval.report import checks
@@ -78,13 +86,13 @@ def selftest(
     raise typer.Exit(1 if failed else 0)
 
 
-def survive(*, long: bool, write: bool) -> None:
+def survive(*, long: bool, write: bool, minutes: float | None) -> None:
     """Rows of the board as they come; exit code 1 if one of them failed."""
     from ..core.files import write as write_file
     from ..eval.board import rows
 
     found = []
-    for one in rows.board(long=long):
+    for one in rows.board(long=long, minutes=minutes):
         found.append(one)
         head = "none" if one.missing else "FAIL" if one.failures else "ok  "
         put_line(
@@ -93,7 +101,7 @@ def survive(*, long: bool, write: bool) -> None:
         for failure in one.failures[: rows.SHOWN]:
             put_line(f"     {failure}")
     if write:
-        write_file(Path("docs/BOARD.md"), rows.markdown(found, long=long).encode())
+        write_file(Path("docs/BOARD.md"), rows.markdown(found, long=long, minutes=minutes).encode())
         note("docs/BOARD.md is written")
     raise typer.Exit(1 if any(one.failures for one in found) else 0)
 

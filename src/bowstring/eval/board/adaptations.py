@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import random
 import shutil
@@ -14,17 +15,17 @@ import numpy as np
 
 from ...adapt.gate import Trial, judge
 from ...adapt.ledger import Ledger, Provenance
-from .writers import FRESH, Outcome, in_child, wait_for
+from .writers import FRESH, Outcome, in_child, wait_for, within
 
 BASE = "sha256:" + "0" * 64
 DOMAINS, SIZE = 5, 64_000  # bytes of an adapter
 
 
-def killed(folder: Path, cycles: int, seed: int = 0) -> Outcome:
+def killed(folder: Path, cycles: int, seed: int = 0, seconds: float = math.inf) -> Outcome:
     """Kills at random times; the ledger opens, and holds every adaptation that it acknowledged."""
-    rng, faults = random.Random(seed), []
+    rng, faults, done = random.Random(seed), list[str](), 0
     told: dict[str, int] = {}
-    for cycle in range(cycles):
+    for cycle in within(seconds, cycles):
         if cycle % FRESH == 0:
             shutil.rmtree(folder, ignore_errors=True)
             told = {}
@@ -33,7 +34,8 @@ def killed(folder: Path, cycles: int, seed: int = 0) -> Outcome:
             look_at(folder, told)
         except Exception as error:
             faults.append(f"cycle {cycle}: {error!r}")
-    return cycles, faults
+        done += 1
+    return done, faults
 
 
 def killed_once(folder: Path, cycle: int, seconds: float) -> dict[str, int]:

@@ -8,6 +8,7 @@ log is memory, and lost.
 
 from __future__ import annotations
 
+import math
 import random
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -18,7 +19,7 @@ from typing import Any
 
 from ...memory.store import ArrowStorage
 from .disk import Watcher, watched
-from .writers import ACTS, base, contents, vector
+from .writers import ACTS, base, contents, vector, within
 
 SECTOR = 512
 LOGS = ("-wal", "-journal")
@@ -194,10 +195,10 @@ def fault_of(place: Path, files: Mapping[str, bytes], states: list[dict[str, str
     return None
 
 
-def power_losses(folder: Path, count: int, seed: int = 0) -> tuple[int, list[str]]:
+def power_losses(folder: Path, count: int, seed: int = 0, seconds: float = math.inf) -> tuple[int, list[str]]:
     """Looks at `count` images at least: how many there were, and what is wrong with some."""
     tried, bad = 0, []
-    for turn in range(10**6):
+    for turn in within(seconds, 10**6):
         shutil.rmtree(folder / "recorded", ignore_errors=True)
         acts, states = worked(folder / "recorded", seed + turn)
         for state, files in images(acts, min(4.0, count / len(acts)), seed + turn):

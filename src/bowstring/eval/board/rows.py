@@ -21,13 +21,16 @@ SHOWN = 3  # failures that a row tells of
 
 @dataclass(frozen=True)
 class Row:
-    """What is tried, and what it promises. run: from a folder and whether it may take long."""
+    """What is tried, and what it promises. run: from a folder and whether it may take long. endless: it goes
+    on as long as it may, in seconds.
+    """
 
     what: str
     promise: str
     run: Callable[[Path, bool], Outcome]
     on_disk: bool = False
     watches: bool = False  # needs SQLite in a file of its own
+    endless: Callable[[Path, float], Outcome] | None = None
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,7 @@ ROWS = (
         "what `add` returned is there, nothing else is changed",
         lambda folder, long: writers.kill(folder, 10_000 if long else 500),
         on_disk=True,
+        endless=lambda folder, seconds: writers.kill(folder, 10_000, seconds=seconds),
     ),
     Row(
         "memory: the process ends before each write, sync, rename and statement",
@@ -57,6 +61,7 @@ ROWS = (
         "the last acknowledged state or the one in the making",
         lambda folder, long: power.power_losses(folder, 100_000 if long else 2000),
         watches=True,
+        endless=lambda folder, seconds: power.power_losses(folder, 100_000, seconds=seconds),
     ),
     Row(
         "memory: files may not grow beyond a limit",
@@ -99,6 +104,7 @@ ROWS = (
         "what is in force passed the gate, is whole, and no acknowledged one is lost",
         lambda folder, long: adaptations.killed(folder, 1000 if long else 20),
         on_disk=True,
+        endless=lambda folder, seconds: adaptations.killed(folder, 1000, seconds=seconds),
     ),
 )
 
@@ -114,25 +120,29 @@ def workplace(*, on_disk: bool) -> Iterator[Path]:
         shutil.rmtree(place, ignore_errors=True)
 
 
-def tried(row: Row, *, long: bool) -> Tried:
+def tried(row: Row, *, long: bool, minutes: float | None = None) -> Tried:
+    """Tries a row; minutes: at most so many of one that goes on as long as it may, when it may be long."""
     if sys.platform == "win32":
         return Tried(row, 0, [], "signals and limits of Unix")
     if row.watches and disk.library() is None:
         return Tried(row, 0, [], "SQLite is part of this Python's own file and cannot be watched")
     with workplace(on_disk=row.on_disk) as place:
+        if long and minutes is not None and row.endless is not None:
+            return Tried(row, *row.endless(place / "store", 60 * minutes))
         return Tried(row, *row.run(place / "store", long))
 
 
-def board(*, long: bool = False) -> Iterator[Tried]:
+def board(*, long: bool = False, minutes: float | None = None) -> Iterator[Tried]:
     """All rows, one after the other."""
-    return (tried(row, long=long) for row in ROWS)
+    return (tried(row, long=long, minutes=minutes) for row in ROWS)
 
 
-def markdown(found: list[Tried], *, long: bool) -> str:
+def markdown(found: list[Tried], *, long: bool, minutes: float | None = None) -> str:
     """docs/BOARD.md."""
     machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
     when = datetime.now(UTC).strftime("%Y-%m-%d %H:%M")
     command = "bowstring selftest --board" + (" --long" if long else "")
+    command += "" if minutes is None else f" --minutes {minutes:g}"
     lines = [
         "# What the engine survives",
         "",

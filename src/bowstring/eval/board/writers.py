@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import random
 import resource
@@ -21,7 +22,8 @@ import signal
 import sqlite3
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -71,11 +73,11 @@ def in_child(work: Callable[[], Any]) -> int:
         os._exit(1)
 
 
-def kill(folder: Path, cycles: int, seed: int = 0) -> Outcome:
+def kill(folder: Path, cycles: int, seed: int = 0, seconds: float = math.inf) -> Outcome:
     """Kills a writer at random times; everything it was told is there, and nothing else is changed."""
-    rng, faults = random.Random(seed), []
+    rng, faults, done = random.Random(seed), list[str](), 0
     told: dict[str, str] = {}
-    for cycle in range(cycles):
+    for cycle in within(seconds, cycles):
         if cycle % FRESH == 0:
             shutil.rmtree(folder, ignore_errors=True)
             told = {}
@@ -84,7 +86,14 @@ def kill(folder: Path, cycles: int, seed: int = 0) -> Outcome:
             compare(folder, told, begun)
         except Exception as error:
             faults.append(f"cycle {cycle}: {error!r}")
-    return cycles, faults
+        done += 1
+    return done, faults
+
+
+def within(seconds: float, count: int) -> Iterator[int]:
+    """Numbers below `count`, until the seconds are over."""
+    begun = time.monotonic()
+    return takewhile(lambda _: time.monotonic() - begun < seconds, range(count))
 
 
 def killed_once(folder: Path, cycle: int, seconds: float, told: dict[str, str]) -> dict[str, str]:
