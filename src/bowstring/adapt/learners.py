@@ -62,9 +62,12 @@ class Speech:
 
 
 class DecoderLearner:
-    """A decoder that learns deltas. steps: instead of seconds, a number of steps, which repeats exactly."""
+    """A decoder that learns deltas. steps: instead of seconds, a number of steps, which repeats exactly.
+    pace: of `RATES`. at_once: examples of a step. keep: how much it weighs that beliefs elsewhere move.
+    """
 
     steps: int | None = None
+    pace, at_once, keep = 1.0, 16, 20.0
 
     def __init__(self, decoder: Decoder, speech: Speech, kind: str, base: str) -> None:
         self.decoder, self.speech, self.kind, self.base = decoder, speech, kind, base
@@ -152,7 +155,15 @@ class DecoderLearner:
         steps: int | None,
     ) -> Learned:
         masks = 0.0 if self.speech.mask is None else MASKED
-        options = FitOptions(rate=RATES[level], seconds=seconds, steps=steps, masks=masks, seed=seed)
+        options = FitOptions(
+            rate=self.pace * RATES[level],
+            seconds=seconds,
+            steps=steps,
+            rows=self.at_once,
+            keep=self.keep,
+            masks=masks,
+            seed=seed,
+        )
         made, count, spent = fit(self.body, bends, rows, options, kept, self.speech.mask, tell)
         return Learned(made.deltas(), count, spent, share(self.body, made))
 
@@ -240,7 +251,11 @@ class OurLearner(DecoderLearner):
 
 
 class ImportedLearner(DecoderLearner):
-    """An imported model that writes one token at a time."""
+    """An imported model that writes one token at a time. It is larger and knows more than ours: a step costs
+    seconds, so it takes fewer examples, and shorter steps that are held back more keep what it knows.
+    """
+
+    pace, at_once, keep = 0.25, 8, 80.0
 
     def __init__(self, folder: Path) -> None:
         model = load_imported(folder)
