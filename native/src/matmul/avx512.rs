@@ -10,6 +10,7 @@ use std::arch::x86_64::*;
 use std::ops::Range;
 
 const ROWS: usize = 6;
+const AHEAD: usize = 4096; // bytes between what few rows multiply and what they fetch
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 pub fn matmul(
@@ -28,22 +29,13 @@ pub fn matmul(
     let mut block = blocks.start;
     while block < blocks.end {
         let left = blocks.end - block;
-        // one row wants many columns to hide the latency of its few chains of sums
-        let columns = if x.rows <= 2 && left >= 4 {
-            4
-        } else {
-            left.min(2)
-        };
-        let most = if columns == 4 { 2 } else { ROWS };
-        let tiles = x.rows.div_ceil(most);
+        // few rows read each weight once, in one stream through memory
+        let columns = if x.rows <= ROWS { 1 } else { left.min(2) };
+        let tiles = x.rows.div_ceil(ROWS);
         for tile in 0..tiles {
             // tiles of nearly equal height: 16 rows are 6, 5 and 5
             let (m, end) = (x.rows * tile / tiles, x.rows * (tile + 1) / tiles);
             match (w.bits, columns, end - m) {
-                (2, 4, 1) => job.tile::<2, 4, 1>(block, m),
-                (2, 4, _) => job.tile::<2, 4, 2>(block, m),
-                (4, 4, 1) => job.tile::<4, 4, 1>(block, m),
-                (4, 4, _) => job.tile::<4, 4, 2>(block, m),
                 (2, 2, rows) => job.tiles::<2, 2>(block, m, rows),
                 (2, _, rows) => job.tiles::<2, 1>(block, m, rows),
                 (_, 2, rows) => job.tiles::<4, 2>(block, m, rows),
@@ -118,6 +110,9 @@ impl Job<'_> {
                     }
                     for line in 0..run_lines {
                         let at = g * (group_bytes / LINE) + run * run_lines + line;
+                        if C == 1 {
+                            _mm_prefetch::<_MM_HINT_T0>(lines.wrapping_add(at * LINE + AHEAD).cast());
+                        }
                         let mut raw = [_mm512_setzero_si512(); C];
                         for c in 0..C {
                             raw[c] = _mm512_loadu_si512(

@@ -133,6 +133,15 @@ class KVCache:
     def __init__(self, config: DecoderConfig) -> None:
         self.heads, self.head, self.capacity, self.length = config.kv_heads, config.head, FIRST_CAPACITY, 0
         self.layers = [self._room() for _ in range(config.layers)]
+        self._addresses: tuple[int, ctypes.Array] | None = None
+
+    def addresses(self) -> ctypes.Array:
+        """Where the layers' keys and values begin, as the kernels take them."""
+        begins = self.layers[0][0].ctypes.data
+        if self._addresses is None or self._addresses[0] != begins:  # grown, or a copy
+            parts = [_native.address(part) for layer in self.layers for part in layer]
+            self._addresses = begins, _native.pointers(parts)
+        return self._addresses[1]
 
     def _room(self) -> tuple[np.ndarray, np.ndarray]:
         keys = np.zeros((self.heads, self.capacity // TILE, self.head, TILE), np.float32)
@@ -301,12 +310,11 @@ class Decoder:
         may = None if mask is None else np.ascontiguousarray(mask, np.uint8)
         if may is not None and may.shape != (rows, rows):
             raise ValueError(f"the mask is {may.shape}; expected {(rows, rows)}")
-        caches = _native.pointers([_native.address(part) for layer in cache.layers for part in layer])
         arrays = (
             _native.address(cos),
             _native.address(sin),
             _native.address(may),
-            caches,
+            cache.addresses(),
             *(self._bends.refs, self._bends.count),
             *(self._bends.packed, len(self._bends.packed)),
             _native.address(x),
