@@ -455,13 +455,12 @@ each_isa! {
         let scale = 1.0 / (h as f32).sqrt();
         let mut scores = vec![0f32; most * width];
         let (mut queries, mut sums) = (vec![0f32; most * h], vec![0f32; most * h]);
-        let (mut straight, mut seen) = (vec![0; most], Vec::with_capacity(most * rows));
+        let (mut seen, mut ends) = (Vec::new(), Vec::new());
         for task in tasks {
             let (group, part) = (task / chunks, folded(task % chunks, chunks));
             let first = part * TOGETHER;
             let count = TOGETHER.min(rows - first) * sharing;
             let row_of = |query: usize| first + query / sharing;
-            let from_of = |query: usize| row_of(query) * shape.heads + group * sharing + query % sharing;
             // no row sees a key behind its own, unless there is a table
             let own_of = |query: usize| if places.mask.is_some() { n + rows } else { n + row_of(query) + 1 };
             for (query, to) in queries.chunks_exact_mut(h).take(count).enumerate() {
@@ -483,44 +482,40 @@ each_isa! {
                 }
             }
             // what is seen moves together, so that sums have the order that they have without the rest
-            seen.clear();
-            for query in 0..count {
-                let scores = &mut scores[query * width..][..own_of(query)];
-                straight[query] = scores.len();
-                let mut length = scores.len();
-                if let Some(mask) = places.mask {
-                    (straight[query], length) = (n, n);
-                    for (at, &may) in mask[row_of(query) * rows..][..rows].iter().enumerate() {
-                        if may != 0 {
-                            scores[length] = scores[n + at];
-                            length += 1;
-                            seen.push(n + at);
-                        }
-                    }
+            (seen.clear(), ends.clear(), ends.push(0));
+            if let Some(mask) = places.mask {
+                for may in mask[first * rows..].chunks_exact(rows).take(count / sharing) {
+                    seen.extend((0..rows).filter(|&at| may[at] != 0));
+                    ends.push(seen.len());
                 }
-                softmax(&mut scores[..length]);
+            }
+            let straight_of = |query: usize| if places.mask.is_some() { n } else { own_of(query) };
+            let seen_of = |query: usize| match places.mask {
+                Some(_) => &seen[ends[query / sharing]..ends[query / sharing + 1]],
+                None => &seen[..0],
+            };
+            for (query, scores) in scores.chunks_exact_mut(width).take(count).enumerate() {
+                for (to, &at) in seen_of(query).iter().enumerate() {
+                    scores[n + to] = scores[n + at];
+                }
+                softmax(&mut scores[..straight_of(query) + seen_of(query).len()]);
             }
             let values = &cache[1][group * shape.capacity * h..][..(n + rows) * h];
             let sums = &mut sums[..count * h];
             sums.fill(0.0);
-            for start in (0..straight[count - 1]).step_by(ROOM) {
+            for start in (0..straight_of(count - 1)).step_by(ROOM) {
                 for (query, sums) in sums.chunks_exact_mut(h).enumerate() {
-                    let end = straight[query].min(start + ROOM).max(start);
+                    let end = straight_of(query).min(start + ROOM).max(start);
                     let weights = scores[query * width..][..width][start..end].iter().copied();
                     mix_head(values, h, (start..end).zip(weights), sums);
                 }
             }
-            let mut seen = &seen[..];
             for (query, sums) in sums.chunks_exact_mut(h).enumerate() {
-                if let Some(mask) = places.mask {
-                    let among = mask[row_of(query) * rows..][..rows].iter().filter(|&&may| may != 0).count();
-                    let (own, rest) = seen.split_at(among);
-                    let weights = scores[query * width + n..][..among].iter().copied();
-                    mix_head(values, h, own.iter().copied().zip(weights), sums);
-                    seen = rest;
-                }
+                let weights = scores[query * width..][..width][straight_of(query)..].iter().copied();
+                mix_head(values, h, seen_of(query).iter().map(|at| n + at).zip(weights), sums);
+                let place = row_of(query) * shape.heads + group * sharing + query % sharing;
                 // SAFETY: each row and head belongs to one task.
-                unsafe { out.slice(from_of(query) * h, h) }.copy_from_slice(sums);
+                unsafe { out.slice(place * h, h) }.copy_from_slice(sums);
             }
         }
     }

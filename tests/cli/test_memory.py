@@ -117,6 +117,15 @@ def test_who_does_not_remember_makes_no_store(run, tmp_path, command):
     assert [*tmp_path.iterdir()] == []
 
 
+@pytest.mark.parametrize("command", ["memories list", "memories embed", "run x --remembered"])
+def test_a_folder_of_other_files_is_no_store(run, tmp_path, command):
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store" / "letter.txt").write_text("dear reader")
+    code, out, err = run(*command.split())
+    assert (code, out) == (2, []) and f"no store of memories in {tmp_path / 'store'}" in err
+    assert [one.name for one in (tmp_path / "store").iterdir()] == ["letter.txt"]
+
+
 def test_a_recall_that_finds_nothing_says_so(run):
     run("remember", "a fox", "--namespace", "n")
     code, out, err = run("recall", "fox", "--namespace", "other")

@@ -113,7 +113,7 @@ def test_a_disk_that_fails_at_its_nth_act_leaves_the_old_state_or_the_new_one(qu
 
 
 def test_minutes_bound_what_goes_on_as_long_as_it_may_and_the_board_says_so(monkeypatch):
-    row = rows.Row("a", "b", lambda folder, long: (7, []), endless=lambda folder, seconds: (int(seconds), []))
+    row = rows.Row("a", "b", lambda folder, long, seconds=7: (int(seconds), []), endless=True)
     monkeypatch.setattr(rows, "ROWS", (row,))
     assert [one.tries for one in rows.board(long=True, minutes=0.5)] == [30]
     assert [one.tries for one in rows.board(long=True)] == [7]

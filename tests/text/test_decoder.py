@@ -1,5 +1,7 @@
 """Our text stream as a decoder, beside the network that it is."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -71,6 +73,19 @@ def test_a_cache_that_grows_loses_nothing(network, masked, monkeypatch):
     assert (pieces == whole).all() if packed else np.allclose(pieces, whole, atol=1e-4)
     monkeypatch.setattr(decoder, "_described", None)
     assert np.abs(read([100, 250]) - whole).max() < (2e-2 if packed else 1e-4) * np.abs(whole).max()
+
+
+def test_a_copy_of_a_cache_goes_its_own_way(network):
+    """Also of one that was used, and grown twice without a call between."""
+    decoder = decoder_of(network, 600)
+    cache = decoder.cache()
+    decoder.forward(TOKENS, cache)
+    other = copy.deepcopy(cache)
+    other.reserve(300)
+    other.reserve(600)
+    assert (decoder.forward(TOKENS[::-1], other) == decoder.forward(TOKENS[::-1], cache)).all()
+    decoder.forward(TOKENS, other)
+    assert (other.length, cache.length) == (30, 20)
 
 
 def test_a_noisy_block_sees_the_cache_and_itself(network):

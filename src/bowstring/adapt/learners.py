@@ -67,7 +67,7 @@ class DecoderLearner:
     """
 
     steps: int | None = None
-    pace, at_once, keep = 1.0, 16, 20.0
+    pace, at_once, keep = 1.0, FitOptions.rows, FitOptions.keep
 
     def __init__(self, decoder: Decoder, speech: Speech, kind: str, base: str) -> None:
         self.decoder, self.speech, self.kind, self.base = decoder, speech, kind, base

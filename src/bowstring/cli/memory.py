@@ -66,7 +66,9 @@ def there(folder: Path | None) -> Path:
 
 
 def is_begun(folder: Path) -> bool:
-    return folder.is_dir() and any(folder.iterdir())
+    from ..memory.schema import FILE
+
+    return (folder / FILE).is_file()
 
 
 def memory_in(folder: Path | None, embedder: str | None = None) -> ArrowStorage:

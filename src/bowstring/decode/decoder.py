@@ -12,7 +12,7 @@ import ctypes
 import math
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -133,15 +133,17 @@ class KVCache:
     def __init__(self, config: DecoderConfig) -> None:
         self.heads, self.head, self.capacity, self.length = config.kv_heads, config.head, FIRST_CAPACITY, 0
         self.layers = [self._room() for _ in range(config.layers)]
-        self._addresses: tuple[int, ctypes.Array] | None = None
+        self._addresses: ctypes.Array | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy has arrays of its own."""
+        return self.__dict__ | {"_addresses": None}
 
     def addresses(self) -> ctypes.Array:
         """Where the layers' keys and values begin, as the kernels take them."""
-        begins = self.layers[0][0].ctypes.data
-        if self._addresses is None or self._addresses[0] != begins:  # grown, or a copy
-            parts = [_native.address(part) for layer in self.layers for part in layer]
-            self._addresses = begins, _native.pointers(parts)
-        return self._addresses[1]
+        if self._addresses is None:
+            self._addresses = _native.pointers([_native.address(p) for pair in self.layers for p in pair])
+        return self._addresses
 
     def _room(self) -> tuple[np.ndarray, np.ndarray]:
         keys = np.zeros((self.heads, self.capacity // TILE, self.head, TILE), np.float32)
@@ -153,7 +155,7 @@ class KVCache:
             return
         self.capacity = -(-max(count, 2 * self.capacity) // TILE) * TILE
         n, before = self.length, self.layers
-        self.layers = [self._room() for _ in before]
+        self.layers, self._addresses = [self._room() for _ in before], None
         for (keys, values), (old_keys, old_values) in zip(self.layers, before, strict=True):
             keys[:, : old_keys.shape[1]], values[:, :n] = old_keys, old_values[:, :n]
 
@@ -336,7 +338,8 @@ class Decoder:
             )
             tile, place = np.divmod(np.arange(n, n + rows), TILE)
             keys[:, tile, :, place], values[:, n : n + rows] = k, v.transpose(1, 0, 2)
-            flat = keys.transpose(0, 2, 1, 3).reshape(c.kv_heads, c.head, -1)
+            begun = keys[:, : tile[-1] + 1]
+            flat = begun.transpose(0, 2, 1, 3).reshape(c.kv_heads, c.head, -1)
             seen = [flat[:, :, : n + rows], values[:, : n + rows]]
             seen = [part.repeat(c.heads // c.kv_heads, 0) for part in seen]
             y = self._times(i, "out", attended(q.transpose(1, 0, 2), seen[0], seen[1], may))

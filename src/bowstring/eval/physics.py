@@ -27,6 +27,7 @@ from ..core.loop import Denoise, State, iterate, last
 from ..core.process import Gaussian, karras
 from ..core.rng import Rng
 from ..core.samplers.continuous import dpmpp_2m
+from ..core.threads import one_thread
 from ..energy.constraints import tilted
 from ..energy.diagnostics import frechet
 from ..energy.mcmc.lattice import sweeps
@@ -70,7 +71,7 @@ def in_parts(make: Callable[[int, int], Tensor], count: int, most: int = PART) -
     """
     firsts = range(0, count, most)
     sizes = [min(most, count - first) for first in firsts]
-    with ThreadPoolExecutor(os.cpu_count(), initializer=torch.set_num_threads, initargs=(1,)) as pool:
+    with one_thread(), ThreadPoolExecutor(os.cpu_count()) as pool:  # threads that begin in it have one, too
         return [*pool.map(make, firsts, sizes)]
 
 

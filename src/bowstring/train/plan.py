@@ -1,8 +1,8 @@
 """Several trainings in a planned order: each is done once, with a budget, and what was done is skipped.
 
 A stage leaves a note `NAME.done.json` beside its folder when it has ended; without the note it is begun
-again, and goes on from its own checkpoint; if that was its last, it writes its result. This module knows no
-stage.
+again, and goes on from its own checkpoint; if that was its last, it writes its result where it can, and else
+says what to delete. This module knows no stage.
 """
 
 from __future__ import annotations

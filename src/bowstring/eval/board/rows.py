@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import shutil
@@ -21,16 +22,16 @@ SHOWN = 3  # failures that a row tells of
 
 @dataclass(frozen=True)
 class Row:
-    """What is tried, and what it promises. run: from a folder and whether it may take long. endless: it goes
-    on as long as it may, in seconds.
+    """What is tried, and what it promises. run: from a folder and whether it may take long; of an endless
+    one, also from the seconds after which it ends.
     """
 
     what: str
     promise: str
-    run: Callable[[Path, bool], Outcome]
+    run: Callable[..., Outcome]
     on_disk: bool = False
     watches: bool = False  # needs SQLite in a file of its own
-    endless: Callable[[Path, float], Outcome] | None = None
+    endless: bool = False
 
 
 @dataclass(frozen=True)
@@ -47,9 +48,9 @@ ROWS = (
     Row(
         "memory: a writer is killed at a random time",
         "what `add` returned is there, nothing else is changed",
-        lambda folder, long: writers.kill(folder, 10_000 if long else 500),
+        lambda folder, long, seconds=math.inf: writers.kill(folder, 10_000 if long else 500, seconds=seconds),
         on_disk=True,
-        endless=lambda folder, seconds: writers.kill(folder, 10_000, seconds=seconds),
+        endless=True,
     ),
     Row(
         "memory: the process ends before each write, sync, rename and statement",
@@ -59,9 +60,11 @@ ROWS = (
     Row(
         "memory: images of power losses: writes missing, torn at 512 bytes, reordered",
         "the last acknowledged state or the one in the making",
-        lambda folder, long: power.power_losses(folder, 100_000 if long else 2000),
+        lambda folder, long, seconds=math.inf: power.power_losses(
+            folder, 100_000 if long else 2000, seconds=seconds
+        ),
         watches=True,
-        endless=lambda folder, seconds: power.power_losses(folder, 100_000, seconds=seconds),
+        endless=True,
     ),
     Row(
         "memory: files may not grow beyond a limit",
@@ -102,9 +105,11 @@ ROWS = (
     Row(
         "adaptations: a process that judges and keeps them is killed at a random time",
         "what is in force passed the gate, is whole, and no acknowledged one is lost",
-        lambda folder, long: adaptations.killed(folder, 1000 if long else 20),
+        lambda folder, long, seconds=math.inf: adaptations.killed(
+            folder, 1000 if long else 20, seconds=seconds
+        ),
         on_disk=True,
-        endless=lambda folder, seconds: adaptations.killed(folder, 1000, seconds=seconds),
+        endless=True,
     ),
 )
 
@@ -127,8 +132,8 @@ def tried(row: Row, *, long: bool, minutes: float | None = None) -> Tried:
     if row.watches and disk.library() is None:
         return Tried(row, 0, [], "SQLite is part of this Python's own file and cannot be watched")
     with workplace(on_disk=row.on_disk) as place:
-        if long and minutes is not None and row.endless is not None:
-            return Tried(row, *row.endless(place / "store", 60 * minutes))
+        if long and minutes is not None and row.endless:
+            return Tried(row, *row.run(place / "store", long, 60 * minutes))
         return Tried(row, *row.run(place / "store", long))
 
 
