@@ -6,10 +6,17 @@ import numpy as np
 import pytest
 import torch
 
-from bowstring.adapt.calibrate import Asked, calibrate_images, calibrate_text
+from bowstring.adapt.calibrate import Asked, calibrate_images, calibrate_speech, calibrate_text, said
+from bowstring.core.calibration import Calibrator
 from bowstring.core.loop import last
-from bowstring.image.doubt import ImageTrace, of_picture, of_places
+from bowstring.core.trace import FlowTrace
+from bowstring.engine import ArrowEngine
+from bowstring.image.doubt import of_picture, of_places
 from bowstring.image.sampling import ImageSampling, caption_tokens, sample_images
+from bowstring.speech.doubt import of_part, of_words
+from bowstring.speech.pipeline import SpeechPipeline
+from bowstring.speech.sampling import sample_speech
+from bowstring.speech.utterance import SpeechSampling
 from bowstring.text.pipeline import TextPipeline
 from bowstring.text.request import TextRequest
 from bowstring.text.sampling import Sampling
@@ -65,10 +72,47 @@ def test_notes_leave_a_picture_as_it_is_and_say_how_unsure_it_is(codec):
     captions = [(prompt, "noto") for prompt in PROMPTS]
     found = calibrate_images(network, codec, captions * 5, 2)
     known = [caption_tokens(codec, *captions[0])]
-    traces = ImageTrace(), ImageTrace()
+    traces = FlowTrace(), FlowTrace()
     for trace, scale in zip(traces, (2.0, 1.0), strict=True):
         how = ImageSampling(2, scale, seed=1)
         noted = last(sample_images(network, known, how, trace=trace))
         assert torch.equal(noted.x, last(sample_images(network, known, how)).x)
         assert of_picture(trace, 0, found) >= 0 and of_places(trace, 0, found).shape == (8, 8)
     assert len(traces[0].gaps) == 2 and not traces[1].gaps
+
+
+def test_a_part_of_speech_is_noted_and_left_as_it_is():
+    """Sentences, one of them in two parts: every word has its own doubt."""
+    pipeline = ArrowEngine.load("multimodal").speech_pipeline
+    texts = [f"Here is {prompt}, and it ran away." for prompt in PROMPTS] * 2
+    found = calibrate_speech(pipeline, texts, 2)
+    (part, trace), *_ = said(pipeline, texts[:1], SpeechSampling(2))
+    voice = torch.from_numpy(pipeline.voice)[None]
+    alone = last(sample_speech(pipeline.network, part, voice, SpeechSampling(2)))
+    assert torch.equal(trace.last[1], alone.x)
+    assert of_part(trace, found) >= 0 and of_part(trace, Calibrator()) is None
+    known = SpeechPipeline(
+        *(pipeline.network, pipeline.g2p, pipeline.coder, pipeline.voice, pipeline.vocoder),
+        calibrator=found,
+    )
+    *_, made = known.stream(f"{texts[0]} {texts[1]}", sampling=SpeechSampling(2))
+    assert made.uncertainty >= 0 and len(made.uncertainties) == len(made.words)
+    told = json.loads(json.dumps(made.to_json()))
+    assert told["uncertainty"] == made.uncertainty and len(told["doubtful"]) == len(made.doubtful)
+    assert f"uncertainty {made.uncertainty:.2f}" in str(made)
+    assert of_words(trace, part.spans(5.0)[0], 5.0, found) == of_words(trace, part.spans()[0], 0.0, found)
+    with pytest.raises(ValueError, match="calibrate nothing"):
+        calibrate_speech(pipeline, texts[:2], 2)
+
+
+def test_what_is_made_together_doubts_as_it_would_alone():
+    """The streams of one pass are what they are alone, and so is what they say about themselves."""
+    engine = ArrowEngine.load("multimodal")
+    both = engine.converse("a red fox", "The fox ran over the hill.", seed=4, steps=4)
+    spoken = engine.say("The fox ran over the hill.", seed=4, steps=4)
+    painted = engine.image("a red fox", seed=4, steps=4)
+    assert both.uncertainty == {"audio": spoken.uncertainty, "image": painted.uncertainty}
+    assert both.uncertainties == spoken.uncertainties and both.doubtful == spoken.doubtful
+    told = engine.converse("a red fox", picture=False, max_tokens=24, seed=4, steps=2)
+    alone = engine.generate("a story about a red fox", max_tokens=24, seed=4)
+    assert told.uncertainty["text"] == pytest.approx(alone.uncertainty, abs=2e-3)

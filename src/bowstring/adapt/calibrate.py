@@ -9,13 +9,19 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 from torch import Tensor
 
-from ..core.calibration import Calibrator, Gauge, Subspace, fit
+from ..core.calibration import READING, Calibrator, Gauge, Subspace, fit
 from ..core.loop import last
-from ..image.doubt import SOURCE, ImageTrace, bin_of, changes, signals
+from ..core.trace import FlowTrace, changes, in_places, in_time, signals
+from ..image.doubt import SOURCE as IMAGE
 from ..image.sampling import ImageSampling, caption_tokens, sample_images
 from ..nn.network import UnifiedScoreNetwork
+from ..speech import doubt as spoken
+from ..speech.pipeline import SpeechPipeline
+from ..speech.sampling import sample_speech
+from ..speech.utterance import SpeechSampling, Utterance
 from ..text.doubt import COUNTED, TOKENWISE, Trace, source_of, steps_of
 from ..text.pipeline import TextPipeline
 from ..text.result import TextResult
@@ -25,7 +31,6 @@ from ..text.tokenizer import TextTokenizer
 MODES = ("ar", "diffusion")
 LENGTH = max(COUNTED)  # tokens of a text that calibrates
 BATCH = 32
-LEAST = 1e-9
 
 
 class Writer(Protocol):
@@ -110,17 +115,48 @@ def calibrate_images(
     traces = [trace for trace, _ in sampled(network, tokenizer, captions, how)]
     half = len(traces) // 2
     known = Calibrator(
-        in_time(traces), {SOURCE: Subspace.fit(np.concatenate([one.reading for one in traces[:half]]))}
+        in_time(traces, IMAGE), {IMAGE: Subspace.fit(np.concatenate([one.reading for one in traces[:half]]))}
     )
     pictures = [(one, i) for one in traces[half:] for i in range(len(one.reading))]
-    rows = [signals(one, i, known) for one, i in pictures]
-    unguided = [{"reading": row["reading"]} for row in rows]
-    moved = np.concatenate([changes(one.changes, i, known) for one, i in pictures])
-    places = [{"change": float(value)} for value in moved]
-    fitted = {SOURCE: rows, f"{SOURCE} unguided": unguided, f"{SOURCE} places": places}
-    return Calibrator(
-        {**known.gauges, **{name: fit({0: some}) for name, some in fitted.items()}}, known.readings
-    )
+    rows = [signals(one, i, known, IMAGE) for one, i in pictures]
+    unguided = [{READING: row[READING]} for row in rows]
+    gauges = {
+        IMAGE: fit({0: rows}),
+        f"{IMAGE} unguided": fit({0: unguided}),
+        f"{IMAGE} places": in_places(changes(one, i, known, IMAGE) for one, i in pictures),
+    }
+    return Calibrator({**known.gauges, **gauges}, known.readings)
+
+
+def calibrate_speech(pipeline: SpeechPipeline, texts: Sequence[str], steps: int) -> Calibrator:
+    """Of held-in texts, said by the model's own voice in so many steps.
+
+    Raises:
+        ValueError: fewer than eight parts of them.
+    """
+    made = [*said(pipeline, texts, SpeechSampling(steps))]
+    if len(made) < 8:
+        raise ValueError(f"{len(made)} parts of speech calibrate nothing; expected 8 at least, better 400")
+    traces, half = [trace for _, trace in made], len(made) // 2
+    known = Calibrator(in_time(traces[:half], spoken.SOURCE))
+    words = (spoken.word_changes(trace, part.spans()[0], 0.0, known) for part, trace in made[half:])
+    gauges = {
+        spoken.SOURCE: fit({0: [spoken.signals(trace, known) for trace in traces[half:]]}),
+        spoken.WORDS: in_places(words),
+    }
+    return Calibrator({**known.gauges, **gauges})
+
+
+def said(
+    pipeline: SpeechPipeline, texts: Sequence[str], how: SpeechSampling
+) -> Iterator[tuple[Utterance, FlowTrace]]:
+    """Parts of texts in the model's own voice, and what they said about themselves."""
+    voice = torch.from_numpy(pipeline.voice)[None]
+    for text in texts:
+        for part in pipeline.planned(pipeline.g2p.sentence(text).words, voice, how.speed):
+            trace = FlowTrace()
+            last(sample_speech(pipeline.network, part, voice, how, 0, pipeline.schedule, trace))
+            yield part, trace
 
 
 def sampled(
@@ -128,29 +164,14 @@ def sampled(
     tokenizer: TextTokenizer,
     captions: Sequence[tuple[str, str]],
     how: ImageSampling,
-) -> Iterator[tuple[ImageTrace, Tensor]]:
+) -> Iterator[tuple[FlowTrace, Tensor]]:
     """Batches of pictures of (caption, style)s: what they said about themselves, and their tokens."""
     for i in range(0, len(captions), BATCH):
         known = [caption_tokens(tokenizer, *one) for one in captions[i : i + BATCH]]
-        trace = ImageTrace()
+        trace = FlowTrace()
         state = last(sample_images(network, known, how, first=i, trace=trace))
         assert isinstance(state.x, Tensor)
         yield trace, state.x
-
-
-def in_time(traces: Sequence[ImageTrace]) -> dict[str, Gauge]:
-    """Where gaps and changes lie at each time."""
-    gaps: dict[int, list[dict[str, float]]] = {}
-    moved: dict[int, list[dict[str, float]]] = {}
-    for trace in traces:
-        for t, values in trace.gaps:
-            gaps.setdefault(bin_of(t), []).extend({"gap": -float(np.log(v + LEAST))} for v in values)
-        for t, values in trace.changes:
-            moved.setdefault(bin_of(t), []).extend(
-                {"change": float(np.log(v + LEAST))} for v in values.ravel()
-            )
-    found = {f"{SOURCE} gap": gaps, f"{SOURCE} change": moved}
-    return {name: fit(rows) for name, rows in found.items() if rows}
 
 
 def merged(*parts: Calibrator) -> Calibrator:

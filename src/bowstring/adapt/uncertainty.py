@@ -1,7 +1,7 @@
 """UncertaintyEstimator: does a model know what it just made, and should it learn?
 
-The number comes from the making itself (`text/doubt.py`, `image/doubt.py`) and is calibrated by
-`adapt/calibrate.py`: 1.0 is typical of held-in data, three in a hundred of them reach 1.5.
+The number comes from the making itself (`text/doubt.py`, `image/doubt.py`, `speech/doubt.py`) and is
+calibrated by `adapt/calibrate.py`: 1.0 is typical of held-in data, three in a hundred of them reach 1.5.
 """
 
 from __future__ import annotations

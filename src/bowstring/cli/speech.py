@@ -63,10 +63,12 @@ def say(
     if as_json:
         times = {name: [asdict(span) for span in getattr(result, name)] for name in ("words", "phonemes")}
         made = {"file": str(out), "nfe": result.nfe, "seconds": result.seconds, "notes": result.notes}
-        made["unspoken"] = result.unspoken
+        made |= {"unspoken": result.unspoken, "uncertainty": result.uncertainty}
+        made["doubtful"] = [asdict(span) for span in result.doubtful]
         return put_json(made | result.settings | times)
-    length = len(result.audio) / result.rate
-    note(f"{length:.2f} s of speech, {result.nfe} evaluations, {sum(result.seconds):.2f} s")
+    note(str(result))
+    if result.doubtful:
+        note(f"unsure of: {', '.join(span.text for span in result.doubtful)}")
     note(f"written to {out}")
 
 

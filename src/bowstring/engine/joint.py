@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -155,13 +156,14 @@ class JointEngine(ImageEngine, SpeechEngine):
     ) -> Iterator[TextFrame | TextResult | ImageFrame | SpeechFrame | JointResult]:
         matched, notes = voice
         told: str | WrittenText | None = text
-        guidance, guides = NO_GUIDANCE, list[Guide]()
+        guidance, guides, doubt = NO_GUIDANCE, list[Guide](), dict[str, float]()
         if shown.memory_guided:
             guidance = self._guidance(prompt, "image", memory_guided=shown.picture)
             guides += guidance.memories
         if text is None and shown.memory_guided:
             written = yield from self._guided_story(prompt, shown.max_tokens, sampling.seed, cancel)
             told, notes = whole_sentences(written.text), (*notes, *written.notes)
+            doubt = {} if written.uncertainty is None else {"text": written.uncertainty}
             guides += (one for one in written.memories if one.id not in {guide.id for guide in guides})
         elif told is None:
             told = self._story(prompt, shown.max_tokens, sampling.seed)
@@ -172,7 +174,9 @@ class JointEngine(ImageEngine, SpeechEngine):
         for one in self.joint_pipeline.stream(
             told, caption, matched, sampling, asked, notes, cancel, guidance.conditioning
         ):
-            yield replace(one, memories=tuple(guides)) if isinstance(one, JointResult) else one
+            if isinstance(one, JointResult):
+                one = replace(one, memories=tuple(guides), uncertainty={**doubt, **one.uncertainty})
+            yield one
 
     def _guided_story(
         self, prompt: str, max_tokens: int, seed: int, cancel: Cancel | None
@@ -192,7 +196,8 @@ class JointEngine(ImageEngine, SpeechEngine):
         how, asked = Sampling("auto", max_tokens, seed=seed), as_story(prompt)
         known = self.text_pipeline.prompt(asked, "text")
         settings = {"prompt": asked, "kind": "text", **asdict(how)}
-        return WrittenText(self.network, self.tokenizer, known, how, self.metadata.context, settings)
+        doubted = partial(self.text_pipeline.doubted, kind="text", mode=how.mode)
+        return WrittenText(self.network, self.tokenizer, known, how, self.metadata.context, settings, doubted)
 
     def render_avatar(
         self,

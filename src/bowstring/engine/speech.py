@@ -118,4 +118,5 @@ class SpeechEngine(AdaptedModel):
         codec, table, voice = load_speech(find(self._place(), SPEECH))
         vocoder = Vocoder.load(find(self._place(), POSTFILTER))
         coder = ResidualCoder(codec, table)
-        return SpeechPipeline(self.network, G2P(G2P_FOLDER), coder, voice, vocoder, self.schedules["audio"])
+        parts = self.network, G2P(G2P_FOLDER), coder, voice, vocoder, self.schedules["audio"]
+        return SpeechPipeline(*parts, self.calibrator)

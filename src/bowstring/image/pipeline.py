@@ -22,12 +22,13 @@ from ..core.loop import State
 from ..core.options import choice, real, settle, text, whole
 from ..core.process import Schedule, linear
 from ..core.threads import one_thread
+from ..core.trace import FlowTrace
 from ..energy.potential import Energy
 from ..energy.steering import Judge
 from ..nn.network import UnifiedScoreNetwork
 from ..text.tokenizer import TextTokenizer
 from .autoencoder import GRID, INSIDE, OUTSIDE, ImageAutoencoder, ImageDecoder
-from .doubt import ImageTrace, of_picture, of_places
+from .doubt import of_picture, of_places
 from .files import as_mask, as_picture, squared, squared_mask
 from .result import ImageResult
 from .sampling import STYLES, ImageSampling, caption_tokens, sample_images
@@ -181,7 +182,7 @@ class ImagePipeline:
         strength = 1.0 if large is None or fresh is not None else what.strength
         tokens = caption_tokens(self.tokenizer, what.prompt, what.style)
         away = caption_tokens(self.tokenizer, what.negative_prompt) if what.negative_prompt else None
-        trace = ImageTrace()
+        trace = FlowTrace()
         states = sample_images(
             self.network,
             [tokens] * n,
@@ -230,7 +231,7 @@ class ImagePipeline:
         settings: dict[str, Any],
         large: np.ndarray | None,
         fresh: np.ndarray | None,
-        trace: ImageTrace,
+        trace: FlowTrace,
     ) -> Iterator[ImageFrame | ImageResult]:
         seconds: list[float] = []
         before, clock, total = None, time.perf_counter(), settings["steps"]

@@ -21,6 +21,7 @@ from ..core.options import seed as checked_seed
 from ..core.process import Gaussian, Schedule, falling, linear, rectified
 from ..core.rng import Rng
 from ..core.samplers.continuous import ddim, dpmpp_2m, flow_update, heun, single
+from ..core.trace import FlowTrace
 from ..energy.constraints import tilted
 from ..energy.potential import Energy
 from ..nn.config import CHANNELS, PLACES
@@ -28,7 +29,6 @@ from ..nn.heads.image import ImageHead
 from ..nn.network import UnifiedScoreNetwork
 from ..text.sampling import pad_left
 from ..text.tokenizer import KINDS, SEP, TextTokenizer
-from .doubt import ImageTrace
 
 STYLES = ("noto", "flat", "fluent", "twemoji")
 PROCESS = Gaussian(linear, rectified)
@@ -138,7 +138,7 @@ def image_denoiser(
     step_size: float = 0.0,
     negative: Sequence[int] | None = None,
     memories: Conditioning = NOTHING,
-    trace: ImageTrace | None = None,
+    trace: FlowTrace | None = None,
 ) -> Denoise:
     """The denoiser of pictures with these captions, guided by w = `cfg_scale` away from no caption, or from
     the tokens of a `negative` one; 1 is off. One pass per evaluation, which the trace notes. memories: what
@@ -192,7 +192,7 @@ def sample_images(
     negative: Sequence[int] | None = None,
     schedule: Schedule = linear,
     memories: Conditioning = NOTHING,
-    trace: ImageTrace | None = None,
+    trace: FlowTrace | None = None,
     energy: Energy | None = None,
 ) -> Iterator[State]:
     """States from noise to pictures' tokens, the starting one first; sample number `first` + i depends on

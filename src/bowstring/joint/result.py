@@ -8,7 +8,8 @@ from __future__ import annotations
 import base64
 import html
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from ..image.files import to_png
 from ..memory.record import Guide
 from ..speech.alignment import Span
 from ..speech.files import to_wav
-from ..speech.result import player
+from ..speech.result import doubtful_words, player
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -33,7 +34,9 @@ class JointResult:
     words, phonemes, visemes: when each is heard or seen, seconds. face: ARKit's 52 shapes, 16 ms a frame.
     steps: evaluations. forwards: passes through the trunk for speech, face and picture together. seconds: of
     each stage. notes: what may have spoiled it. unspoken: what of the text cannot be said, as it is written.
-    memories: which of them guided text and picture, with their weights.
+    memories: which of them guided text and picture, with their weights. uncertainty: by modality, calibrated,
+    1.0 is typical and above 1.5 is doubtful; what was not calibrated or made is not there. uncertainties: of
+    each word that was spoken.
     """
 
     text: str
@@ -50,6 +53,13 @@ class JointResult:
     notes: tuple[str, ...] = ()
     unspoken: tuple[str, ...] = ()
     memories: tuple[Guide, ...] = ()
+    uncertainty: Mapping[str, float] = field(default_factory=dict)
+    uncertainties: tuple[float, ...] = ()
+
+    @property
+    def doubtful(self) -> tuple[Span, ...]:
+        """Which spoken words are beyond the trigger, and when they are heard."""
+        return doubtful_words(self.words, self.uncertainties)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:  # noqa: FBT001  numpy's protocol
         return np.array(self.face, dtype, copy=copy)
@@ -91,7 +101,8 @@ class JointResult:
     def to_json(self) -> dict[str, Any]:
         """Everything but sound, frames and pixels, ready for JSON."""
         cost = {"steps": self.steps, "forwards": self.forwards, "seconds": self.seconds}
-        remarks = {"notes": [*self.notes], "unspoken": [*self.unspoken]}
+        remarks: dict[str, Any] = {"notes": [*self.notes], "unspoken": [*self.unspoken]}
+        remarks |= {"uncertainty": dict(self.uncertainty), "doubtful": [asdict(one) for one in self.doubtful]}
         return {"text": self.text, **self.spans(), **cost, "settings": self.settings, **remarks}
 
     def __repr__(self) -> str:

@@ -9,7 +9,7 @@ Shapes: l tokens of 64 ms; pictures have 64 tokens.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
 import torch
@@ -22,6 +22,7 @@ from ..core.options import seed as checked_seed
 from ..core.process import Schedule, linear, uniform
 from ..core.rng import Rng
 from ..core.samplers.continuous import flow_update, joint
+from ..core.trace import FlowTrace
 from ..image.sampling import (
     DEFAULT_GUIDANCE,
     NULL_PROMPT,
@@ -64,6 +65,14 @@ class JointSampling:
             seed=checked_seed(self.seed),
             closing=flag(self.closing, "closing"),
         )
+
+
+@dataclass(frozen=True, eq=False)
+class JointTraces:
+    """What speech and picture say about themselves while they are made together."""
+
+    audio: FlowTrace = field(default_factory=FlowTrace)
+    image: FlowTrace = field(default_factory=FlowTrace)
 
 
 @dataclass(frozen=True)
@@ -116,10 +125,11 @@ def joint_denoiser(
     cfg_scale: float,
     step_sizes: Mapping[str, float],
     rows: TextRows | None = None,
+    traces: JointTraces | None = None,
 ) -> Denoise:
     """The denoiser of a dict of "audio" `(1, l, 96)`, "avatar" and "image", as far as they are there; for
     `cfg_scale` see `image_denoiser`. step_sizes: of each one's shortcuts, 0: none. rows: of a text that is
-    written in the same passes while it lasts.
+    written in the same passes while it lasts. The traces note every pass.
     """
     cfg_scale = mixing(cfg_scale, step_sizes.get("image", 0.0))
     length = what.utterance.tokens
@@ -130,6 +140,9 @@ def joint_denoiser(
         said, asked, free = None, 0, 0
         if what.caption is not None:
             said, asked, free = captions(network, what.caption, what.negative)
+            if traces is not None:
+                own_words = said.hidden[:, :asked]
+                traces.image.read(own_words, torch.ones_like(own_words[..., 0]))
             lengths |= {"image": TOKENS} | ({} if cfg_scale == 1 else {"image/free": TOKENS})
     cond = {name: known for name in lengths if name in ("audio", "avatar")}
     places = {name: clock for name in cond}
@@ -151,11 +164,17 @@ def joint_denoiser(
         times = {name: t[name.partition("/")[0]] for name in lengths}
         sizes = {name: torch.full_like(times[name], own[name]) for name in lengths} if shortcuts else None
         evaluate = network.flow if rows is None or rows.wanted is None else rows.evaluate
-        velocity = evaluate(noisy, times, places, sizes, conditioning)
+        velocity, gap = evaluate(noisy, times, places, sizes, conditioning), None
         if "image/free" in velocity:
             empty = velocity.pop("image/free")
-            velocity["image"] = empty + cfg_scale * (velocity["image"] - empty)
-        return {name: x[name] - t[name][:, None, None] * v for name, v in velocity.items()}
+            gap = velocity["image"] - empty
+            velocity["image"] = empty + cfg_scale * gap
+        belief = {name: x[name] - t[name][:, None, None] * v for name, v in velocity.items()}
+        if traces is not None:
+            traces.audio.take(float(t["audio"][0]), belief["audio"])
+            if "image" in belief:
+                traces.image.take(float(t["image"][0]), belief["image"], gap)
+        return belief
 
     return denoise
 
@@ -190,9 +209,11 @@ def sample_joint(
     number: int = 0,
     schedules: Mapping[str, Schedule] = MappingProxyType({}),
     rows: TextRows | None = None,
+    traces: JointTraces | None = None,
 ) -> Iterator[State]:
     """States from noise to clean, the noise first; a stream's noise is what it would have alone, and falls by
-    its own schedule, where it is not the linear one. A text's `rows` share the passes.
+    its own schedule, where it is not the linear one. A text's `rows` share the passes; the traces note what
+    tells how unsure each is.
     """
     length = what.utterance.tokens
     shapes = {"audio": (length, AUDIO_CHANNELS)}
@@ -207,6 +228,6 @@ def sample_joint(
     sizes = {name: size if own[name] is linear else 0.0 for name, size in sizes.items()}
     updates = {name: flow_update(PROCESS, size) for name, size in sizes.items()}
     clocks = {name: one.fallen for name, one in own.items() if one is not linear}
-    step = joint(joint_denoiser(network, what, cfg_scale, sizes, rows), updates, clocks)
+    step = joint(joint_denoiser(network, what, cfg_scale, sizes, rows, traces), updates, clocks)
     yield begin
     yield from iterate(step, begin, uniform(steps), rng)

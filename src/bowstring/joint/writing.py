@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from ..core.conditioning import NOTHING, Cache, Conditioning
 from ..nn.network import UnifiedScoreNetwork
 from ..speech.normalisation.abbreviations import ABBREVIATIONS
-from ..text.native import Evaluation, Window, Writing, Written, written
+from ..text.native import Evaluation, Pool, Window, Writing, Written, written
 from ..text.pipeline import TextFrame, TextResult, Watch, whole_sentences
 from ..text.sampling import Sampling
 from ..text.tokenizer import MASK, TextTokenizer
@@ -94,8 +94,10 @@ class TextRows:
         )
         before = 0 if given.cache is None else given.cache.length
         self.cache = kept(read, layers, before, rows)
-        hidden = out.pop("text")[:, -wanted.last :]
-        self._advance(self.network.logits(hidden)[0].cpu().numpy())
+        hidden = out.pop("text")
+        if wanted.watch is not None:
+            wanted.watch(hidden[0].float().cpu().numpy())
+        self._advance(self.network.logits(hidden[:, -wanted.last :])[0].cpu().numpy())
         return out
 
     def _mask(self, behind: int, rows: int) -> Tensor:
@@ -150,6 +152,11 @@ class GivenText:
         """Whether no piece is left."""
         return not self._left
 
+    @property
+    def uncertainty(self) -> float | None:
+        """How unsure its writer was, where it was written here and the model was calibrated."""
+        return None
+
     def piece(self) -> str:
         """What can be said now; "": not enough is written yet."""
         piece, self._left = self._left, ""
@@ -176,16 +183,22 @@ class WrittenText:
         how: Sampling,
         context: int,
         settings: Mapping[str, Any],
+        doubted: Callable[[TextResult], TextResult] = lambda made: made,
     ) -> None:
-        """`known` is what the text goes on from, a prompt's tokens."""
+        """`known` is what the text goes on from, a prompt's tokens; `doubted` adds how unsure it is."""
         self.tokenizer, self.settings, self.said = tokenizer, dict(settings), ""
-        self.rows: TextRows | None = TextRows(network, written(known, how, context, 0, Always()))
+        self.pool, self.doubted = Pool(), doubted
+        self.rows: TextRows | None = TextRows(network, written(known, how, context, 0, Always(), self.pool))
         self.watch, self.clock = Watch(np.full((1, how.max_tokens), MASK), 1), time.perf_counter()
         self.result: TextResult | None = None
 
     @property
     def over(self) -> bool:
         return self.result is not None and len(self.said) >= len(whole_sentences(self.result.text))
+
+    @property
+    def uncertainty(self) -> float | None:
+        return None if self.result is None else self.result.uncertainty
 
     def piece(self) -> str:
         if self.result is not None:
@@ -212,7 +225,8 @@ class WrittenText:
         yield TextFrame(watch.canvas[0], watch.sure[0], last.nfe, (last.place + 1) / watch.canvas.shape[1])
         if rows.wanted is None:
             self.rows = None
-            self.result = watch.result(0, self.tokenizer, ()).but(nfe=last.nfe, settings=self.settings)
+            made = watch.result(0, self.tokenizer, (), self.pool.mean)
+            self.result = self.doubted(made.but(nfe=last.nfe, settings=self.settings))
             yield self.result
 
 

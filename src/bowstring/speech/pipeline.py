@@ -14,13 +14,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..core.calibration import Calibrator
 from ..core.cancel import Cancel, stoppable
 from ..core.loop import last
 from ..core.process import Schedule, linear
+from ..core.trace import FlowTrace
 from ..nn.network import UnifiedScoreNetwork
 from .alignment import SECONDS, Span
 from .analysis import analyse
 from .baseline import ResidualCoder
+from .doubt import of_part, of_parts, of_words
 from .g2p import G2P, Word
 from .recording import as_recording
 from .result import SpeechResult
@@ -62,8 +65,12 @@ class SpeechPipeline:
         voice: np.ndarray,
         vocoder: Vocoder,
         schedule: Schedule = linear,
+        calibrator: Calibrator | None = None,
     ) -> None:
-        """`voice` is the one that speaks when none is given; noise falls by the schedule."""
+        """`voice` is the one that speaks when none is given; noise falls by the schedule; the calibrator
+        tells how unsure speech is.
+        """
+        self.calibrator = Calibrator() if calibrator is None else calibrator
         self.network, self.g2p, self.coder = network, g2p, coder
         self.voice, self.vocoder, self.schedule = voice, vocoder, schedule
 
@@ -97,14 +104,18 @@ class SpeechPipeline:
         words: list[Span] = []
         phonemes: list[Span] = []
         seconds: list[float] = []
+        doubts: list[float | None] = []
+        of_each: list[float] = []
         begin = nfe = 0
         for number, part in enumerate(parts):
-            clock = time.perf_counter()
-            state = last(
-                stoppable(sample_speech(self.network, part, own, sampling, number, self.schedule), cancel)
-            )
-            for target, spans in zip((words, phonemes), part.spans(begin * SECONDS), strict=True):
-                target += spans
+            clock, trace = time.perf_counter(), FlowTrace()
+            states = sample_speech(self.network, part, own, sampling, number, self.schedule, trace)
+            state = last(stoppable(states, cancel))
+            spans = part.spans(begin * SECONDS)
+            for target, some in zip((words, phonemes), spans, strict=True):
+                target += some
+            doubts.append(of_part(trace, self.calibrator))
+            of_each += of_words(trace, spans[0], begin * SECONDS, self.calibrator)
             made = self.frames(state.x[0], part, own)  # type: ignore[index]
             heard.append(sound.push(made, last=number + 1 == len(parts)))
             begin += part.frames
@@ -113,4 +124,11 @@ class SpeechPipeline:
             yield SpeechFrame(heard[-1], nfe, (number + 1) / len(parts))
         settings = {"text": text, "voice": "own" if voice is None else "matched", **asdict(sampling)}
         whole = (np.concatenate(heard), tuple(words), tuple(phonemes), nfe, tuple(seconds))
-        yield SpeechResult(*whole, settings, notes=notes, unspoken=sentence.unspoken)
+        yield SpeechResult(
+            *whole,
+            settings,
+            notes=notes,
+            unspoken=sentence.unspoken,
+            uncertainty=of_parts(doubts, [part.tokens for part in parts]),
+            uncertainties=tuple(of_each),
+        )

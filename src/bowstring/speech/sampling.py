@@ -17,6 +17,7 @@ from ..core.process import Gaussian, Schedule, falling, linear, rectified
 from ..core.rng import Rng
 from ..core.samplers.continuous import flow_update, single
 from ..core.threads import one_thread
+from ..core.trace import FlowTrace
 from ..nn.heads.speech import SpeechHead
 from ..nn.network import UnifiedScoreNetwork
 from .alignment import told
@@ -58,16 +59,25 @@ def speech_condition(network: UnifiedScoreNetwork, utterance: Utterance, voice: 
 
 
 def speech_denoiser(
-    network: UnifiedScoreNetwork, utterance: Utterance, voice: Tensor, step_size: float = 0.0
+    network: UnifiedScoreNetwork,
+    utterance: Utterance,
+    voice: Tensor,
+    step_size: float = 0.0,
+    trace: FlowTrace | None = None,
 ) -> Denoise:
-    """The denoiser of the tokens of an utterance, x `(1, l, 96)`."""
+    """The denoiser of the tokens of an utterance, x `(1, l, 96)`. One pass per evaluation, which the trace
+    notes.
+    """
     conditioning = Conditioning(added={0: speech_condition(network, utterance, voice)})
     position = torch.arange(float(utterance.tokens), device=network.device)[None]
 
     def denoise(x: Tensor, t: Tensor) -> Tensor:
         sizes = {"audio": torch.full_like(t, step_size)} if step_size else None
         velocity = network.flow({"audio": x}, {"audio": t}, {"audio": position}, sizes, conditioning)["audio"]
-        return x - t[:, None, None] * velocity
+        belief = x - t[:, None, None] * velocity
+        if trace is not None:
+            trace.take(float(t[0]), belief)
+        return belief
 
     return denoise
 
@@ -80,13 +90,15 @@ def sample_speech(
     how: SpeechSampling,
     number: int = 0,
     schedule: Schedule = linear,
+    trace: FlowTrace | None = None,
 ) -> Iterator[State]:
     """States from noise to an utterance's tokens, the noise first; `number` tells parts of a text apart.
-    Noise falls by the schedule; shortcuts were learned for the linear one.
+    Noise falls by the schedule; shortcuts were learned for the linear one. The trace notes what tells how
+    unsure the speech is.
     """
     rng = Rng.of(how.seed, 1, number, network.device)
     step_size = network.shortcut_step_size(how.steps) if schedule is linear else 0.0
-    denoise = speech_denoiser(network, utterance, voice, step_size)
+    denoise = speech_denoiser(network, utterance, voice, step_size, trace)
     noise = PROCESS.prior(rng.fork(2), utterance.tokens, AUDIO_CHANNELS)
     begin = State.begin(how.temperature * noise)
     yield begin

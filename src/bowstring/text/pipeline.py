@@ -295,10 +295,10 @@ class TextPipeline:
                 prompt, _, number = rows[len(made)]
                 several = {"number": number} if any(row[2] for row in rows) else {}
                 said = {"prompt": prompt, **settings, **several}
-                made.append(self._doubted(item.but(settings=said), settings["kind"], sampling.mode))
+                made.append(self.doubted(item.but(settings=said), settings["kind"], sampling.mode))
         yield from made
 
-    def _doubted(self, made: TextResult, kind: str, mode: str) -> TextResult:
+    def doubted(self, made: TextResult, kind: str, mode: str) -> TextResult:
         """With how unsure it is."""
         pieces = [self.tokenizer.to_bytes([token]) for token in made.tokens]
         return doubted(made, self.calibrator, source_of(kind, mode), pieces)
@@ -382,7 +382,7 @@ class TextPipeline:
             self.network, known, sampling, self.context, schedule=self.schedule, tilt=self.tilt
         )
         made = [one for one in self._watched(states, block) if isinstance(one, TextResult)]
-        return [self._doubted(one, kind, sampling.mode) for one in made]
+        return [self.doubted(one, kind, sampling.mode) for one in made]
 
     def _halts(self, stops: Sequence[bytes], block: int) -> Halt:
         """Stops a text that has come to its end, or to a stop string."""
