@@ -442,11 +442,11 @@ impl Sifting<'_> {
     }
 }
 
-const WAITING: usize = 32; // rows that are fetched together
+const WAITING: usize = 24; // rows that are weighed together, while as many come from memory
 
 each_isa! {
     fn sift(work: &Sifting, estimates: &[f32], floor: &mut Floor, out: &mut Vec<(f32, f32, usize)>) {
-        let mut waiting = [0usize; WAITING + 8];
+        let mut waiting = [0usize; 2 * WAITING + 8];
         let (mut many, mut least) = (0, floor.value());
         for (chunk, some) in estimates.as_chunks::<8>().0.iter().enumerate() {
             let start = work.first + 8 * chunk;
@@ -468,29 +468,76 @@ each_isa! {
                     many += 1;
                 }
             }
-            if many >= WAITING {
-                weigh(work, &waiting[..many], floor, out);
-                (many, least) = (0, floor.value());
+            if many >= 2 * WAITING {
+                weigh(work, &waiting[..WAITING], floor, out);
+                waiting.copy_within(WAITING..many, 0);
+                (many, least) = (many - WAITING, floor.value());
             }
         }
-        weigh(work, &waiting[..many], floor, out);
+        for some in waiting[..many].chunks(WAITING) {
+            weigh(work, some, floor, out);
+        }
     }
 }
 
+/// What of at most `WAITING` rows can be among the wanted.
 #[inline(always)]
 fn weigh(work: &Sifting, rows: &[usize], floor: &mut Floor, out: &mut Vec<(f32, f32, usize)>) {
-    let width = work.rounded.values.len();
-    for &row in rows {
-        let values = &work.shard.values[row * width..][..width];
+    let mut sums = [0i32; WAITING];
+    products(work.shard.values, &work.rounded.values, rows, &mut sums);
+    for (&row, &sum) in rows.iter().zip(&sums) {
         let scale = work.shard.scales[row] as f64;
-        let products = values.iter().zip(&work.rounded.values);
-        let sum: i32 = products.map(|(a, b)| *a as i32 * *b as i32).sum();
         let middle = sum as f64 * scale * work.rounded.scale;
         let off = work.rounded.off + work.rounded.off_scale * scale;
         let (lower, upper) = ((middle - off) as f32, (middle + off) as f32);
         if upper >= floor.value() {
             out.push((lower, upper, row));
             floor.at_least(lower);
+        }
+    }
+}
+
+/// Products of some rows `(d,)` with a query, in whole numbers.
+#[inline(always)]
+fn products(values: &[i8], query: &[i8], rows: &[usize], out: &mut [i32]) {
+    #[cfg(target_arch = "x86_64")]
+    if isa() == Isa::Avx512Vnni {
+        // SAFETY: detected.
+        return unsafe { products_by_vnni(values, query, rows, out) };
+    }
+    for (&row, out) in rows.iter().zip(out) {
+        let pairs = values[row * query.len()..].iter().zip(query);
+        *out = pairs.map(|(a, b)| *a as i32 * *b as i32).sum();
+    }
+}
+
+const ABREAST: usize = 4; // rows whose sums are in flight together
+
+/// `products`, of 64 numbers at a time. One factor has to be without a sign: 128 is added to a row's numbers, and
+/// taken off again as often as the query has it; sums may wrap meanwhile.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+fn products_by_vnni(values: &[i8], query: &[i8], rows: &[usize], out: &mut [i32]) {
+    use std::arch::x86_64::*;
+    let width = query.len();
+    let sign = _mm512_set1_epi8(i8::MIN);
+    let added = query.iter().map(|&q| q as i32).sum::<i32>() << 7;
+    for (rows, out) in rows.chunks(ABREAST).zip(out.chunks_mut(ABREAST)) {
+        let own: [&[i8]; ABREAST] =
+            std::array::from_fn(|r| &values[rows[r.min(rows.len() - 1)] * width..][..width]);
+        let mut sums = [_mm512_setzero_si512(); ABREAST];
+        for start in (0..width).step_by(64) {
+            let here = u64::MAX >> (64 - (width - start).min(64));
+            // SAFETY: numbers behind the width are masked.
+            let q = unsafe { _mm512_maskz_loadu_epi8(here, query.as_ptr().add(start)) };
+            for (sum, own) in sums.iter_mut().zip(own) {
+                // SAFETY: as above.
+                let x = unsafe { _mm512_maskz_loadu_epi8(here, own.as_ptr().add(start)) };
+                *sum = _mm512_dpbusd_epi32(*sum, _mm512_xor_si512(x, sign), q);
+            }
+        }
+        for (out, sum) in out.iter_mut().zip(sums) {
+            *out = _mm512_reduce_add_epi32(sum).wrapping_sub(added);
         }
     }
 }

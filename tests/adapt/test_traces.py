@@ -7,16 +7,18 @@ import pytest
 import torch
 
 from bowstring.adapt.calibrate import Asked, calibrate_images, calibrate_speech, calibrate_text, said
-from bowstring.core.calibration import Calibrator
+from bowstring.adapt.uncertainty import UncertaintyEstimator
+from bowstring.core.calibration import Calibrator, Gauge, Scale
 from bowstring.core.loop import last
 from bowstring.core.trace import FlowTrace
 from bowstring.engine import ArrowEngine
 from bowstring.image.doubt import of_picture, of_places
 from bowstring.image.sampling import ImageSampling, caption_tokens, sample_images
-from bowstring.speech.doubt import of_part, of_words
+from bowstring.speech.doubt import changes, gauge_of_parts, tokens_of_words
+from bowstring.speech.g2p import Word
 from bowstring.speech.pipeline import SpeechPipeline
 from bowstring.speech.sampling import sample_speech
-from bowstring.speech.utterance import SpeechSampling
+from bowstring.speech.utterance import SpeechSampling, Utterance
 from bowstring.text.pipeline import TextPipeline
 from bowstring.text.request import TextRequest
 from bowstring.text.sampling import Sampling
@@ -81,8 +83,8 @@ def test_notes_leave_a_picture_as_it_is_and_say_how_unsure_it_is(codec):
     assert len(traces[0].gaps) == 2 and not traces[1].gaps
 
 
-def test_a_part_of_speech_is_noted_and_left_as_it_is():
-    """Sentences, one of them in two parts: every word has its own doubt."""
+def test_speech_is_noted_and_left_as_it_is():
+    """Two sentences, one of them cut at its commas: every word has its own doubt."""
     pipeline = ArrowEngine.load("multimodal").speech_pipeline
     texts = [f"Here is {prompt}, and it ran away." for prompt in PROMPTS] * 2
     found = calibrate_speech(pipeline, texts, 2)
@@ -90,29 +92,46 @@ def test_a_part_of_speech_is_noted_and_left_as_it_is():
     voice = torch.from_numpy(pipeline.voice)[None]
     alone = last(sample_speech(pipeline.network, part, voice, SpeechSampling(2)))
     assert torch.equal(trace.last[1], alone.x)
-    assert of_part(trace, found) >= 0 and of_part(trace, Calibrator()) is None
-    known = SpeechPipeline(
-        *(pipeline.network, pipeline.g2p, pipeline.coder, pipeline.voice, pipeline.vocoder),
-        calibrator=found,
-    )
-    *_, made = known.stream(f"{texts[0]} {texts[1]}", sampling=SpeechSampling(2))
-    assert made.uncertainty >= 0 and len(made.uncertainties) == len(made.words)
+    parts = (*(pipeline.network, pipeline.g2p, pipeline.coder, pipeline.voice, pipeline.vocoder),)
+    known = SpeechPipeline(*parts, calibrator=found)
+    long = ", ".join(["the little red fox ran over the hill and into the dark wood"] * 3)
+    *_, made = known.stream(f"{texts[0]} {long}.", sampling=SpeechSampling(2))
+    assert len(made.seconds) > 2 and len(made.uncertainties) == len(made.words)
     told = json.loads(json.dumps(made.to_json()))
-    assert told["uncertainty"] == made.uncertainty and len(told["doubtful"]) == len(made.doubtful)
+    assert told["uncertainty"] == made.uncertainty and told["uncertainties"] == [*made.uncertainties]
     assert f"uncertainty {made.uncertainty:.2f}" in str(made)
-    assert of_words(trace, part.spans(5.0)[0], 5.0, found) == of_words(trace, part.spans()[0], 0.0, found)
-    with pytest.raises(ValueError, match="calibrate nothing"):
-        calibrate_speech(pipeline, texts[:2], 2)
+    for other in (SpeechSampling(3), SpeechSampling(2, 1.25), SpeechSampling(2, temperature=0.5)):
+        *_, found_nothing = known.stream(texts[0], sampling=other)
+        assert found_nothing.uncertainty is None and not found_nothing.uncertainties
+    for few, steps, why in ((texts[:2], 2, "calibrate nothing"), (texts, 1, "says nothing")):
+        with pytest.raises(ValueError, match=why):
+            calibrate_speech(pipeline, few, steps)
 
 
-def test_what_is_made_together_doubts_as_it_would_alone():
+def test_words_doubt_by_the_changes_of_their_own_tokens():
+    """A pause, a word of 20 frames from the 8th on, a pause, a word of 4 frames: by hand."""
+    sounds = [[0, 8.0, -1], [1, 12.0, 0], [2, 8.0, 0], [0, 12.0, -1], [3, 4.0, 2], [0, 4.0, -1]]
+    ids, durations, owners = (np.array(column) for column in zip(*sounds, strict=True))
+    words = tuple(Word(text, "x") for text in ("fox", ",", "ran"))
+    part = Utterance(words, ids.astype(int), owners.astype(int), durations)
+    assert tokens_of_words(part) == [range(1, 4), range(5, 6)]
+    trace = FlowTrace(changes=[(0.5, np.exp([[9.0, 1, 2, 3, 9, 4]]))])
+    known = Calibrator({"audio 2 change": Gauge({"change": {5: Scale(0.0, 0.5)}}, {5: Scale(1.0, 1.5)})})
+    moved, each = changes(trace, part, known, "audio 2")  # calibrated: 1 + the logarithm
+    assert moved == pytest.approx([2, 3, 4, 5]) and each == [(3, pytest.approx(3)), (1, pytest.approx(5))]
+    few = gauge_of_parts([moved]).signals["change"]  # beginnings stand for shorter parts
+    assert [few[count].typical for count in (1, 2, 4)] == pytest.approx([2, 2.5, 3.5])
+    assert changes(trace, part, Calibrator(), "audio 2") is None
+
+
+def test_speech_made_together_doubts_as_it_would_alone():
     """The streams of one pass are what they are alone, and so is what they say about themselves."""
     engine = ArrowEngine.load("multimodal")
-    both = engine.converse("a red fox", "The fox ran over the hill.", seed=4, steps=4)
-    spoken = engine.say("The fox ran over the hill.", seed=4, steps=4)
-    painted = engine.image("a red fox", seed=4, steps=4)
-    assert both.uncertainty == {"audio": spoken.uncertainty, "image": painted.uncertainty}
+    both = engine.converse("a red fox", "The fox ran over the hill.", seed=4)
+    spoken = engine.say("The fox ran over the hill.", seed=4)
+    assert both.uncertainty == {"audio": spoken.uncertainty}
     assert both.uncertainties == spoken.uncertainties and both.doubtful == spoken.doubtful
+    assert UncertaintyEstimator().estimate(both) == spoken.uncertainty
     told = engine.converse("a red fox", picture=False, max_tokens=24, seed=4, steps=2)
     alone = engine.generate("a story about a red fox", max_tokens=24, seed=4)
-    assert told.uncertainty["text"] == pytest.approx(alone.uncertainty, abs=2e-3)
+    assert told.uncertainty == {"text": pytest.approx(alone.uncertainty, abs=2e-3)}

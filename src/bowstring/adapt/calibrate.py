@@ -18,7 +18,9 @@ from ..core.trace import FlowTrace, changes, in_places, in_time, signals
 from ..image.doubt import SOURCE as IMAGE
 from ..image.sampling import ImageSampling, caption_tokens, sample_images
 from ..nn.network import UnifiedScoreNetwork
-from ..speech import doubt as spoken
+from ..speech.doubt import changes as spoken_changes
+from ..speech.doubt import gauge, gauge_of_parts
+from ..speech.doubt import source_of as spoken_source
 from ..speech.pipeline import SpeechPipeline
 from ..speech.sampling import sample_speech
 from ..speech.utterance import SpeechSampling, Utterance
@@ -129,22 +131,23 @@ def calibrate_images(
 
 
 def calibrate_speech(pipeline: SpeechPipeline, texts: Sequence[str], steps: int) -> Calibrator:
-    """Of held-in texts, said by the model's own voice in so many steps.
+    """Of held-in texts, said by the model's own voice in so many steps: half of them say where changes lie at
+    each time, the others where parts and words lie.
 
     Raises:
-        ValueError: fewer than eight parts of them.
+        ValueError: fewer than eight parts of them, or a single step, in which nothing changes.
     """
+    if steps < 2:
+        raise ValueError(f"speech in {steps} step says nothing about itself; expected 2 at least")
     made = [*said(pipeline, texts, SpeechSampling(steps))]
     if len(made) < 8:
         raise ValueError(f"{len(made)} parts of speech calibrate nothing; expected 8 at least, better 400")
-    traces, half = [trace for _, trace in made], len(made) // 2
-    known = Calibrator(in_time(traces[:half], spoken.SOURCE))
-    words = (spoken.word_changes(trace, part.spans()[0], 0.0, known) for part, trace in made[half:])
-    gauges = {
-        spoken.SOURCE: fit({0: [spoken.signals(trace, known) for trace in traces[half:]]}),
-        spoken.WORDS: in_places(words),
-    }
-    return Calibrator({**known.gauges, **gauges})
+    source, half = spoken_source(steps), len(made) // 2
+    known = Calibrator(in_time([trace for _, trace in made[:half]], source))
+    found = [spoken_changes(trace, part, known, source) for part, trace in made[half:]]
+    parts = [moved for moved, _ in filter(None, found) if len(moved)]
+    words = [word for _, some in filter(None, found) for word in some]
+    return Calibrator({**known.gauges, source: gauge_of_parts(parts), f"{source} words": gauge(words)})
 
 
 def said(

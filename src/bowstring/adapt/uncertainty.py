@@ -6,9 +6,10 @@ calibrated by `adapt/calibrate.py`: 1.0 is typical of held-in data, three in a h
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Protocol
 
-from ..core.calibration import TRIGGER
+from ..core.calibration import TRIGGER, TYPICAL
 from ..core.options import real
 
 
@@ -16,7 +17,7 @@ class Uncertain(Protocol):
     """A result of any modality."""
 
     @property
-    def uncertainty(self) -> float | None: ...
+    def uncertainty(self) -> float | Mapping[str, float] | None: ...
 
 
 class UncertaintyEstimator:
@@ -27,7 +28,7 @@ class UncertaintyEstimator:
     """
 
     def estimate(self, result: Uncertain | Any) -> float:
-        """Uncertainty of a result: 1.0 is typical.
+        """Uncertainty of a result: 1.0 is typical; of several modalities the largest.
 
         Raises:
             ValueError: its model was not calibrated.
@@ -38,7 +39,7 @@ class UncertaintyEstimator:
                 f"{type(result).__name__} has no uncertainty: its model was not calibrated, or nothing was "
                 "written. `bowstring calibrate` calibrates a model"
             )
-        return float(found)
+        return max(found.values(), default=TYPICAL) if isinstance(found, Mapping) else float(found)
 
     def should_evolve(self, uncertainty: float, threshold: float = TRIGGER) -> bool:
         """Whether this is beyond the threshold, which three in a hundred held-in samples are.

@@ -11,7 +11,7 @@ from .common import AsJson, Model, Seed, app
 from .image import Steps, painting
 from .memory import Folder, Namespace, Remembered, loaded, note_memories
 from .speech import Voice, store_of_voice
-from .terminal import note, note_faults, put, put_json, read_stdin_for, watch
+from .terminal import note, note_doubt, note_faults, put, put_json, read_stdin_for, watch
 from .text import unmasking
 
 
@@ -61,11 +61,13 @@ def converse(
             made
             | {"seconds": result.seconds, "notes": result.notes, "unspoken": result.unspoken}
             | {"memories": [one.to_json() for one in result.memories]}
+            | {name: result.to_json()[name] for name in ("uncertainty", "uncertainties", "doubtful")}
             | result.settings
         )
     put(result.text)
     cost = f"{result.forwards} passes for {result.steps} steps, {sum(result.seconds.values()):.2f} s"
     note(f"{len(result.face) * FRAME:.2f} s of speech and a face, {cost}")
+    note_doubt(result)
     note_memories(result)
     note(f"written to {out}")
 

@@ -11,7 +11,7 @@ import typer
 from .common import Adapters, AsJson, Model, Seed, app, with_adapters
 from .image import Steps
 from .memory import Folder, storage
-from .terminal import note, note_faults, put_json, read_stdin_for, watch
+from .terminal import note, note_doubt, note_faults, put_json, read_stdin_for, watch
 
 if TYPE_CHECKING:
     from ..memory.store import ArrowStorage
@@ -63,12 +63,11 @@ def say(
     if as_json:
         times = {name: [asdict(span) for span in getattr(result, name)] for name in ("words", "phonemes")}
         made = {"file": str(out), "nfe": result.nfe, "seconds": result.seconds, "notes": result.notes}
-        made |= {"unspoken": result.unspoken, "uncertainty": result.uncertainty}
-        made["doubtful"] = [asdict(span) for span in result.doubtful]
+        made["unspoken"] = result.unspoken
+        made |= {name: result.to_json()[name] for name in ("uncertainty", "uncertainties", "doubtful")}
         return put_json(made | result.settings | times)
     note(str(result))
-    if result.doubtful:
-        note(f"unsure of: {', '.join(span.text for span in result.doubtful)}")
+    note_doubt(result)
     note(f"written to {out}")
 
 

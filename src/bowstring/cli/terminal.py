@@ -91,6 +91,12 @@ def note_faults(result: Any) -> None:
         note(f"note: not spoken: {' '.join(result.unspoken)}")
 
 
+def note_doubt(result: Any) -> None:
+    """Says which spoken words are beyond the trigger of doubt."""
+    if result.doubtful:
+        note(f"unsure of: {', '.join(span.text for span in result.doubtful)}")
+
+
 def table(title: str, rows: Mapping[str, Any]) -> None:
     """Names and values, in columns on a terminal and as lines elsewhere."""
     cells = {str(name): shown(value) for name, value in rows.items()}

@@ -196,7 +196,7 @@ def at(scales: Mapping[int, Scale], step: int) -> Scale:
 
 
 def listed(scales: Mapping[int, Scale]) -> dict[str, list[float]]:
-    return {str(step): [float(f"{v:.6g}") for v in (s.typical, s.high)] for step, s in scales.items()}
+    return {str(step): [float(f"{v:.8g}") for v in (s.typical, s.high)] for step, s in scales.items()}
 
 
 def scales_of(found: Mapping[str, Sequence[float]]) -> dict[int, Scale]:

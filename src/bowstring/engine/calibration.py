@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import random
-import re
-from collections.abc import Sequence
 from pathlib import Path
 
 from ..adapt.calibrate import (
@@ -21,11 +19,11 @@ from ..llm.pipeline import LanguageModel
 from ..train.data.corpora import Document, corpora_in
 from ..train.data.gallery import LEARNED, plan
 from ..train.data.pictures import load_icons, pair_learned
+from ..train.data.sentences import sentences
 from . import ArrowEngine
 
 KINDS = ("text", "code")
 MOST_IMPORTED = 100  # prompts of an imported model, which writes one after the other
-SHORTEST, LONGEST = 20, 120  # characters of a sentence that is said
 WORDS = 24  # of a text that an imported model goes on from
 
 
@@ -46,9 +44,9 @@ def calibrate_model(folder: Path, data: Path, count: int, seed: int = 0) -> Cali
     if "image" in steps:
         captions = held_in_captions(data, engine.metadata.split_rule, count, seed)
         found.append(calibrate_images(engine.network, engine.tokenizer, captions, steps["image"], seed))
-    if "audio" in steps:
-        sentences = some_sentences(learned, count, seed)
-        found.append(calibrate_speech(engine.speech_pipeline, sentences, steps["audio"]))
+    if steps.get("audio", 1) > 1:
+        read = sentences(learned, count)
+        found.append(calibrate_speech(engine.speech_pipeline, read, steps["audio"]))
     return merged(*found)
 
 
@@ -64,24 +62,6 @@ def beginnings(learned: list[Document], count: int, seed: int) -> list[str]:
     rng = random.Random(f"beginnings-{seed}")
     own = [one for one in learned if one.source == "tale"] or learned
     return [" ".join(one.body.split()[:WORDS]) for one in rng.sample(own, min(count, len(own)))]
-
-
-def some_sentences(learned: Sequence[Document], count: int, seed: int) -> list[str]:
-    """Sentences that can be said at once, one of each of some texts that people wrote, or of any."""
-    rng = random.Random(f"sentences-{seed}")
-    own = [one for one in learned if one.source == "tale"] or [one for one in learned if one.kind == "text"]
-    spoken = [short for one in own if (short := sentences_of(one.body))]
-    return [rng.choice(one) for one in rng.choices(spoken, k=count)]
-
-
-def sentences_of(text: str) -> list[str]:
-    """Whole sentences of a usual length.
-
-    >>> sentences_of("No. The fox ran over the hill. He fell")
-    ['The fox ran over the hill.']
-    """
-    parts = re.split(r"(?<=[.!?])\s+", " ".join(text.split()))
-    return [one for one in parts if SHORTEST <= len(one) <= LONGEST and one[-1] in ".!?"]
 
 
 def held_in_captions(data: Path, rule: int, count: int, seed: int) -> list[tuple[str, str]]:

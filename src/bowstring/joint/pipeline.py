@@ -20,21 +20,21 @@ from ..core.cancel import Cancel, stoppable
 from ..core.conditioning import NOTHING, Conditioning
 from ..core.loop import State
 from ..core.process import Schedule
+from ..core.trace import FlowTrace
 from ..face.animate import shut
 from ..face.codec import on_clock
 from ..face.shapes import SHAPES, viseme_of
-from ..image.doubt import of_picture
 from ..image.pipeline import ImageFrame, ImagePipeline, expected
 from ..speech.alignment import SECONDS, Span
 from ..speech.baseline import ResidualCoder
-from ..speech.doubt import of_part, of_parts, of_words
+from ..speech.doubt import SpokenDoubt
 from ..speech.pipeline import SpeechFrame, SpeechPipeline
 from ..speech.stream import SoundStream
-from ..speech.utterance import Utterance
+from ..speech.utterance import SpeechSampling, Utterance
 from ..text.pipeline import TextFrame
 from ..text.result import TextResult
 from .result import JointResult
-from .sampling import JointInputs, JointSampling, JointTraces, sample_joint
+from .sampling import JointInputs, JointSampling, sample_joint
 from .writing import GivenText, WrittenText
 
 DEFAULT = JointSampling()
@@ -50,10 +50,6 @@ class Made:
     audio: list[np.ndarray] = field(default_factory=list)
     faces: list[np.ndarray] = field(default_factory=list)
     unspoken: list[str] = field(default_factory=list)
-    doubts: list[float | None] = field(default_factory=list)  # of each utterance
-    lengths: list[int] = field(default_factory=list)  # tokens of each utterance
-    uncertainties: list[float] = field(default_factory=list)  # of each word
-    uncertainty: dict[str, float] = field(default_factory=dict)  # of what is over
     words: list[Span] = field(default_factory=list)
     phonemes: list[Span] = field(default_factory=list)
     picture: Tensor | None = None
@@ -66,11 +62,6 @@ class Made:
         clock = time.perf_counter()
         yield
         self.seconds[stage] += time.perf_counter() - clock
-
-    def note(self, modality: str, doubt: float | None) -> None:
-        """Notes how unsure what was made of a modality is, where that is known."""
-        if doubt is not None:
-            self.uncertainty[modality] = doubt
 
 
 def visemes_of(phonemes: Sequence[Span]) -> list[Span]:
@@ -117,6 +108,7 @@ class JointPipeline:
         """
         own = torch.from_numpy(self.speech.voice if voice is None else voice)[None]
         source = GivenText(text) if isinstance(text, str) else text
+        doubt = SpokenDoubt.of(self.speech.calibrator, SpeechSampling(sampling.steps, sampling.speed))
         made, sound = Made(), SoundStream(self.speech.vocoder, sampling.seed)
         parts: list[Utterance] = []
         number = 0
@@ -124,10 +116,11 @@ class JointPipeline:
             utterance, parts = parts[0], parts[1:]
             shown = caption if number == 0 else None
             inputs = JointInputs(utterance, own, self.face is not None, shown, memories=memories)
-            traces = JointTraces()
-            state = yield from self._sampled(inputs, sampling, number, made, cancel, source, traces)
+            trace = FlowTrace()
+            state = yield from self._sampled(inputs, sampling, number, made, cancel, source, trace)
             with made.timed("sound"):
-                self._keep(state, inputs, made, traces)
+                self._keep(state, inputs, made)
+                doubt.add(trace, utterance)
                 frames = self.speech.frames(streams(state)["audio"][0], utterance, own)
                 made.audio.append(sound.push(frames, last=not parts and source.over))
             number += 1
@@ -143,16 +136,15 @@ class JointPipeline:
         settings["voice"] = "own" if voice is None else "matched"
         seen = (source.said, np.concatenate(made.audio), face, made.image, *times)
         cost = (made.steps, made.forwards, made.seconds)
-        made.note("audio", of_parts(made.doubts, made.lengths))
-        made.note("text", source.uncertainty)
+        known = {"text": source.uncertainty, "audio": doubt.uncertainty}
         yield JointResult(
             *seen,
             *cost,
             settings,
             notes,
             tuple(made.unspoken),
-            uncertainty=made.uncertainty,
-            uncertainties=tuple(made.uncertainties),
+            uncertainty={name: one for name, one in known.items() if one is not None},
+            uncertainties=tuple(doubt.uncertainties),
         )
 
     def _told(
@@ -183,13 +175,13 @@ class JointPipeline:
         made: Made,
         cancel: Cancel | None,
         source: GivenText | WrittenText,
-        traces: JointTraces,
+        trace: FlowTrace,
     ) -> Generator[TextFrame | TextResult | ImageFrame, None, State]:
         """The last state of an utterance and of what is made with it; yields its picture, and the text that
         was written in the same passes.
         """
         how = (sampling.steps, sampling.cfg_scale, sampling.seed, number)
-        joint = sample_joint(self.speech.network, inputs, *how, self.schedules, source.rows, traces)
+        joint = sample_joint(self.speech.network, inputs, *how, self.schedules, source.rows, trace)
         states = stoppable(joint, cancel)
         with made.timed("trunk"):
             state = next(states)  # captions are read
@@ -205,21 +197,15 @@ class JointPipeline:
             if inputs.caption is not None:
                 yield expected(before, state, 1 - state.t.item())
 
-    def _keep(self, state: State, inputs: JointInputs, made: Made, traces: JointTraces) -> None:
-        """Takes face, picture, times and doubt of an utterance."""
+    def _keep(self, state: State, inputs: JointInputs, made: Made) -> None:
+        """Takes face, picture and times of an utterance."""
         utterance, x = inputs.utterance, streams(state)
         end = made.frames + utterance.frames
         if self.face is not None:
             known = (utterance.phonemes, utterance.durations, inputs.voice[0].numpy())
             face = self.face.decode(x["avatar"][0].cpu().numpy(), *known)
             made.faces.append(on_clock(face, made.frames, end))
-        begin, known_doubts = made.frames * SECONDS, self.speech.calibrator
-        words, phonemes = utterance.spans(begin)
-        made.doubts.append(of_part(traces.audio, known_doubts))
-        made.lengths.append(utterance.tokens)
-        made.uncertainties += of_words(traces.audio, words, begin, known_doubts)
-        if inputs.caption is not None and self.image is not None:
-            made.note("image", of_picture(traces.image, 0, self.image.calibrator))
+        words, phonemes = utterance.spans(made.frames * SECONDS)
         made.words += words
         made.phonemes += phonemes
         made.frames, made.steps = end, made.steps + int(state.nfe[0])

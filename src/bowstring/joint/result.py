@@ -34,9 +34,9 @@ class JointResult:
     words, phonemes, visemes: when each is heard or seen, seconds. face: ARKit's 52 shapes, 16 ms a frame.
     steps: evaluations. forwards: passes through the trunk for speech, face and picture together. seconds: of
     each stage. notes: what may have spoiled it. unspoken: what of the text cannot be said, as it is written.
-    memories: which of them guided text and picture, with their weights. uncertainty: by modality, calibrated,
-    1.0 is typical and above 1.5 is doubtful; what was not calibrated or made is not there. uncertainties: of
-    each word that was spoken.
+    memories: which of them guided text and picture, with their weights. uncertainty: of "text" and "audio",
+    calibrated, 1.0 is typical and above 1.5 is doubtful; what was given or not calibrated is not there, and a
+    picture is not, since it takes the steps of speech here. uncertainties: of each word that was spoken.
     """
 
     text: str
@@ -103,6 +103,7 @@ class JointResult:
         cost = {"steps": self.steps, "forwards": self.forwards, "seconds": self.seconds}
         remarks: dict[str, Any] = {"notes": [*self.notes], "unspoken": [*self.unspoken]}
         remarks |= {"uncertainty": dict(self.uncertainty), "doubtful": [asdict(one) for one in self.doubtful]}
+        remarks |= {"uncertainties": [*self.uncertainties]}
         return {"text": self.text, **self.spans(), **cost, "settings": self.settings, **remarks}
 
     def __repr__(self) -> str:

@@ -9,7 +9,7 @@ Shapes: l tokens of 64 ms; pictures have 64 tokens.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import MappingProxyType
 
 import torch
@@ -67,14 +67,6 @@ class JointSampling:
         )
 
 
-@dataclass(frozen=True, eq=False)
-class JointTraces:
-    """What speech and picture say about themselves while they are made together."""
-
-    audio: FlowTrace = field(default_factory=FlowTrace)
-    image: FlowTrace = field(default_factory=FlowTrace)
-
-
 @dataclass(frozen=True)
 class JointInputs:
     """What is to be made together: an utterance in a voice, with a face, perhaps a picture with a caption.
@@ -125,11 +117,11 @@ def joint_denoiser(
     cfg_scale: float,
     step_sizes: Mapping[str, float],
     rows: TextRows | None = None,
-    traces: JointTraces | None = None,
+    trace: FlowTrace | None = None,
 ) -> Denoise:
     """The denoiser of a dict of "audio" `(1, l, 96)`, "avatar" and "image", as far as they are there; for
     `cfg_scale` see `image_denoiser`. step_sizes: of each one's shortcuts, 0: none. rows: of a text that is
-    written in the same passes while it lasts. The traces note every pass.
+    written in the same passes while it lasts. The trace notes every pass of speech.
     """
     cfg_scale = mixing(cfg_scale, step_sizes.get("image", 0.0))
     length = what.utterance.tokens
@@ -140,9 +132,6 @@ def joint_denoiser(
         said, asked, free = None, 0, 0
         if what.caption is not None:
             said, asked, free = captions(network, what.caption, what.negative)
-            if traces is not None:
-                own_words = said.hidden[:, :asked]
-                traces.image.read(own_words, torch.ones_like(own_words[..., 0]))
             lengths |= {"image": TOKENS} | ({} if cfg_scale == 1 else {"image/free": TOKENS})
     cond = {name: known for name in lengths if name in ("audio", "avatar")}
     places = {name: clock for name in cond}
@@ -164,16 +153,13 @@ def joint_denoiser(
         times = {name: t[name.partition("/")[0]] for name in lengths}
         sizes = {name: torch.full_like(times[name], own[name]) for name in lengths} if shortcuts else None
         evaluate = network.flow if rows is None or rows.wanted is None else rows.evaluate
-        velocity, gap = evaluate(noisy, times, places, sizes, conditioning), None
+        velocity = evaluate(noisy, times, places, sizes, conditioning)
         if "image/free" in velocity:
             empty = velocity.pop("image/free")
-            gap = velocity["image"] - empty
-            velocity["image"] = empty + cfg_scale * gap
+            velocity["image"] = empty + cfg_scale * (velocity["image"] - empty)
         belief = {name: x[name] - t[name][:, None, None] * v for name, v in velocity.items()}
-        if traces is not None:
-            traces.audio.take(float(t["audio"][0]), belief["audio"])
-            if "image" in belief:
-                traces.image.take(float(t["image"][0]), belief["image"], gap)
+        if trace is not None:
+            trace.take(float(t["audio"][0]), belief["audio"])
         return belief
 
     return denoise
@@ -209,11 +195,11 @@ def sample_joint(
     number: int = 0,
     schedules: Mapping[str, Schedule] = MappingProxyType({}),
     rows: TextRows | None = None,
-    traces: JointTraces | None = None,
+    trace: FlowTrace | None = None,
 ) -> Iterator[State]:
     """States from noise to clean, the noise first; a stream's noise is what it would have alone, and falls by
-    its own schedule, where it is not the linear one. A text's `rows` share the passes; the traces note what
-    tells how unsure each is.
+    its own schedule, where it is not the linear one. A text's `rows` share the passes; the trace notes what
+    tells how unsure the speech is.
     """
     length = what.utterance.tokens
     shapes = {"audio": (length, AUDIO_CHANNELS)}
@@ -228,6 +214,6 @@ def sample_joint(
     sizes = {name: size if own[name] is linear else 0.0 for name, size in sizes.items()}
     updates = {name: flow_update(PROCESS, size) for name, size in sizes.items()}
     clocks = {name: one.fallen for name, one in own.items() if one is not linear}
-    step = joint(joint_denoiser(network, what, cfg_scale, sizes, rows, traces), updates, clocks)
+    step = joint(joint_denoiser(network, what, cfg_scale, sizes, rows, trace), updates, clocks)
     yield begin
     yield from iterate(step, begin, uniform(steps), rng)

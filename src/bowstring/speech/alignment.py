@@ -15,7 +15,6 @@ from .source_filter import FRAMES, HOP, RATE
 
 ALPHABET = PAUSES + SYMBOLS  # sound i + 1; 0 is silence
 SECONDS = HOP / RATE
-TOKEN = FRAMES * SECONDS  # of sound, seconds
 
 
 @dataclass(frozen=True)

@@ -1,67 +1,125 @@
-"""How unsure speech is: how fast the belief about it still changes while it is sampled.
+"""How unsure speech is: how fast the belief about its words still changes while it is sampled.
 
-What is calibrated are parts of a text, each spoken at once, and their words. Shapes: l tokens of 64 ms; see
-`core/trace.py`.
+Pauses do not count. Changes belong to the number of steps, to speed and temperature, and to how long a part
+or a word is: parts of a text that are spoken at once and their words are calibrated by their lengths, as the
+model speaks unless asked otherwise. Spoken in another way, nothing is known. Shapes: l tokens of 64 ms, w
+words; see `core/trace.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from ..core import trace
-from ..core.calibration import Calibrator
+from ..core.calibration import Calibrator, Gauge, fit
 from ..core.trace import FlowTrace
-from .alignment import TOKEN, Span
+from .source_filter import FRAMES
+from .utterance import SpeechSampling, Utterance
 
-SOURCE = "audio"
-WORDS = f"{SOURCE} words"
-
-
-def signals(made: FlowTrace, calibrator: Calibrator) -> dict[str, float]:
-    """Of a part: the mean calibrated change of its tokens."""
-    moved = trace.changes(made, 0, calibrator, SOURCE)
-    return {} if moved is None else {"change": float(moved.mean())}
+COUNTED = (1, 2, 4, 8, 12, 16, 24, 32, 48, 64)  # tokens by which means are calibrated, for few vary more
+FEWEST = 8  # of a length
+Change = tuple[int, float]  # how many tokens, and their mean calibrated change
 
 
-def of_part(made: FlowTrace, calibrator: Calibrator) -> float | None:
-    """Uncertainty of a part, None where the model was not calibrated."""
-    found = calibrator.uncertainty(SOURCE, signals(made, calibrator), 0)
-    return None if found is None else round(found, 4)
+def source_of(steps: int) -> str:
+    """What speech is compared with.
+
+    >>> source_of(8)
+    'audio 8'
+    """
+    return f"audio {steps}"
 
 
-def word_changes(
-    made: FlowTrace, spans: Sequence[Span], begin: float, calibrator: Calibrator
-) -> np.ndarray | None:
-    """Mean calibrated changes while each word of a part is heard, which begins at `begin` seconds, `(w,)`."""
-    moved = trace.changes(made, 0, calibrator, SOURCE)
+def tokens_of_words(part: Utterance) -> list[range]:
+    """The tokens in which each word is heard, as `Utterance.spans` lists them."""
+    ends = np.cumsum(part.durations)
+    found = []
+    for number in part.heard():
+        here = np.flatnonzero(part.owners == number)
+        first, end = ends[here[0]] - part.durations[here[0]], ends[here[-1]]
+        found.append(range(int(first / FRAMES + 1e-9), int(np.ceil(end / FRAMES - 1e-9))))
+    return found
+
+
+def changes(
+    made: FlowTrace, part: Utterance, calibrator: Calibrator, source: str
+) -> tuple[np.ndarray, list[Change]] | None:
+    """Calibrated changes of the tokens that words are heard in, `(l,)`, and those of each word; None where
+    this source was not calibrated, or there are none.
+    """
+    moved = trace.changes(made, 0, calibrator, source)
     if moved is None:
         return None
-    bounds = [
-        (int((one.start - begin) / TOKEN), int(np.ceil((one.end - begin) / TOKEN - 1e-6))) for one in spans
-    ]
-    last = len(moved) - 1
-    return np.array([moved[min(a, last) : max(b, min(a, last) + 1)].mean() for a, b in bounds])
+    words = tokens_of_words(part)
+    voiced = sorted({token for word in words for token in word})
+    return moved[voiced], [(len(word), float(moved[[*word]].mean())) for word in words]
 
 
-def of_words(
-    made: FlowTrace, spans: Sequence[Span], begin: float, calibrator: Calibrator
-) -> tuple[float, ...]:
-    """Uncertainty of each word of a part; none where the model was not calibrated."""
-    gauge, moved = calibrator.gauges.get(WORDS), word_changes(made, spans, begin, calibrator)
-    if gauge is None or moved is None or not len(moved):
-        return ()
-    return tuple(gauge.whole[0].uncertainty(gauge.of("change", moved, 0)).round(4).tolist())
+def gauge(found: Iterable[Change]) -> Gauge:
+    """Where mean changes of so many tokens lie; lengths that are hardly there count with shorter ones."""
+    rows = by_count(found)
+    common = {count: some for count, some in rows.items() if len(some) >= FEWEST}
+    return fit(common or rows)
 
 
-def of_parts(doubts: Sequence[float | None], lengths: Sequence[int]) -> float | None:
-    """Uncertainty of a whole: the mean of its parts by their lengths.
-
-    >>> of_parts([1.0, 2.0], [3, 1]), of_parts([None], [3])
-    (1.25, None)
+def gauge_of_parts(found: Sequence[np.ndarray]) -> Gauge:
+    """The same of whole parts, whose tokens' changes are given; the beginnings of parts stand for lengths
+    that few of them have.
     """
-    known = [(doubt, n) for doubt, n in zip(doubts, lengths, strict=True) if doubt is not None]
-    if not known:
-        return None
-    return round(sum(doubt * n for doubt, n in known) / sum(n for _, n in known), 4)
+    rows = by_count((len(moved), float(moved.mean())) for moved in found)
+    for count in COUNTED:
+        longer = [moved for moved in found if len(moved) >= count]
+        if len(rows.get(count, ())) < FEWEST and longer:
+            rows[count] = [{"change": float(moved[:count].mean())} for moved in longer]
+    return fit(rows)
+
+
+def by_count(found: Iterable[Change]) -> dict[int, list[Mapping[str, float]]]:
+    """Changes by the nearest count that is not above theirs."""
+    rows: dict[int, list[Mapping[str, float]]] = {}
+    for count, change in found:
+        rows.setdefault(max(one for one in COUNTED if one <= count), []).append({"change": change})
+    return rows
+
+
+@dataclass
+class SpokenDoubt:
+    """How unsure a text is, gathered part by part while it is spoken in so many steps.
+
+    uncertainties: of each word so far.
+    """
+
+    calibrator: Calibrator
+    steps: int
+    uncertainties: list[float] = field(default_factory=list)
+    _parts: list[Change] = field(default_factory=list)  # tokens and uncertainty
+
+    @classmethod
+    def of(cls, calibrator: Calibrator, how: SpeechSampling) -> SpokenDoubt:
+        """Of a way to speak; nothing is known of other speeds and temperatures than the usual ones."""
+        usual = replace(SpeechSampling(), steps=how.steps, seed=how.seed)
+        return cls(calibrator if how == usual else Calibrator(), how.steps)
+
+    def add(self, made: FlowTrace, part: Utterance) -> None:
+        """Another part was spoken."""
+        source = source_of(self.steps)
+        found = changes(made, part, self.calibrator, source)
+        if found is None or not len(found[0]):
+            return
+        moved, words = found
+        own = self.calibrator.uncertainty(source, {"change": float(moved.mean())}, len(moved))
+        assert own is not None  # changes are calibrated with the rest
+        self._parts.append((len(moved), own))
+        for count, change in words:
+            one = self.calibrator.uncertainty(f"{source} words", {"change": change}, count)
+            self.uncertainties.append(round(one or 0.0, 4))
+
+    @property
+    def uncertainty(self) -> float | None:
+        """Of all that was spoken: the mean of its parts by their lengths; None where nothing is known."""
+        if not self._parts:
+            return None
+        return round(sum(n * one for n, one in self._parts) / sum(n for n, _ in self._parts), 4)

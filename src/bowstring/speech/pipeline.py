@@ -23,7 +23,7 @@ from ..nn.network import UnifiedScoreNetwork
 from .alignment import SECONDS, Span
 from .analysis import analyse
 from .baseline import ResidualCoder
-from .doubt import of_part, of_parts, of_words
+from .doubt import SpokenDoubt
 from .g2p import G2P, Word
 from .recording import as_recording
 from .result import SpeechResult
@@ -104,8 +104,7 @@ class SpeechPipeline:
         words: list[Span] = []
         phonemes: list[Span] = []
         seconds: list[float] = []
-        doubts: list[float | None] = []
-        of_each: list[float] = []
+        doubt = SpokenDoubt.of(self.calibrator, sampling)
         begin = nfe = 0
         for number, part in enumerate(parts):
             clock, trace = time.perf_counter(), FlowTrace()
@@ -114,8 +113,7 @@ class SpeechPipeline:
             spans = part.spans(begin * SECONDS)
             for target, some in zip((words, phonemes), spans, strict=True):
                 target += some
-            doubts.append(of_part(trace, self.calibrator))
-            of_each += of_words(trace, spans[0], begin * SECONDS, self.calibrator)
+            doubt.add(trace, part)
             made = self.frames(state.x[0], part, own)  # type: ignore[index]
             heard.append(sound.push(made, last=number + 1 == len(parts)))
             begin += part.frames
@@ -129,6 +127,6 @@ class SpeechPipeline:
             settings,
             notes=notes,
             unspoken=sentence.unspoken,
-            uncertainty=of_parts(doubts, [part.tokens for part in parts]),
-            uncertainties=tuple(of_each),
+            uncertainty=doubt.uncertainty,
+            uncertainties=tuple(doubt.uncertainties),
         )

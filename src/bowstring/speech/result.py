@@ -26,8 +26,9 @@ class SpeechResult:
 
     words, phonemes: when each is heard, seconds. seconds: of each part of the text, its sound included.
     notes: what may have spoiled it. unspoken: what of the text cannot be said, as it is written there.
-    uncertainty: calibrated, 1.0 is typical and above 1.5 is doubtful; None where the model was not
-    calibrated. uncertainties: of each word.
+    uncertainty: calibrated, 1.0 is typical and above 1.5 is doubtful, of a long text the mean of its parts;
+    None where the model was not calibrated for these steps, speed and temperature. uncertainties: of each
+    word.
     tries: what was spoken until it was valid, this one last.
     """
 
@@ -71,7 +72,8 @@ class SpeechResult:
         cost = {"nfe": self.nfe, "seconds": [*self.seconds]}
         made = {"rate": self.rate, "length": self.length, **times, **cost}
         remarks: dict[str, Any] = {"notes": [*self.notes], "unspoken": [*self.unspoken]}
-        remarks |= {"uncertainty": self.uncertainty, "doubtful": [asdict(span) for span in self.doubtful]}
+        remarks |= {"uncertainty": self.uncertainty, "uncertainties": [*self.uncertainties]}
+        remarks |= {"doubtful": [asdict(span) for span in self.doubtful]}
         remarks |= {"tries": [one.to_json() for one in self.tries]}
         return made | {"settings": self.settings} | remarks
 

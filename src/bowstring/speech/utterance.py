@@ -62,14 +62,18 @@ class Utterance:
         """Whole frames of 8 ms that it takes: what sound and face are cut by."""
         return round(float(self.durations.sum()))
 
+    def heard(self) -> list[int]:
+        """Numbers of the words that have a time: all but pauses."""
+        own = {*self.owners.tolist()}
+        return [i for i, word in enumerate(self.words) if i in own and word.text not in PAUSES]
+
     def spans(self, begin: float = 0.0) -> tuple[list[Span], list[Span]]:
         """Times of words and of phonemes, the first token starting at `begin`."""
         phonemes = spans_of(self.phonemes, self.durations * SECONDS, begin)
         words = []
-        for number, word in enumerate(self.words):
+        for number in self.heard():
             here = np.flatnonzero(self.owners == number)
-            if len(here) and word.text not in PAUSES:
-                words.append(Span(word.text, phonemes[here[0]].start, phonemes[here[-1]].end))
+            words.append(Span(self.words[number].text, phonemes[here[0]].start, phonemes[here[-1]].end))
         return words, phonemes
 
 
