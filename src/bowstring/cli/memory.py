@@ -110,7 +110,7 @@ def remember(
     what: Annotated[
         list[str],
         typer.Argument(
-            help="Texts, files or folders: .txt, .md, .jsonl, pictures, recordings; - for standard input."
+            help="Texts, files or folders: .txt, .md, .jsonl, .pdf, pictures, sounds; - for standard input."
         ),
     ],
     folder: Folder = None,
@@ -340,7 +340,7 @@ def pieces(what: str) -> Iterator[dict[str, Any]]:
         for one in found:
             try:
                 yield from [*files.entries(one)]  # all of a file or nothing
-            except (ValueError, OSError) as error:
+            except (ValueError, OSError, ImportError) as error:
                 note(f"left out: {sentence(error)}")
     elif len(what) < LONGEST_NAME and path.is_file():
         yield from files.entries(path)

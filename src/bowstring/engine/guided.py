@@ -10,6 +10,7 @@ from ..memory.record import Guide
 from ..memory.store import ArrowStorage
 from ..weights.layout import MEMORY
 from ..weights.memory import load_projectors
+from ..weights.quant.packed import PackedTrunk, native_linears
 from ..weights.shipped import MULTIMODAL
 from .adapted import AdaptedModel
 
@@ -56,7 +57,11 @@ class GuidedModel(AdaptedModel):
                 f"{path} projects vectors of {card.embedder['name']!r} ({card.embedder['hash']}), the store "
                 f"has those of {own['name']!r} ({own['hash']}). Make them anew, or `bowstring train memory`"
             )
-        return MemoryConditioner(self.memory, self.network.trunk, projectors)
+        trunk = self.network.trunk
+        if isinstance(trunk, PackedTrunk):
+            for one in projectors.values():
+                native_linears(one)
+        return MemoryConditioner(self.memory, trunk, projectors)
 
     def _guidance(self, prompt: str, modality: str, *, memory_guided: bool) -> Guidance:
         """What memories make of a prompt; nothing, with a note, where there are none."""

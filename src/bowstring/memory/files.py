@@ -1,4 +1,4 @@
-"""Files as entries: texts in pieces, pictures and recordings whole."""
+"""Files as entries: texts and PDF files in pieces, pictures and recordings whole."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from ..core.options import listed
-from . import chunks
+from . import chunks, pdf
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 SOUNDS = (".wav", ".flac", ".ogg", ".mp3")
-ENDINGS = (*chunks.ENDINGS, *PICTURES, *SOUNDS)
-LARGEST = 64 << 20  # bytes of a picture or a recording
+ENDINGS = (*chunks.ENDINGS, ".pdf", *PICTURES, *SOUNDS)
+LARGEST = 64 << 20  # bytes of a PDF file, a picture or a recording
 
 
 def entries(path: Path) -> Iterator[dict[str, Any]]:
@@ -25,11 +25,14 @@ def entries(path: Path) -> Iterator[dict[str, Any]]:
     is its key, too, so that a newer one takes its place.
 
     Raises:
-        ValueError: another kind of file, or a damaged one. OSError: it cannot be read.
+        ValueError: another kind of file, or a damaged one. OSError: it cannot be read. ImportError: its
+        reader is not installed.
     """
     kind = path.suffix.lower()
     if kind in chunks.ENDINGS:
         yield from chunks.chunks(path)
+    elif kind == ".pdf":
+        yield from pdf.entries(path, whole(path))
     elif kind in PICTURES:
         data = whole(path)
         yield {"text": prompt_of(data, path) or said(path), "picture": data, "source": str(path)}

@@ -99,6 +99,8 @@ def _loaded(file: WeightsFile, modality: str, config: ProjectorConfig) -> Memory
                 f"{file.path} has {name!r} of shape {array.shape}; expected {tuple(wanted.shape)}"
             )
         scales = file[f"{modality}.{name}.{SCALES}"][:, None] if array.ndim > 1 else np.float32(1)
-        values[name] = torch.from_numpy(np.ascontiguousarray(array * scales, np.float32))
+        value = torch.from_numpy(np.ascontiguousarray(array * scales, np.float32))
+        # kernels take a delta's second matrix by columns, and would else turn it for every forward
+        values[name] = value.T.contiguous().T if name.startswith("b.") else value
     projector.load_state_dict(values, assign=True)
     return projector.eval().requires_grad_(requires_grad=False)
