@@ -5,6 +5,8 @@ import pytest
 from bowstring.cli.memory import pieces
 from bowstring.memory.files import entries
 
+BOX = "[0 0 600 800]"
+
 
 def pdf_of(*texts):
     """A file with a line of text on each page, written by hand."""
@@ -14,8 +16,7 @@ def pdf_of(*texts):
     for i, text in enumerate(texts):
         content = f"BT /F 12 Tf 50 700 Td ({text}) Tj ET"
         objects += [
-            f"<< /Type /Page /Parent 2 0 R /Resources {font} /MediaBox [0 0 600 800] "
-            f"/Contents {4 + 2 * i} 0 R >>",
+            f"<< /Type /Page /Parent 2 0 R /Resources {font} /MediaBox {BOX} /Contents {4 + 2 * i} 0 R >>",
             f"<< /Length {len(content)} >>\nstream\n{content}\nendstream",
         ]
     data, places = b"%PDF-1.4\n", []
