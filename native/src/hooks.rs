@@ -7,7 +7,7 @@ use crate::each_isa;
 use crate::grouped::{self, Grouped, Rows, Then};
 use crate::pool::{self, Shared};
 use crate::trunk::HEAD;
-use crate::vector::{add_scaled, dot, inverse_rms, silu, softmax};
+use crate::vector::{LANES, add_scaled, dot, inverse_rms, silu, softmax, total};
 use std::ops::Range;
 
 /// The linear maps of a layer, in the order in which deltas name them.
@@ -90,9 +90,14 @@ each_isa! {
         let mut inside = vec![0f32; delta.rank];
         for row in part {
             let x = &x[row * k..][..k];
-            for (h, a) in inside.iter_mut().zip(delta.a.chunks_exact(k)) {
-                *h = delta.scale * dot(a, x);
+            for (h, a) in inside.chunks_mut(3).zip(delta.a.chunks(3 * k)) {
+                if let [h0, h1, h2] = h {
+                    [*h0, *h1, *h2] = three_dots(a, x);
+                } else {
+                    h.iter_mut().zip(a.chunks_exact(k)).for_each(|(h, a)| *h = dot(a, x));
+                }
             }
+            inside.iter_mut().for_each(|h| *h *= delta.scale);
             // SAFETY: each row belongs to one task.
             let y = unsafe { y.slice(row * n, n) };
             if delta.b.is_empty() {
@@ -102,6 +107,34 @@ each_isa! {
             }
         }
     }
+}
+
+/// Products of three rows of `a (3, k)` with `x (k)`, their sums in flight together.
+#[inline(always)]
+fn three_dots(a: &[f32], x: &[f32]) -> [f32; 3] {
+    let k = x.len();
+    let (a0, rest) = a.split_at(k);
+    let (a1, a2) = rest.split_at(k);
+    let (mut s0, mut s1, mut s2) = ([0f32; LANES], [0f32; LANES], [0f32; LANES]);
+    let (head, tail) = x.as_chunks::<LANES>();
+    let [(h0, t0), (h1, t1), (h2, t2)] = [a0, a1, a2].map(|a| a.as_chunks::<LANES>());
+    for (((x, a0), a1), a2) in head.iter().zip(h0).zip(h1).zip(h2) {
+        for l in 0..LANES {
+            s0[l] += a0[l] * x[l];
+        }
+        for l in 0..LANES {
+            s1[l] += a1[l] * x[l];
+        }
+        for l in 0..LANES {
+            s2[l] += a2[l] * x[l];
+        }
+    }
+    for (l, x) in tail.iter().enumerate() {
+        s0[l] += t0[l] * x;
+        s1[l] += t1[l] * x;
+        s2[l] += t2[l] * x;
+    }
+    [total(s0), total(s1), total(s2)]
 }
 
 /// y += h b, `h (r)`, `b (r, n)`, `y (n)`; four rows at a time, so that y is read and written seldom.
@@ -117,7 +150,16 @@ fn add_rows(h: &[f32], b: &[f32], y: &mut [f32]) {
             *y += (h[0] * b0 + h[1] * b1) + (h[2] * b2 + h[3] * b3);
         }
     }
-    for (&h, b) in rest.iter().zip(b[4 * n * fours.len()..].chunks_exact(n)) {
+    let b = &b[4 * n * fours.len()..];
+    if let [h0, h1, h2] = rest {
+        let (b0, b) = b.split_at(n);
+        let (b1, b2) = b.split_at(n);
+        for (((y, b0), b1), b2) in y.iter_mut().zip(b0).zip(b1).zip(b2) {
+            *y += h0 * b0 + h1 * b1 + h2 * b2;
+        }
+        return;
+    }
+    for (&h, b) in rest.iter().zip(b.chunks_exact(n)) {
         for (y, b) in y.iter_mut().zip(b) {
             *y += h * b;
         }
