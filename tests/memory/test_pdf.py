@@ -1,5 +1,7 @@
 """PDF files as entries."""
 
+import sys
+
 import pytest
 
 from bowstring.cli.memory import pieces
@@ -57,3 +59,11 @@ def test_what_is_no_text_is_refused_and_left_out_of_a_folder(tmp_path, data, why
     (tmp_path / "note.txt").write_text("a fox")
     assert [one["text"] for one in pieces(str(tmp_path))] == ["a fox"]
     assert "left out" in capsys.readouterr().err
+
+
+def test_without_its_reader_a_file_is_named(tmp_path, monkeypatch):
+    path = tmp_path / "note.pdf"
+    path.write_bytes(pdf_of("a fox"))
+    monkeypatch.setitem(sys.modules, "pypdf", None)
+    with pytest.raises(ImportError, match="is read by pypdf"):
+        [*entries(path)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from .chunks import paragraphs
 
 MOST = 5000  # pages
+logging.getLogger("pypdf").addHandler(logging.NullHandler())  # its faults are told here, once and with a name
 
 
 def entries(path: Path, data: bytes) -> Iterator[dict[str, Any]]:
@@ -33,7 +35,7 @@ def pages(path: Path, data: bytes) -> Iterator[str]:
     try:
         from pypdf import PdfReader
     except ImportError:
-        raise ImportError("PDF files are read by pypdf: pip install 'bowstring[pdf]'") from None
+        raise ImportError(f"{path} is read by pypdf: pip install 'bowstring[pdf]'") from None
     try:
         reader = PdfReader(io.BytesIO(data))
         locked = reader.is_encrypted and not reader.decrypt("")
