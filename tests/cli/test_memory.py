@@ -175,11 +175,13 @@ def test_pictures_and_recordings_of_a_folder_are_remembered_once(run, tmp_path):
 
 
 def test_a_file_that_cannot_be_remembered_is_no_text(run, tmp_path):
+    (tmp_path / "a.docx").write_bytes(b"x")
     (tmp_path / "a.pdf").write_bytes(b"x")
     (tmp_path / "b.png").write_bytes(b"x")
     (tmp_path / "c.wav").write_bytes(b"x")
     for name, words in [
-        ("a.pdf", "ends in '.pdf'; expected"),
+        ("a.docx", "ends in '.docx'; expected"),
+        ("a.pdf", "no PDF that can be read"),
         ("b.png", "no picture that can be read"),
         ("c.wav", "no recording that can be read"),
         ("d.md", "there is no file"),
