@@ -20,7 +20,8 @@ from bowstring.train.data.corpora import (
     without_leaks,
 )
 from bowstring.train.data.grammar import PLOTS, Slots, story
-from bowstring.train.data.snippets import snippet
+from bowstring.train.data.parametric import parametric
+from bowstring.train.data.snippets import is_held_out, snippet
 from bowstring.train.data.splits import bucket, first_split, least, overlap, split_of, word_grams, work_of
 
 
@@ -172,12 +173,34 @@ def test_pieces_end_with_sentences_and_lose_nothing():
     assert all(len(piece) <= 300 and piece.endswith(".") for piece in cut)
 
 
-def test_every_function_of_the_grammar_passes_its_own_check():
+@pytest.mark.parametrize("grammar", [snippet, parametric])
+def test_every_function_of_the_grammar_passes_its_own_check(grammar):
     for i in range(300):
-        one = snippet(random.Random(i))
+        one = grammar(random.Random(i))
         space = {}
         exec(one.source, space)  # written by our grammar, not by a model
         assert eval(one.check, space) is True, one.source
+
+
+def test_a_function_with_another_number_or_text_than_the_prompt_fails():
+    wrong = 0
+    for i in range(300):
+        one = parametric(random.Random(i))
+        for filler in one.fillers:
+            other = "'qq'" if filler.startswith("'") else str(int(filler) + 1)
+            space = {}
+            exec(one.source.replace(filler, other), space)
+            wrong += eval(one.check, space) is not True
+            assert all(filler in way for way in (one.prompt, *one.others))
+    assert wrong > 0.95 * sum(len(parametric(random.Random(i)).fillers) for i in range(300))
+
+
+def test_numbers_and_texts_that_are_held_out_are_in_no_learned_function():
+    novel = [one for i in range(2000) if (one := parametric(random.Random(i))).novelty == "filler"]
+    assert 60 < len(novel) < 400
+    assert all(any(map(is_held_out, one.fillers)) for one in novel)
+    learned = {d.body for d in snippet_documents(3000) if d.split != "test"}
+    assert not {one.source for one in novel} & learned
 
 
 def test_stories_hold_what_their_prompts_ask_for():

@@ -12,7 +12,7 @@ from bowstring.nn.config import NetworkConfig
 from bowstring.text.tokenizer import MASK, PAD
 from bowstring.train.data.corpora import snippet_documents, story_documents
 from bowstring.train.schedule import Run, moments
-from bowstring.train.text.loop import Recipe, fit
+from bowstring.train.text.loop import Recipe, fit, run_text, share_past
 from bowstring.train.text.losses import blocks_of, draw_noise, joint_loss, recall_loss
 from bowstring.train.text.packing import Corpus
 from bowstring.train.text.recipes import RECIPES
@@ -48,6 +48,17 @@ def test_a_resumed_training_has_the_curve_of_an_uninterrupted_one(corpus, tmp_pa
 def test_a_baseline_never_leaves_the_next_token(corpus, tmp_path):
     rows = curve(tmp_path, corpus, replace(RECIPE, baseline=True))
     assert {row[1] for row in rows} == {"ar"} and all(math.isnan(row[3]) for row in rows)
+
+
+def test_a_baseline_takes_over_the_steps_that_its_rival_made_the_same_way(corpus, tmp_path):
+    rival, whole = tmp_path / "test", curve(tmp_path / "whole", corpus, replace(RECIPE, baseline=True))
+    own = replace(RECIPE, name="test-baseline", baseline=True)
+    assert not share_past(own, tmp_path / own.name)  # nothing is there
+    run_text(RECIPE, corpus, Run(rival))
+    assert share_past(own, tmp_path / own.name)
+    assert not share_past(own, tmp_path / own.name)  # it has begun
+    rest = curve(tmp_path / own.name, corpus, own)
+    assert [row[:3] for row in rest] == [row[:3] for row in whole[RECIPE.causal_steps :]]
 
 
 def test_the_rate_warms_up_stays_and_falls_to_zero():

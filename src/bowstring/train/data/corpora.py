@@ -27,11 +27,11 @@ from pathlib import Path
 
 from ...core.files import replacing
 from .grammar import story
-from .snippets import snippet
+from .parametric import any_snippet
 from .splits import RULE, bucket, first_split, overlap, split_of, word_grams, work_of
 
 STORIES = 44_000  # drawn; about half of them are learned from
-SNIPPETS = 15_000
+SNIPPETS = 24_000
 NOVEL_KEPT = 8  # per cent of what has a template or filler that is kept from training: enough to measure
 PIECE_CHARACTERS = 800  # characters of a tale in one document
 LONGEST_FUNCTION = 850  # characters of a function
@@ -123,10 +123,11 @@ def story_documents(count: int = STORIES, seed: int = 0) -> Iterator[Document]:
 
 def snippet_documents(count: int = SNIPPETS, seed: int = 0) -> Iterator[Document]:
     for i in range(count):
-        one = snippet(random.Random(f"snippet-{seed}-{i}"))
+        one = any_snippet(random.Random(f"snippet-{seed}-{i}"))
         if split := split_of_novelty(one.novelty, one.source):
+            prompts = one.prompt, *one.others
             names = {"work": one.source, "novelty": one.novelty, "check": one.check}
-            yield Document("code", split, "snippet", (one.prompt,), one.source, complete=True, **names)
+            yield Document("code", split, "snippet", prompts, one.source, complete=True, **names)
 
 
 def pieces(text: str, size: int = PIECE_CHARACTERS) -> list[str]:

@@ -9,23 +9,28 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
-from .splits import least
+from .splits import bucket, least
+
+LITERALS_HELD_OUT = 12  # per cent of the numbers and texts that fill templates
 
 
 @dataclass(frozen=True)
 class Snippet:
-    """A function, the sentence that asks for it, its check, its template, and the fillers of the template."""
+    """A function, the sentence that asks for it, its check, its template, and the fillers of the template: words,
+    or numbers and texts as Python writes them. others: further ways to ask for it.
+    """
 
     prompt: str
     source: str
     check: str
     template: str
     fillers: frozenset[str] = frozenset()
+    others: tuple[str, ...] = ()
 
     @property
     def novelty(self) -> str:
         """What of it no snippet of training has: its template, a filler, both, or only the combination."""
-        new = {"template": self.template in HELD_OUT_TEMPLATES, "filler": bool(self.fillers & HELD_OUT_WORDS)}
+        new = {"template": self.template in HELD_OUT_TEMPLATES, "filler": any(map(is_held_out, self.fillers))}
         return "both" if all(new.values()) else next((name for name, is_new in new.items() if is_new), "combination")
 
 
@@ -214,6 +219,17 @@ HELD_OUT_WORDS = frozenset().union(
         for kind in table
     )
 )
+
+
+def is_held_out(filler: str) -> bool:
+    """Whether no snippet of training has a filler. One digit and one letter are everywhere.
+
+    >>> is_held_out("7"), is_held_out("'a'")
+    (False, False)
+    """
+    literal = filler.lstrip("-").isdigit() or filler.startswith("'")
+    long = len(filler.strip("-'")) > 1
+    return filler in HELD_OUT_WORDS or (literal and long and bucket(filler) < LITERALS_HELD_OUT)
 
 
 def snippet(rng: random.Random) -> Snippet:

@@ -6,17 +6,20 @@ next-token loss while the learning rate falls to zero. What a step does depends 
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ...core.files import replacing
 from ...nn.config import NetworkConfig
 from ...nn.network import UnifiedScoreNetwork
-from ..checkpoint import save
+from ..checkpoint import NAME, save
 from ..loop import apply_gradients, set_rate, training_steps
 from ..optim import mixed, optimisers
 from ..progress import TrainingLog
@@ -49,8 +52,8 @@ class Recipe:
     seed: int = 0
     repeats: tuple[tuple[str, float], ...] = (
         ("tale", 1.0),
-        ("story", 0.6),
-        ("function", 2.0),
+        ("story", 0.4),
+        ("function", 2.5),
         ("snippet", 3.0),
     )
     in_order: float = 0.12
@@ -61,6 +64,11 @@ class Recipe:
     @property
     def steps(self) -> int:
         return self.tokens // (self.rows * self.length)
+
+    @property
+    def causal_steps(self) -> int:
+        """How many steps learn the next token alone; a baseline makes the same ones, then goes on so."""
+        return sum(step / self.steps < self.ar for step in range(self.steps))
 
     def phase(self, share: float) -> str:
         """What is learned when this share of the training is over."""
@@ -131,7 +139,7 @@ def fit(
     """Trains and yields after each step; resumes from `run.out` when a checkpoint lies there.
 
     Args:
-        keep: steps whose checkpoint is also kept under `run.out/step-N`.
+        keep: steps whose checkpoint is also kept, see `kept_at`.
         start_from: the network whose weights the first step starts with; None draws them from the seed.
     """
     torch.manual_seed(recipe.seed)
@@ -155,20 +163,39 @@ def fit(
         speed = recipe.rows * recipe.length / (time.monotonic() - began)
         yield StepReport(moment, recipe.phase(moment.share), *both, rate, speed), network
         if moment.step + 1 in keep:
-            save(run.out / f"step-{moment.step + 1}", network, optimiser, moment.step + 1)
+            save(kept_at(run.out, moment.step + 1), network, optimiser, moment.step + 1)
+
+
+def kept_at(out: Path, step: int) -> Path:
+    """Where the checkpoint of a step is kept."""
+    return out / f"step-{step}"
+
+
+def share_past(recipe: Recipe, out: Path) -> bool:
+    """Gives a baseline that has not begun the steps that its rival, which trained beside it, made the same
+    way: those that learned the next token alone.
+    """
+    rival = kept_at(out.with_name(recipe.name.removesuffix("-baseline")), recipe.causal_steps) / NAME
+    shares = recipe.baseline and not (out / NAME).exists() and rival.exists()
+    if shares:
+        out.mkdir(parents=True, exist_ok=True)
+        with replacing(out / NAME) as partial:
+            shutil.copyfile(rival, partial)
+    return shares
 
 
 def run_text(
     recipe: Recipe, corpus: Corpus, run: Run, start: UnifiedScoreNetwork | None = None
 ) -> UnifiedScoreNetwork:
-    """`fit` with progress on screen and a log.
+    """`fit` with progress on screen and a log; keeps what the recipe shares with its baseline.
 
     Raises:
         ValueError: the training had ended before.
     """
     network = None
     with TrainingLog(run) as log:
-        for report, network in fit(recipe, corpus, run, start_from=start):  # noqa: B007
+        keep = () if recipe.baseline else (recipe.causal_steps,)
+        for report, network in fit(recipe, corpus, run, keep, start):  # noqa: B007
             losses = f"next token {report.ar:.3f}  diffusion {report.diffusion:.3f}"
             row = {name: value for name, value in asdict(report).items() if name != "moment"}
             log.add(report.moment, row, f"{losses}  {report.tokens_per_second:,.0f} tokens/s", report.phase)

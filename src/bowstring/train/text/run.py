@@ -19,12 +19,12 @@ from ..data.corpora import Document, corpus_documents
 from ..data.splits import RULE
 from ..progress import tell
 from ..schedule import CPU, Run
-from .loop import WHOLE_BODY, Recipe, batches, run_text
+from .loop import WHOLE_BODY, Recipe, batches, run_text, share_past
 from .packing import Corpus
 from .qat import QATRecipe, quantise_at_once, run_qat
 from .recipes import RECIPES, known_recipe
 
-TOKENIZER_MIX = {"tale": 1.0, "story": 0.25, "function": 3.0, "snippet": 3.0}
+TOKENIZER_MIX = {"tale": 1.0, "story": 0.25, "function": 3.0, "snippet": 1.0}
 
 
 def corpus_tokenizer(documents: list[Document], path: Path, vocab: int) -> TextTokenizer:
@@ -72,8 +72,10 @@ def prepare_text(name: str, data: Path, runs: Path) -> TextStart:
 
 def train_text(name: str, data: Path, run: Run) -> None:
     """Runs a named recipe to its end and writes the model to `run.out/model`; see `prepare_text`."""
-    start = prepare_text(name, data, run.out.parent)
-    network = run_text(known_recipe(name), start.corpus, run, start.network)
+    start, recipe = prepare_text(name, data, run.out.parent), known_recipe(name)
+    if share_past(recipe, run.out):
+        tell(f"the first {recipe.causal_steps} steps are those of its rival, which are the same")
+    network = run_text(recipe, start.corpus, run, start.network)
     save_model(run.out / "model", network, start.tokenizer, **start.metadata)
     tell(f"model written to {run.out / 'model'}")
 
