@@ -20,7 +20,7 @@ from bowstring.train.data.corpora import (
     without_leaks,
 )
 from bowstring.train.data.grammar import PLOTS, Slots, story
-from bowstring.train.data.parametric import parametric
+from bowstring.train.data.parametric import never_learned, parametric
 from bowstring.train.data.snippets import is_held_out, snippet
 from bowstring.train.data.splits import bucket, first_split, least, overlap, split_of, word_grams, work_of
 
@@ -173,7 +173,7 @@ def test_pieces_end_with_sentences_and_lose_nothing():
     assert all(len(piece) <= 300 and piece.endswith(".") for piece in cut)
 
 
-@pytest.mark.parametrize("grammar", [snippet, parametric])
+@pytest.mark.parametrize("grammar", [snippet, parametric, never_learned])
 def test_every_function_of_the_grammar_passes_its_own_check(grammar):
     for i in range(300):
         one = grammar(random.Random(i))
@@ -201,6 +201,7 @@ def test_numbers_and_texts_that_are_held_out_are_in_no_learned_function():
     assert all(any(map(is_held_out, one.fillers)) for one in novel)
     learned = {d.body for d in snippet_documents(3000) if d.split != "test"}
     assert not {one.source for one in novel} & learned
+    assert {never_learned(random.Random(i)).novelty for i in range(200)} == {"template", "both"}
 
 
 def test_stories_hold_what_their_prompts_ask_for():

@@ -191,7 +191,7 @@ def field_numbers(model: FieldModel, count: int) -> dict[str, Any]:
         alone = torch.cat(in_parts(draw, count))
         noise = relaxed(Rng.of(12, count).normal(64, 64), "phi4", value, RELAX, 13)
         real, other = real_fields(beta, 2 * count, 77).split(count)
-        made = {"": relaxed(alone, "phi4", value, RELAX, 14), "_network_alone": alone}
+        made = {"": relaxed(alone, "phi4", value, RELAX, 14), "_alone": alone}
         for name, x in (made | {"_chain_alone": noise, "_floor": other}).items():
             against = real if name == "_floor" else torch.cat([real, other])
             found = {f"{key}{name}": one for key, one in distances(x, against, real, energy).items()}
@@ -278,7 +278,7 @@ def measure_physics(setting: Setting) -> Measurement:
         "cascade_mass_error": Measured(
             float(max((big[i].mean() - big[2].mean()).abs() for i in range(2))), n=2
         ),
-        "train_samples_s": training_speed(),
+        "samples_per_s": training_speed(),
         "solver_vs_py_pde": solver_agreement(),
     }
     missing = {

@@ -33,7 +33,8 @@ from ..train.data.corpora import Document, build_corpus, corpora_in, tales_file
 from ..train.text.packing import prompt_tokens
 from ..weights.layout import weights_files
 from ..weights.shipped import model_folder
-from .law import CONTEXTS, curve, law
+from .functions import pass_rates
+from .law import CONTEXTS, curve, law, score_masked
 from .likelihood import (
     SOURCES,
     WHOLE,
@@ -59,6 +60,8 @@ COMMON = set(
 )
 CURVE = 120  # texts of the lossy curve, spread over sources and works
 GENERATED = 192  # tokens of a story
+LAW = Sampling("ar", GENERATED)  # of what is written by default, here without drafts
+NEVER_ASKED = 100  # prompts of functions of each novelty
 FP16_TEXT = Path("bench/text")  # what the text models that ship were rounded from
 
 
@@ -240,14 +243,17 @@ def corpora(folder: Path) -> tuple[list[Document], dict[str, str]]:
 def likelihood_numbers(
     engine: ArrowEngine, setting: Setting, documents: Sequence[Document], held: Sequence[HeldText]
 ) -> dict[str, Any]:
-    """Bits per byte by source, and perplexities over the autoregressive twin's."""
+    """Bits per byte by source, and perplexities over the autoregressive twin's: exact, of causal rows, whose
+    law the default's is; of the block sampler; of masked places alone, two at an evaluation; of the bounds.
+    """
     network, context = engine.network, engine.metadata.context
     rival, _, _ = load_model(setting.baseline)
     draws = 2 if setting.quick else 6
     scores = {
         "baseline_ar": score_causal(rival),
         "ar": score_causal(network),
-        "exact": score_sampler(network, Sampling(), context),
+        "sampler": score_sampler(network, Sampling(), context),
+        "masked_2": score_masked(network, Sampling(block=4, steps=2, order="confidence"), context),
     }
     for name, size in (("b4", 4), ("b8", 8), ("b16", 16), ("whole", WHOLE)):
         scores[f"nelbo_{name}"] = score_bound(network, size, draws * (2 if size == WHOLE else 1))
@@ -260,10 +266,10 @@ def likelihood_numbers(
     announce("counting")
     counted = ngram_nats(train[:: 8 if setting.quick else 1], held, engine.tokenizer)
     return {
-        "gap_exact": gaps["exact"],
-        "gap_nelbo": gaps["nelbo_b4"],
+        "gap_exact": gaps["ar"],
+        "gap_sampler": gaps["sampler"],
+        "gap_masked_2": gaps["masked_2"],
         "gap_nelbo_b4": gaps["nelbo_b4"],
-        "gap_ar": gaps["ar"],
         "gap_nelbo_b8": gaps["nelbo_b8"],
         "gap_nelbo_b16": gaps["nelbo_b16"],
         "gap_nelbo_whole": gaps["nelbo_whole"],
@@ -278,7 +284,7 @@ def written_numbers(
     numbers: dict[str, Any] = {}
     codec = engine.tokenizer
     tests = over_works([one for one in documents if one.held_out(rule)])
-    modes = {"": Sampling(max_tokens=GENERATED), "_ar": Sampling(mode="ar", max_tokens=GENERATED)}
+    modes = {"": LAW, "_diffusion": Sampling(max_tokens=GENERATED)}
     for kind, sources, count in (("text", ("tale", "story"), 30), ("code", ("function", "snippet"), 40)):
         for source in sources:
             chosen = [one for one in tests if key_of(one, rule) == source][: count if quick else 3 * count]
@@ -358,6 +364,8 @@ def measure_text(setting: Setting) -> Measurement:
     held = held_texts(documents, engine.tokenizer, engine.metadata.context, 12 if quick else 60, rule)
     numbers = likelihood_numbers(engine, setting, documents, held)
     numbers |= written_numbers(engine, documents, rule, quick=quick)
+    code = lambda asked: map(engine.tokenizer.decode, generated(engine, asked, "code", LAW))  # noqa: E731
+    numbers |= pass_rates(code, rule, 24 if quick else NEVER_ASKED)
     announce("infilling")
     filled = infills(engine, held, 6 if quick else 40)
     numbers |= {

@@ -7,11 +7,13 @@ As in `snippets`, every choice comes from the `random.Random` that is passed in,
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .snippets import ITEM, ITEMS, Snippet, indented, snippet
+from .snippets import ITEM, ITEMS, NEW, Snippet, indented, snippet
 
 PARAMETRIC = 0.65  # share of the drawn snippets
+Template = tuple[tuple[str, ...], str, str, str, tuple[str, ...]]
 
 
 @dataclass(frozen=True)
@@ -30,9 +32,11 @@ class Slots:
     @classmethod
     def drawn(cls, rng: random.Random) -> Slots:
         low = rng.choice((rng.randint(0, 20), rng.randint(0, 200), rng.randint(-50, -1), rng.randint(100, 2000)))
-        values = low, low + rng.randint(1, 40), rng.randint(2, 30), rng.randint(2, 9)
-        first = text(rng)
-        return cls(*map(str, values), repr(first), repr(next(t for t in iter(lambda: text(rng), None) if t != first)))
+        first = second = text(rng)
+        n, m, p, k = (str(one) for one in (low, low + rng.randint(1, 40), rng.randint(2, 30), rng.randint(2, 9)))
+        while second == first:
+            second = text(rng)
+        return cls(n, m, p, k, repr(first), repr(second))
 
     def used(self, pattern: str) -> frozenset[str]:
         """The fillers of a pattern's slots."""
@@ -143,7 +147,7 @@ OF_NUMBERS = {
         ("return min(({x} for {x} in {xs} if {if}), default=None)",)),
 }
 # prompts, name, arguments, body, arguments it is tried on
-PLAIN = (
+PLAIN: tuple[Template, ...] = (
     (("list the numbers from {n} to {m}",), "numbers_between", "", "return list(range({n}, {m} + 1))", ("",)),
     (("add up the numbers from {n} to {m}",), "sum_between", "", "return sum(range({n}, {m} + 1))", ("",)),
     (("list the first n multiples of {p}",), "multiples", "n", "return [{p} * i for i in range(1, n + 1)]", ("4", "0")),
@@ -174,6 +178,23 @@ PLAIN = (
     (("cut a text to {k} characters",), "cut", "text", "return text[:{k}]", ("'abcdefghijkl'",)),
 )
 
+NEVER_LEARNED: tuple[Template, ...] = (  # what no corpus has, in the same form
+    (("return the sum of the first {k} items of a list",), "sum_first", "items", "return sum(items[:{k}])", ("[*range(12)]",)),
+    (("check whether a list has at least {k} items",), "has_items", "items", "return len(items) >= {k}", ("[0] * {k}", "[0] * ({k} - 1)")),
+    (("list the numbers from {n} to {m} that are divisible by {p}",), "divisible_between", "", "return [x for x in range({n}, {m} + 1) if x % {p} == 0]", ("",)),
+    (("put {c} between the letters of a text",), "spread", "text", "return {c}.join(text)", ("'qj'",)),
+    (("check whether a text ends with {c}",), "ends", "text", "return text.endswith({c})", ("'q' + {c}", "'z'")),
+    (("check whether {c} occurs in a text",), "occurs", "text", "return {c} in text", ("'q' + {c} + 'j'", "'zzz'")),
+    (("divide a number by {p}",), "divide", "x", "return x / {p}", ("100",)),
+    (("raise a number to the power of {k}",), "power", "x", "return x ** {k}", ("3",)),
+    (("return the item of a list at position {k}",), "item_at", "items", "return items[{k}]", ("[*range(12)]",)),
+    (("return all but the last {k} items of a list",), "all_but_last", "items", "return items[:-{k}]", ("[*range(12)]",)),
+    (("raise every number of a list that is below {n} to {n}",), "raised", "numbers", "return [max(x, {n}) for x in numbers]", ("[{n} - 3, {n}, {n} + 4]",)),
+    (("join words in reverse order with {c} between them",), "join_reversed", "words", "return {c}.join(words[::-1])", ("['q', 'j', 'x']",)),
+    (("return how far a number is from {n}",), "how_far", "x", "return abs(x - {n})", ("{n} + 3", "{n} - 3")),
+    (("double the numbers greater than {n} and keep the others",), "double_greater", "numbers", "return [2 * x if x > {n} else x for x in numbers]", ("[{n}, {n} + 1, {n} - 1]",)),
+)
+
 
 def filtered(rng: random.Random, slots: Slots) -> Snippet:
     """What is done to the numbers or words of a list that pass a test."""
@@ -202,7 +223,7 @@ def changed(rng: random.Random, slots: Slots) -> Snippet:
     given = items(rng, kind)
     value, sample = slots.fill(value, x=given["x"]), slots.near(kind)
     if rng.random() < 0.5:
-        ways = (f"return every {kind[:-1]} of a list {words}", f"make a list of every {kind[:-1]} {words}")
+        ways: tuple[str, ...] = (f"return every {kind[:-1]} of a list {words}", f"make a list of every {kind[:-1]} {words}")
         name, used, tail, template = short, words, "", "parametric map"
     else:
         test, (tested, condition) = rng.choice([*TESTS[kind].items()])
@@ -217,14 +238,14 @@ def changed(rng: random.Random, slots: Slots) -> Snippet:
     return written(ways, name, given["xs"], body, f"{name}({sample}) == {right}", template, slots.used(used))
 
 
-def plain(rng: random.Random, slots: Slots) -> Snippet:
+def plain(rng: random.Random, slots: Slots, templates: Sequence[Template] = PLAIN) -> Snippet:
     """A small function with a number or text of the prompt in it."""
-    ways, name, arguments, body, tried = rng.choice(PLAIN)
+    ways, name, arguments, body, tried = rng.choice(templates)
     body, value = slots.fill(body), slots.fill(body).removeprefix("return ")
     calls = [slots.fill(one) for one in tried]
     right = " and ".join(f"{name}({one}) == (lambda {arguments}: {value})({one})" for one in calls)
     asked = tuple(slots.fill(one) for one in rng.sample(ways, len(ways)))
-    return written(asked, name, arguments, body, right, f"parametric {name}", slots.used(ways[0]))
+    return written(asked, name, arguments, body, right, f"{NEW if templates is NEVER_LEARNED else 'parametric'} {name}", slots.used(ways[0]))
 
 
 def items(rng: random.Random, kind: str) -> dict[str, str]:
@@ -249,6 +270,11 @@ def parametric(rng: random.Random) -> Snippet:
     """
     form = rng.choices((filtered, changed, plain), (5, 3, 3))[0]
     return form(rng, Slots.drawn(rng))
+
+
+def never_learned(rng: random.Random) -> Snippet:
+    """One function of a template that no corpus has."""
+    return plain(rng, Slots.drawn(rng), NEVER_LEARNED)
 
 
 def any_snippet(rng: random.Random) -> Snippet:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from .splits import bucket, least
 
+NEW = "new"  # begins the names of templates that no corpus has
 LITERALS_HELD_OUT = 12  # per cent of the numbers and texts that fill templates
 
 
@@ -30,7 +31,8 @@ class Snippet:
     @property
     def novelty(self) -> str:
         """What of it no snippet of training has: its template, a filler, both, or only the combination."""
-        new = {"template": self.template in HELD_OUT_TEMPLATES, "filler": any(map(is_held_out, self.fillers))}
+        new_template = self.template in HELD_OUT_TEMPLATES or self.template.startswith(NEW)
+        new = {"template": new_template, "filler": any(map(is_held_out, self.fillers))}
         return "both" if all(new.values()) else next((name for name, is_new in new.items() if is_new), "combination")
 
 
