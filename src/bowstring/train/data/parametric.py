@@ -32,8 +32,8 @@ class Slots:
     @classmethod
     def drawn(cls, rng: random.Random) -> Slots:
         low = rng.choice((rng.randint(0, 20), rng.randint(0, 200), rng.randint(-50, -1), rng.randint(100, 2000)))
+        n, m, p, k = map(str, (low, low + rng.randint(1, 40), rng.randint(2, 30), rng.randint(2, 9)))
         first = second = text(rng)
-        n, m, p, k = (str(one) for one in (low, low + rng.randint(1, 40), rng.randint(2, 30), rng.randint(2, 9)))
         while second == first:
             second = text(rng)
         return cls(n, m, p, k, repr(first), repr(second))
