@@ -10,10 +10,12 @@ from bowstring.eval.judges.names import NameJudge
 def test_ranks_count_the_names_that_score_higher():
     rng = torch.Generator().manual_seed(0)
     names = tuple(f"n{i}" for i in range(150))
-    table = torch.nn.functional.normalize(torch.randn(150, 16, generator=rng), dim=-1)
-    judge = NameJudge(names, torch.eye(16), torch.zeros(16), table)
-    assert judge.ranks(table[:20], names[:20]).tolist() == [0] * 20
-    chance = judge.ranks(torch.randn(300, 16, generator=rng), random.Random(0).choices(names, k=300))
+    seen = torch.randn(300, POOLED_FEATURES + 16, generator=rng)
+    judge = NameJudge.of(names, seen, torch.arange(300) // 2)  # two drawings of each
+    for which in (0, 1):
+        assert judge.ranks(seen[which:40:2] + 1e-3, names[:20]).tolist() == [0] * 20
+    noise = torch.randn(300, POOLED_FEATURES + 16, generator=rng)
+    chance = judge.ranks(noise, random.Random(0).choices(names, k=300))
     assert abs((chance < 5).float().mean().item() - 0.05) < 4 * (0.05 * 0.95 / 300) ** 0.5
 
 

@@ -26,10 +26,16 @@ from bowstring.train.speech.flow import (
 )
 from bowstring.train.speech.reading import alphabet_durations
 from bowstring.train.speech.voices import (
+    HELD_OUT_MIXTURES,
     HELD_OUT_VOICES,
+    MIXTURES,
+    SENTENCES_PER_MIXTURE,
     SENTENCES_PER_VOICE,
+    SPEAKERS,
     VOICES,
+    is_held_out,
     is_held_out_voice,
+    is_mixture,
     texts_of,
 )
 from tests.conftest import build_network
@@ -126,12 +132,20 @@ def test_a_token_that_is_a_sum_of_its_sounds_is_expected_exactly():
 
 
 def test_no_two_voices_read_the_same_and_held_out_ones_read_what_nobody_learns():
-    texts = [f"sentence {i}" for i in range(SENTENCES_PER_VOICE * len(VOICES))]
-    read = [texts_of(number, texts) for number in range(len(VOICES))]
-    learned = [
-        text for name, some in zip(VOICES, read, strict=True) if name not in HELD_OUT_VOICES for text in some
+    texts = [
+        f"sentence {i}" for i in range(SENTENCES_PER_VOICE * len(VOICES) + SENTENCES_PER_MIXTURE * MIXTURES)
     ]
-    assert len(VOICES) == 28 and len(learned) == len(set(learned)) == SENTENCES_PER_VOICE * 22
+    read = [texts_of(number, texts) for number in range(len(SPEAKERS))]
+    learned = [
+        text for one, some in zip(SPEAKERS, read, strict=True) if not is_held_out(one) for text in some
+    ]
+    assert len(VOICES) == 28 and len(learned) == len(set(learned))
+    assert len(learned) == SENTENCES_PER_VOICE * 22 + SENTENCES_PER_MIXTURE * MIXTURES
+    assert sum(map(is_held_out, SPEAKERS)) == 6 + HELD_OUT_MIXTURES
+    for number, one in enumerate(
+        SPEAKERS, 1
+    ):  # a mixture is of two that are learned from, or of two that are not
+        assert is_mixture(number) == (len(one) == 2) and len({is_held_out((voice,)) for voice in one}) == 1
     assert len(HELD_OUT_VOICES) == 6
     for name in HELD_OUT_VOICES:
         hidden = VOICES.index(name)

@@ -11,7 +11,6 @@ import pytest
 import torch
 
 from bowstring.core.conditioning import NOTHING
-from bowstring.eval.judges.training import fit_names
 from bowstring.image.autoencoder import ImageAutoencoder
 from bowstring.image.sampling import NULL_PROMPT
 from bowstring.nn.config import NetworkConfig
@@ -284,16 +283,6 @@ def test_a_full_disk_leaves_the_checkpoint_before_and_says_so(tmp_path, capsys, 
             log.add(moment, {}, "")
     assert "the same command goes on from it" in capsys.readouterr().err
     assert restore(tmp_path, network, ()) == 1
-
-
-def test_the_judge_learns_to_name_what_it_sees():
-    """Two clusters of features have two names; a map learned in thirty steps tells them apart."""
-    rng = torch.Generator().manual_seed(0)
-    names = torch.arange(40) % 2
-    seen = torch.randn(40, 6, generator=rng) + 6 * names[:, None]
-    judge = fit_names(seen, names, 2, steps=30)
-    told = (seen - judge["shift"].float()) @ judge["tower"].float().T @ judge["names"].float().T
-    assert (told.argmax(1) == names).all()
 
 
 def test_a_checkpoint_of_a_finished_training_is_not_written_again(tmp_path):

@@ -148,11 +148,6 @@ def everything(data: Path, out: Path) -> list[Stage]:
 
         quantise_model(run.out / "model", 4, 0, data, out / "shortcut" / "model", run.device)
 
-    def judge(run: Run) -> None:
-        from ..eval.judges.training import train_judge
-
-        train_judge(data, run.out)
-
     def fields(run: Run) -> None:
         from ..train.fields import train_fields
 
@@ -170,7 +165,6 @@ def everything(data: Path, out: Path) -> list[Stage]:
         Stage("multimodal", 90, partial(multimodal, "multimodal-2", 2), "the same, text replayed", heard),
         Stage("shortcut", 35, shortcut, "few steps", heard),
         Stage("int4", 3, int4, "few bits", texts),
-        Stage("judge", 25, judge, "who tells pictures apart", made_by(data, "icons")),
         Stage("fields", 60, fields, "physical fields"),
         *attached(out / "int4" / "model", data, out),
     ]

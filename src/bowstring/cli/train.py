@@ -191,12 +191,6 @@ def encode(data: Path, run: Run) -> None:
     train_encode(data, run)
 
 
-def judge(data: Path, run: Run) -> None:
-    from ..eval.judges.training import train_judge
-
-    train_judge(data, run.out)
-
-
 def g2p(data: Path, run: Run) -> None:
     from ..train.speech.run import train_g2p
 
@@ -220,8 +214,7 @@ TRAININGS = {  # beside those of text
     "postfilter": Training(postfilter, ("steps",)),
     "memory": Training(memory),
     "encode": Training(encode),
-    "judge": Training(judge, timed=False),  # these two take minutes
-    "g2p": Training(g2p, timed=False),
+    "g2p": Training(g2p, timed=False),  # takes minutes
     "control-structure": Training(partial(control, "structure"), ("steps",)),
     "control-tools": Training(partial(control, "tools"), ("steps",)),
 }
@@ -340,9 +333,7 @@ def text(recipe: str, data: Path, run: Run) -> None:
 
 @app.command("bundle")
 def bundle_command(
-    recipe: Annotated[
-        str, typer.Argument(help="What `train` knows, but judge; int4 or int2 finish a text model.")
-    ],
+    recipe: Annotated[str, typer.Argument(help="What `train` knows; int4 or int2 finish a text model.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the parts.")],
     data: Path = Path("runs/data"),
     runs: Annotated[Path, typer.Option(help="Folder of what was trained before.")] = Path("runs"),

@@ -17,9 +17,10 @@ from ..core.calibration import Calibrator
 from ..core.options import whole
 from ..llm.pipeline import LanguageModel
 from ..train.data.corpora import Document, corpora_in
-from ..train.data.gallery import LEARNED, plan
+from ..train.data.gallery import plan
 from ..train.data.pictures import load_icons, pair_learned
 from ..train.data.sentences import sentences
+from ..weights.metadata import Metadata
 from . import ArrowEngine
 
 KINDS = ("text", "code")
@@ -42,7 +43,7 @@ def calibrate_model(folder: Path, data: Path, count: int, seed: int = 0) -> Cali
     found = [calibrate_text(engine.text_pipeline, asked, seed)]
     steps = {name: engine.metadata.scheduler(name).num_inference_steps for name in engine.modalities}
     if "image" in steps:
-        captions = held_in_captions(data, engine.metadata.split_rule, count, seed)
+        captions = held_in_captions(data, engine.metadata, count, seed)
         found.append(calibrate_images(engine.network, engine.tokenizer, captions, steps["image"], seed))
     if steps.get("audio", 1) > 1:
         read = sentences(learned, count)
@@ -64,8 +65,9 @@ def beginnings(learned: list[Document], count: int, seed: int) -> list[str]:
     return [" ".join(one.body.split()[:WORDS]) for one in rng.sample(own, min(count, len(own)))]
 
 
-def held_in_captions(data: Path, rule: int, count: int, seed: int) -> list[tuple[str, str]]:
-    """Captions and styles of pictures that were learned from."""
+def held_in_captions(data: Path, model: Metadata, count: int, seed: int) -> list[tuple[str, str]]:
+    """Captions and styles of pictures that a model learned from."""
     rng, (_, concepts) = random.Random(f"captions-{seed}"), load_icons(data)
-    own = [one for one in plan(concepts, 0, 0, LEARNED) if pair_learned(one.concept, one.style, rule)]
+    icons = plan(concepts, 0, 0, model.picture_groups)
+    own = [one for one in icons if pair_learned(one.concept, one.style, model.split_rule)]
     return [(rng.choice(one.captions), one.style) for one in rng.choices(own, k=count)]

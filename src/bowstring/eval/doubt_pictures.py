@@ -17,12 +17,13 @@ from ..engine import ArrowEngine
 from ..engine.calibration import held_in_captions
 from ..image.doubt import of_picture
 from ..image.sampling import STYLES, ImageSampling
-from ..train.data.gallery import CURATED, LEARNED, Picture, plan
+from ..train.data.gallery import CURATED, Picture, plan
 from ..train.data.pictures import load_icons, pair_learned, pair_unseen
+from ..weights.metadata import Metadata
 from .doubt import OTHER_HALF, Row, auroc, beyond, over_groups, severities
 from .hardness import corrupted, graded
 from .judges.names import NameJudge, look
-from .quality import JUDGE, small
+from .quality import small
 from .results import Measured, announce
 
 SCORES = ("image", "image_random")
@@ -32,13 +33,13 @@ Captions = Sequence[tuple[str, str]]
 class Asked:
     """Pictures that are asked for: learned ones, held-out pairs, and things that were never drawn."""
 
-    def __init__(self, data: Path, rule: int) -> None:
+    def __init__(self, data: Path, model: Metadata) -> None:
         _, concepts = load_icons(data)
-        every = plan(concepts, 0, 0, LEARNED)
+        every, rule = plan(concepts, 0, 0, model.picture_groups), model.split_rule
         self.learned = [one for one in every if pair_learned(one.concept, one.style, rule)]
         self.unseen = [one for one in every if pair_unseen(one.concept, one.style, rule)]
-        self.other = plan(concepts, 0, 0, CURATED - LEARNED)
-        self.held_in = held_in_captions(data, rule, 400, OTHER_HALF)
+        self.other = plan(concepts, 0, 0, CURATED - model.picture_groups)
+        self.held_in = held_in_captions(data, model, 400, OTHER_HALF)
 
     def graded(self, count: int, rng: random.Random) -> dict[str, list[tuple[str, str]]]:
         """(caption, style)s of every severity."""
@@ -74,10 +75,10 @@ def painted(engine: ArrowEngine, captions: Captions, how: ImageSampling) -> list
 
 
 def picture_errors(
-    engine: ArrowEngine, asked: Asked, how: ImageSampling, count: int, rng: random.Random
+    engine: ArrowEngine, data: Path, asked: Asked, how: ImageSampling, count: int, rng: random.Random
 ) -> dict[str, Measured]:
     """Doubt against the judge: is what was asked for the likeliest of 100 names?"""
-    judge = NameJudge.load(JUDGE)
+    judge = NameJudge.load(data, engine.metadata.picture_groups)
     known, new = (
         [one for one in some if one.concept in judge.names] for some in (asked.learned, asked.unseen)
     )
@@ -101,14 +102,14 @@ def caption_of(one: Picture, rng: random.Random, *, spoiled: bool) -> tuple[str,
 def picture_numbers(engine: ArrowEngine, data: Path, *, quick: bool) -> dict[str, Any]:
     """Correlation, means by severity, areas and false triggers of pictures, in the steps of the metadata."""
     count, rng = 8 if quick else 48, random.Random(5)
-    asked = Asked(data, engine.metadata.split_rule)
+    asked = Asked(data, engine.metadata)
     how = ImageSampling(engine.metadata.scheduler("image").num_inference_steps)
     doubts = {}
     for severity, captions in asked.graded(count, rng).items():
         announce(f"doubt of pictures, {severity}")
         doubts[severity] = picture_doubts(engine, captions, how)
     announce("doubt of pictures against the judge")
-    errors = picture_errors(engine, asked, how, count, rng)
+    errors = picture_errors(engine, data, asked, how, count, rng)
     announce("false triggers of pictures")
     others = asked.held_in[: 24 if quick else 400]
     return severities(doubts) | {

@@ -31,7 +31,7 @@ from ..memory.embed import default_embedder
 from ..memory.store import ArrowStorage
 from ..text.request import TextRequest
 from ..text.result import TextResult
-from ..train.data.gallery import LEARNED, curated
+from ..train.data.gallery import curated
 from ..train.data.pictures import ALL_TINTS, STYLE_PACKAGES, load_icons
 from ..train.data.remembered import NOTES, Facts, PictureFacts, picture_rivals, rivals, which
 from ..train.image.autoencoder import as_pixels
@@ -112,7 +112,7 @@ def guided_pictures(
         FileNotFoundError: no drawings. ImportError: nothing that renders them.
     """
     icons, every = load_icons(data)
-    concepts = curated(every, LEARNED)
+    concepts = curated(every, engine.metadata.picture_groups)
     trials = picture_trials([one.label for one in concepts], count)
     remembered(conditioner.store, trials, "image")
     found = list[int | None]()

@@ -25,11 +25,12 @@ from ..image.sampling import ImageSampling, caption_tokens, sample_images
 from ..nn.network import UnifiedScoreNetwork
 from ..text.sampling import Sampling
 from ..text.weights import load_model
-from ..train.data.gallery import GALLERY_SIDE, LEARNED, Picture, curated, painted, plan
+from ..train.data.gallery import GALLERY_SIDE, Picture, curated, painted, plan
 from ..train.data.pictures import load_icons, pair_learned, pair_unseen
 from ..train.image.autoencoder import as_pixels, halved, reconstruction_psnr
 from ..train.text.packing import prompt_tokens
 from ..weights.layout import weights_files
+from ..weights.metadata import Metadata
 from ..weights.shipped import MULTIMODAL, model_folder
 from .judges.features import POOLED_FEATURES
 from .judges.names import NameJudge, look
@@ -51,7 +52,6 @@ from .speech import STEP_COUNTS, measure_speech
 from .text import FP16_TEXT, corpora, distinct_2, generated
 
 AXES = 16  # principal axes of the features on which Frechet distances are taken
-JUDGE = Path("bench/judges/judge.safetensors")
 
 
 def drawn_pictures(
@@ -87,10 +87,11 @@ def precision(judge: NameJudge, seen: Tensor, names: Sequence[str]) -> dict[str,
 class PictureSets:
     """The fixed subset that is judged: icons known and unseen, whose names the judge knows, and scenes."""
 
-    def __init__(self, source: Path, judge: NameJudge, rule: int, *, quick: bool) -> None:
-        """`rule` is the rule of splitting that the model was trained under."""
+    def __init__(self, source: Path, judge: NameJudge, model: Metadata, *, quick: bool) -> None:
+        """Of what the model learned to paint, and by its rule of splitting."""
         _, concepts = load_icons(source)
-        everything, rng = plan(concepts, 0, 600, LEARNED), random.Random(5)
+        everything, rng = plan(concepts, 0, 600, model.picture_groups), random.Random(5)
+        rule = model.split_rule
         icons = [p for p in everything if p.scene is None and p.concept in judge.names]
         known = [p for p in icons if pair_learned(p.concept, p.style, rule)]
         unseen = [p for p in icons if pair_unseen(p.concept, p.style, rule)]
@@ -117,8 +118,10 @@ def frechet_between(axes: Tensor, a: Tensor, b: Tensor) -> Measured:
 
 def measure_pictures(engine: ArrowEngine, source: Path, *, quick: bool) -> dict[str, Any]:
     """Everything about pictures. See the keys."""
-    judge, codec = NameJudge.load(JUDGE), engine.image_pipeline.autoencoder
-    sets = PictureSets(source, judge, engine.metadata.split_rule, quick=quick)
+    groups, codec = engine.metadata.picture_groups, engine.image_pipeline.autoencoder
+    announce("looking at drawings by others")
+    judge = NameJudge.load(source, groups)
+    sets = PictureSets(source, judge, engine.metadata, quick=quick)
     announce(f"pictures: {len(sets.known)} known and {len(sets.unseen)} unseen pairs, real")
     seen = {name: look(real_pictures(getattr(sets, name), source)) for name in ("known", "other", "unseen")}
     learned = torch.cat([seen["known"], seen["other"]])
@@ -146,6 +149,8 @@ def measure_pictures(engine: ArrowEngine, source: Path, *, quick: bool) -> dict[
             for best, value in precision(judge, made[name], asked).items():
                 row[f"rprecision{best}_{name}"] = value
         curve[str(steps)] = row
+    ceiling = numbers["rprecision5_ceiling"] = numbers["rprecision5_unseen_real"]
+    numbers["rprecision5_over_ceiling"] = curve["50"]["rprecision5_unseen"].over(ceiling)
     numbers |= curve["50"] | {"curve": curve, "keep_4_of_50": share_kept(curve["4"], curve["50"])}
     announce(f"{len(sets.scenes)} scenes")
     return numbers | scene_numbers(engine, codec, sets.scenes, source)
@@ -173,7 +178,7 @@ def scene_numbers(
         return {"scene_accuracy": Measured(None, n=0)}
     made = small(codec, drawn_pictures(engine, pictures, ImageSampling(steps=50)))
     icons, concepts = load_icons(source)
-    concepts_drawn = curated(concepts, LEARNED)
+    concepts_drawn = curated(concepts, engine.metadata.picture_groups)
     detectors = {style: Detector(icons, concepts_drawn, style) for style in {scene.style for scene in asked}}
 
     def taken_apart(pixels: Tensor) -> list[list[Found]]:
@@ -272,5 +277,5 @@ def measure_quality(setting: Setting) -> Measurement:
     facts = network_report(folder)
     numbers |= {name: Measured(facts[name]) for name in ("trunk_share", "total_share")}
     numbers["split_rule"] = engine.metadata.split_rule
-    weights = [*weights_files(folder), *weights_files(before), JUDGE]
+    weights = [*weights_files(folder), *weights_files(before)]
     return Measurement(numbers, weights, missing)

@@ -29,7 +29,7 @@ from ..train.speech.files import load_utterances
 from ..train.speech.flow import HELD_OUT_WARPS, TrainingUtterance, warped_utterance
 from ..train.speech.reading import Reading, as_utterance
 from ..train.speech.teacher import Teacher
-from ..train.speech.voices import is_held_out_voice
+from ..train.speech.voices import is_held_out_voice, is_mixture
 from .judges.face import closings
 from .judges.speech import (
     dnsmos_ovrl,
@@ -195,10 +195,12 @@ def two_parts(utterances: Sequence[TrainingUtterance], sound: Callable[..., np.n
 
 
 def unseen_voices(engine: ArrowEngine, data: Path) -> tuple[dict[str, Any], dict[str, str]]:
-    """Likeness to base voices that were held out: `voice_unseen` matched to a recording, `voice_ignored` our
-    own voice, which matches nothing; and why they are missing.
+    """Likeness to base voices that were held out, and to mixtures of them: `voice_unseen` matched to a
+    recording, the worst of them `voice_unseen_min`; `voice_ignored` our own voice, which matches nothing; and
+    why they are missing.
     """
-    path, names = data / "voices.safetensors", ("voice_unseen", "voice_ignored", "voice_same")
+    path = data / "voices.safetensors"
+    names = ("voice_unseen", "voice_unseen_min", "voice_unseen_mixed", "voice_ignored", "voice_same")
     nothing: dict[str, Any] = {name: Measured(None, n=0) for name in names}
     if engine.metadata.split_rule != RULE:
         return nothing, {names[0]: "the model's training did not hold six voices out"}
@@ -208,11 +210,19 @@ def unseen_voices(engine: ArrowEngine, data: Path) -> tuple[dict[str, Any], dict
     for one in load_utterances(path):
         if is_held_out_voice(one):
             of.setdefault(one.speaker, []).append(one)
-    pairs = [two_parts(some, engine.speech_pipeline.vocoder.sound) for some in of.values() if len(some) > 1]
+    of = {speaker: some for speaker, some in of.items() if len(some) > 1}
+    pairs = [two_parts(some, engine.speech_pipeline.vocoder.sound) for some in of.values()]
     references = [speaker_embedding(first) for first, _ in pairs]
+    likeness = [
+        float(one @ spoken_in(engine, first)) for one, (first, _) in zip(references, pairs, strict=True)
+    ]
+    pure = [like for like, speaker in zip(likeness, of, strict=True) if not is_mixture(speaker)]
+    mixed = [like for like, speaker in zip(likeness, of, strict=True) if is_mixture(speaker)]
     own = spoken_in(engine, None)
     return {
-        "voice_unseen": mean_cosine(references, [spoken_in(engine, first) for first, _ in pairs]),
+        "voice_unseen": Measured.mean(pure),
+        "voice_unseen_min": Measured(min(pure), n=len(pure)),
+        "voice_unseen_mixed": Measured.mean(mixed),
         "voice_ignored": mean_cosine(references, [own] * len(pairs)),
         "voice_same": mean_cosine(references, [speaker_embedding(second) for _, second in pairs]),
     }, {}

@@ -24,10 +24,11 @@ from ..weights.adapters import base_hash
 from ..weights.format.parquet import WeightsFile, write
 from ..weights.layout import MEMORY, TRUNK, find
 from ..weights.memory import save_projectors
+from ..weights.metadata import read_metadata
 from ..weights.quant.packed import unpacked
 from ..weights.shipped import MULTIMODAL
 from ..weights.tensors import as_torch, from_torch
-from .data.gallery import LEARNED, curated
+from .data.gallery import curated
 from .data.pictures import ALL_TINTS, STYLE_PACKAGES, Concept, Icons, load_icons, render_icon, tinted
 from .data.remembered import PICTURE_PROMPTS, Facts, PictureFacts, rivals
 from .image.autoencoder import as_pixels
@@ -125,7 +126,7 @@ def image_projector(
     model: Path,
 ) -> MemoryProjector:
     """Learns how memories reach pictures, drawn and encoded as the model's are."""
-    facts = remembered_pictures(curated(load_icons(data)[1], LEARNED))
+    facts = remembered_pictures(curated(load_icons(data)[1], read_metadata(model).picture_groups))
     tell("drawing pictures and encoding them; the first time takes some minutes")
     latents = kept(run.out / "pictures.parquet", lambda: latents_of(facts, data, model))["latents"]
     prompts = [caption_tokens(tokenizer, prompt) for prompt in PICTURE_PROMPTS]

@@ -95,6 +95,7 @@ class Settings(TypedDict, total=False):
     blocks: Sequence[int]
     distilled: bool
     split_rule: int
+    picture_groups: Sequence[int]
 
 
 class Own(Closed):
@@ -107,6 +108,7 @@ class Own(Closed):
     context: Annotated[int, Field(ge=2)] = 256
     blocks: Annotated[list[Positive], Field(min_length=1)]
     split_rule: int = 1  # of train/data/splits.py: what was held out of its training
+    picture_groups: list[int] = [3]  # emojibase's, of the things that it learned to paint: animals, plants
     schedules: dict[Modality, CustomSchedule] = {}
 
 
@@ -203,10 +205,19 @@ class Metadata(Closed):
         """Which texts and pictures were held out of its training, a rule of train/data/splits.py."""
         return self.bowstring.split_rule
 
+    @property
+    def picture_groups(self) -> frozenset[int]:
+        """Groups of the things that it learned to paint; see train/data/gallery.py."""
+        return frozenset(self.bowstring.picture_groups)
+
     def settings(self) -> Settings:
         """What another network trained alike says of itself."""
         return Settings(
-            context=self.context, blocks=self.blocks, distilled=self.distilled, split_rule=self.split_rule
+            context=self.context,
+            blocks=self.blocks,
+            distilled=self.distilled,
+            split_rule=self.split_rule,
+            picture_groups=self.bowstring.picture_groups,
         )
 
     @property

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -32,7 +32,7 @@ from .pictures import (
 )
 
 CURATED = {0, 3, 4, 5, 6, 7}  # smileys, animals, food, places, games, objects; people look too much alike
-LEARNED = {3}  # what the trunk learns to paint: animals and plants
+LEARNED = CURATED  # what the trunk learns to paint; a model says in its metadata what it did learn
 GALLERY_SIDE = 512
 SCENES, HELD_OUT_SCENES = 600, 100
 
@@ -51,7 +51,7 @@ class Picture:
     view: int = 0
 
 
-def curated(concepts: list[Concept], groups: set[int] = CURATED) -> list[Concept]:
+def curated(concepts: list[Concept], groups: Container[int] = CURATED) -> list[Concept]:
     return [concept for concept in concepts if concept.group in groups]
 
 
@@ -66,7 +66,7 @@ def plan(
     concepts: list[Concept],
     count: int = SCENES,
     held_out: int = HELD_OUT_SCENES,
-    groups: set[int] = CURATED,
+    groups: Container[int] = CURATED,
 ) -> list[Picture]:
     """Every picture of a gallery, in order: icons of these groups, then scenes of them."""
     concepts = curated(concepts, groups)

@@ -24,6 +24,7 @@ from ...weights.placement import placed
 from ...weights.quant.packed import plain, unpacked
 from ...weights.shipped import MULTIMODAL, SHIPPED
 from ..data.corpora import corpus_documents
+from ..data.gallery import LEARNED
 from ..image.flow import latent_std
 from ..image.latents import build_latents, captioned
 from ..progress import tell
@@ -145,7 +146,7 @@ def prepare_multimodal(
         network.add_head("image").std.copy_(latent_std(learned.pictures, learned.latents))
     if "audio" not in network.heads:
         network.add_head("audio").std.copy_(residual_std(teachers, coder))
-    kept = metadata.settings() | Settings(distilled=False)
+    kept = metadata.settings() | Settings(distilled=False, picture_groups=sorted(LEARNED))
     beside = {name: find(autoencoder, name) for name in (ENCODER, DECODER)} | {SPEECH: out / "speech.parquet"}
     return JointStart(network, text_teacher(teacher), learned, words, kept, beside, fresh)
 

@@ -7,10 +7,12 @@ the npm registry. Only data builders touch them. It knows phonemes by the same n
 from __future__ import annotations
 
 import importlib
+import random
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from functools import lru_cache, partial
+from itertools import combinations
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -43,9 +45,25 @@ VOICES = (  # American and British, women and men
     *(f"bm_{name}" for name in "daniel fable george lewis".split()),
 )
 HELD_OUT_VOICES = {"bf_emma"} | least(set(VOICES) - {"bf_emma"}, 5, "voice")  # nothing learns from them
+MIXTURES, HELD_OUT_MIXTURES = (
+    24,
+    3,
+)  # pairs of voices whose styles are mixed: of learned ones, of held-out ones
 STYLE_NUMBERS = 256  # numbers of a voice, for every count of phonemes
 MAX_VOICE_BYTES = 1 << 20  # bytes of a voice
-SENTENCES_PER_VOICE = 12  # sentences that a voice reads
+SENTENCES_PER_VOICE, SENTENCES_PER_MIXTURE = 12, 6  # that a voice reads, and that a mixture reads
+Speaker = tuple[str, ...]  # one voice, or two that are mixed
+
+
+def speakers() -> tuple[Speaker, ...]:
+    """Everyone who reads: the voices, then mixtures of two that are learned from, then of two that are not."""
+    rng, hidden = random.Random("mixtures"), sorted(HELD_OUT_VOICES)
+    pairs = [*combinations(sorted(set(VOICES) - HELD_OUT_VOICES), 2)]
+    held_out = zip(hidden[::2], hidden[1::2], strict=True)
+    return (*((one,) for one in VOICES), *rng.sample(pairs, MIXTURES), *held_out)
+
+
+SPEAKERS = speakers()
 
 
 class Voices:
@@ -73,9 +91,9 @@ class Voices:
             files[file]: np.frombuffer(data, "<f4").reshape(-1, STYLE_NUMBERS) for file, data in read
         }
 
-    def read(self, text: str, voice: str) -> Iterator[Reading]:
-        """Every sentence of a text that is short enough for the voice's table."""
-        table = self.styles[voice]
+    def read(self, text: str, speaker: Speaker) -> Iterator[Reading]:
+        """Every sentence of a text that is short enough for the table of styles; a mixture's is the mean."""
+        table = np.mean([self.styles[voice] for voice in speaker], 0, dtype=np.float32)
         for symbols, ids in self.teacher.phonemes(text):
             if len(symbols) < len(table):
                 given = {"tokens": ids, "style": table[len(symbols)][None], "speed": np.ones(1, np.float32)}
@@ -85,13 +103,16 @@ class Voices:
                 yield Reading(symbols, seconds, signal.reshape(-1), pitch)
 
 
-def texts_of(voice: int, texts: list[str]) -> list[str]:
-    """What a voice reads: its own sentences, or, if it is held out, those of the fixed list that voices are
-    compared by.
+def texts_of(number: int, texts: list[str]) -> list[str]:
+    """What a speaker reads: sentences of its own, or, if it is held out, those of the fixed list that voices
+    are compared by.
     """
-    if VOICES[voice] in HELD_OUT_VOICES:
+    if is_held_out(SPEAKERS[number]):
         return [*HARVARD[40:46]]
-    return texts[voice * SENTENCES_PER_VOICE : (voice + 1) * SENTENCES_PER_VOICE]
+    mixed = max(0, number - len(VOICES))
+    first = (number - mixed) * SENTENCES_PER_VOICE + mixed * SENTENCES_PER_MIXTURE
+    count = SENTENCES_PER_VOICE if number < len(VOICES) else SENTENCES_PER_MIXTURE
+    return texts[first : first + count]
 
 
 @lru_cache(maxsize=1)
@@ -100,30 +121,41 @@ def open_voices(folder: Path) -> Voices:
     return Voices(folder, Teacher())
 
 
-def voice_utterances(voice: int, texts: list[str], folder: Path) -> list[TrainingUtterance]:
-    """What one voice reads, as far as it is not too long; its speaker is its number from 1 on."""
+def voice_utterances(number: int, texts: list[str], folder: Path) -> list[TrainingUtterance]:
+    """What one of the speakers reads, as far as it is not too long; numbered from 1 on."""
     voices = open_voices(folder)
     spoken = short_utterances(
-        one for text in texts_of(voice, texts) for one in voices.read(text, VOICES[voice])
+        one for text in texts_of(number, texts) for one in voices.read(text, SPEAKERS[number])
     )
-    return [replace(one, speaker=voice + 1) for one in spoken]
+    return [replace(one, speaker=number + 1) for one in spoken]
 
 
 def build_voices(documents: Iterable[Document], folder: Path, workers: int = 2) -> list[TrainingUtterance]:
-    """Utterances of all voices, from `folder` if they lie there, else read by several processes."""
+    """Utterances of all speakers, from `folder` if they lie there, else read by several processes."""
     path = folder / "voices.safetensors"
     if path.exists():
         return load_utterances(path)
-    texts = sentences(documents, TEACHER_SENTENCES + SENTENCES_PER_VOICE * len(VOICES))[TEACHER_SENTENCES:]
+    own = SENTENCES_PER_VOICE * len(VOICES) + SENTENCES_PER_MIXTURE * MIXTURES
+    texts = sentences(documents, TEACHER_SENTENCES + own)[TEACHER_SENTENCES:]
     out: list[TrainingUtterance] = []
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        work = pool.map(partial(voice_utterances, texts=texts, folder=folder), range(len(VOICES)))
-        for part in track(work, "reading aloud in other voices", total=len(VOICES)):
+        work = pool.map(partial(voice_utterances, texts=texts, folder=folder), range(len(SPEAKERS)))
+        for part in track(work, "reading aloud in other voices", total=len(SPEAKERS)):
             out += part
     save_utterances(path, out)
     return out
 
 
+def is_held_out(speaker: Speaker) -> bool:
+    """Whether nothing learns from a speaker."""
+    return not HELD_OUT_VOICES.isdisjoint(speaker)
+
+
 def is_held_out_voice(utterance: TrainingUtterance) -> bool:
-    """Whether a voice that nothing learns from says it."""
-    return utterance.speaker > 0 and VOICES[utterance.speaker - 1] in HELD_OUT_VOICES
+    """Whether a voice, or a mixture of voices, that nothing learns from says it."""
+    return utterance.speaker > 0 and is_held_out(SPEAKERS[utterance.speaker - 1])
+
+
+def is_mixture(speaker: int) -> bool:
+    """Whether a speaker's number is that of two voices that are mixed."""
+    return speaker > len(VOICES)
