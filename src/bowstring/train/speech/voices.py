@@ -48,7 +48,7 @@ HELD_OUT_VOICES = {"bf_emma"} | least(set(VOICES) - {"bf_emma"}, 5, "voice")  # 
 MIXTURES, HELD_OUT_MIXTURES = (
     24,
     3,
-)  # pairs of voices whose styles are mixed: of learned ones, of held-out ones
+)  # pairs whose styles are mixed: of learned voices, of held-out ones
 STYLE_NUMBERS = 256  # numbers of a voice, for every count of phonemes
 MAX_VOICE_BYTES = 1 << 20  # bytes of a voice
 SENTENCES_PER_VOICE, SENTENCES_PER_MIXTURE = 12, 6  # that a voice reads, and that a mixture reads
@@ -56,7 +56,7 @@ Speaker = tuple[str, ...]  # one voice, or two that are mixed
 
 
 def speakers() -> tuple[Speaker, ...]:
-    """Everyone who reads: the voices, then mixtures of two that are learned from, then of two that are not."""
+    """Everyone who reads: voices, then mixtures of two that are learned from, then of two that are not."""
     rng, hidden = random.Random("mixtures"), sorted(HELD_OUT_VOICES)
     pairs = [*combinations(sorted(set(VOICES) - HELD_OUT_VOICES), 2)]
     held_out = zip(hidden[::2], hidden[1::2], strict=True)
