@@ -13,6 +13,7 @@ from ..train.plan import Stage
 from ..train.schedule import Run
 
 Needs = tuple[tuple[Path, str], ...]
+SPOKEN = "speech.safetensors", "voices.safetensors"
 CALIBRATED = 600  # prompts of a kind that a model is calibrated on, if there is time
 
 
@@ -119,7 +120,7 @@ def everything(data: Path, out: Path) -> list[Stage]:
     then what hangs on the trunk.
     """
     texts = made_by(data, "text.jsonl.gz", "code.jsonl.gz")
-    heard = (*texts, *made_by(data, "icons", "speech.safetensors", "voices.safetensors"))
+    heard = (*texts, *made_by(data, "icons", *SPOKEN))
 
     def text(name: str, run: Run) -> None:
         from ..train.text.run import train_text
@@ -130,6 +131,11 @@ def everything(data: Path, out: Path) -> list[Stage]:
         from ..train.image.run import train_autoencoder
 
         train_autoencoder(data, refusing(run))
+
+    def speaker(run: Run) -> None:
+        from ..train.speech.speaker import train_speaker
+
+        train_speaker(data, run)
 
     def multimodal(start: str, seed: int, run: Run) -> None:
         from ..train.joint.run import train_multimodal
@@ -160,6 +166,7 @@ def everything(data: Path, out: Path) -> list[Stage]:
         Stage("text-baseline", 75, by_steps(partial(text, "text-baseline")), "its twin", texts),
         Stage("text-orders-baseline", 30, by_steps(partial(text, "text-orders-baseline")), "its twin", texts),
         Stage("autoencoder", 45, autoencoder, "the codec of pictures", made_by(data, "icons")),
+        Stage("speaker", 10, speaker, "who tells voices apart", made_by(data, *SPOKEN)),
         Stage("multimodal-1", 110, partial(multimodal, "text-orders", 0), "pictures and speech", heard),
         Stage("multimodal-2", 90, partial(multimodal, "multimodal-1", 1), "the same, text replayed", heard),
         Stage("multimodal", 90, partial(multimodal, "multimodal-2", 2), "the same, text replayed", heard),

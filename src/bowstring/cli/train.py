@@ -191,6 +191,12 @@ def encode(data: Path, run: Run) -> None:
     train_encode(data, run)
 
 
+def speaker(data: Path, run: Run) -> None:
+    from ..train.speech.speaker import train_speaker
+
+    train_speaker(data, run)
+
+
 def g2p(data: Path, run: Run) -> None:
     from ..train.speech.run import train_g2p
 
@@ -212,6 +218,7 @@ TRAININGS = {  # beside those of text
     "shortcut": Training(shortcut, ("steps",)),
     "face": Training(face, ("steps",)),
     "postfilter": Training(postfilter, ("steps",)),
+    "speaker": Training(speaker),
     "memory": Training(memory),
     "encode": Training(encode),
     "g2p": Training(g2p, timed=False),  # takes minutes

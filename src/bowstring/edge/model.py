@@ -53,6 +53,7 @@ class EdgeModel:
             depth=network["num_layers"],
             ffn_hidden=network["intermediate_dim"],
             **{name: own[name] for name in ("vocab", "rank", "cross_every")},
+            speaker=own.get("speaker", 0),
         )
         self.schedulers = diffusion["scheduler"]
         modalities = [name for name in diffusion["supported_modalities"] if name != "code"]

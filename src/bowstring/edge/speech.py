@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from ..decode.decoder import linear, rms_norm
-from ..nn.config import FEW, SLOTS, SOUND_WIDTH, SOUNDS
+from ..nn.config import FEW, SLOTS, SOUND_WIDTH, SOUNDS, VOICE
 from ..speech.alignment import SECONDS, Span, told
 from ..speech.baseline import ResidualCoder
 from ..speech.codec import AUDIO_CHANNELS
@@ -33,7 +33,9 @@ DURATION = 64  # width of the network of durations
 
 
 class EdgeHead:
-    """The audio head of a model, for one voice `(103,)`."""
+    """The audio head of a model, for one voice `(103,)`, or `(167,)` where it listens to a speaker encoder's
+    numbers.
+    """
 
     def __init__(self, model: EdgeModel, voice: np.ndarray) -> None:
         self.model, self.voice = model, voice[None].astype(np.float32)
@@ -42,7 +44,8 @@ class EdgeHead:
     def durations(self, ids: list[int]) -> np.ndarray:
         """Logarithms of frames, `(p,)`; see `DurationNetwork`."""
         m, w, place = self.model, DURATION, "heads.audio.duration"
-        x = m.array(f"{place}.sound.weight", SOUNDS, w)[ids] + m.map(self.voice, f"{place}.voice", w)
+        voice = m.map(self.voice[:, :VOICE], f"{place}.voice", w)
+        x = m.array(f"{place}.sound.weight", SOUNDS, w)[ids] + voice
         for i, reach in enumerate((1, 2, 4)):
             near = np.pad(rms_norm(x, np.ones(w, np.float32), EPSILON), ((reach, reach), (0, 0)))
             weight = m.array(f"{place}.layers.{i}.weight", 2 * w, w, 3)
@@ -58,7 +61,8 @@ class EdgeHead:
         ids, progress = told(utterance.phonemes, utterance.durations)
         sounds = m.array("heads.audio.sound.weight", SOUNDS, SOUND_WIDTH)[ids]
         both = np.concatenate([sounds, progress], -1).reshape(len(ids), SLOTS * (SOUND_WIDTH + 2))
-        return m.map(both, "heads.audio.aligned", d) + m.map(self.voice, "heads.audio.voice", d)
+        voice = self.voice[:, : VOICE + m.config.speaker]
+        return m.map(both, "heads.audio.aligned", d) + m.map(voice, "heads.audio.voice", d)
 
     def denoised(self, x: np.ndarray, t: float, step_size: float, condition: np.ndarray) -> np.ndarray:
         """The belief about x_0, `(l, c)`; see `ContinuousHead`."""

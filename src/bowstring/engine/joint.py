@@ -25,8 +25,7 @@ from ..joint.writing import WrittenText
 from ..memory.conditioner import NO_GUIDANCE
 from ..memory.record import Guide
 from ..speech.baseline import ResidualCoder
-from ..speech.pipeline import SpeechFrame, voice_in
-from ..speech.remembered import voice_named
+from ..speech.pipeline import SpeechFrame
 from ..text.options import LONGEST, Sampling
 from ..text.pipeline import ABOUT, TextFrame, as_story, whole_sentences
 from ..text.request import TextRequest
@@ -142,7 +141,7 @@ class JointEngine(ImageEngine, SpeechEngine):
         self.text_pipeline.prompt(prompt, "text")
         if text is not None:
             checked_text(text, "the text")
-        voice = voice_in(voice_named(self.memory, shown.voice))
+        voice = self._heard(shown.voice)
         return self._answering(prompt, text, shown, sampling, voice, cancel)
 
     def _answering(

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from ..core.cancel import Cancel
 from ..core.options import text as checked_text
 from ..decode.tries import candidate_seeds, outcome, tried
@@ -15,10 +17,11 @@ from ..speech.g2p import G2P
 from ..speech.pipeline import SpeechFrame, SpeechPipeline, voice_in
 from ..speech.remembered import voice_named
 from ..speech.result import SpeechResult
+from ..speech.speaker import load_speaker
 from ..speech.utterance import TEMPERATURE, SpeechSampling
 from ..speech.vocoder import Vocoder
 from ..speech.weights import load_speech
-from ..weights.layout import POSTFILTER, SPEECH, find
+from ..weights.layout import POSTFILTER, SPEAKER, SPEECH, find
 from ..weights.shipped import G2P_FOLDER
 from .adapted import AdaptedModel
 
@@ -105,9 +108,13 @@ class SpeechEngine(AdaptedModel):
         self, text: str, voice: Any, sampling: SpeechSampling, cancel: Cancel | None
     ) -> Iterator[SpeechFrame | SpeechResult]:
         self._has("audio")
-        matched, notes = voice_in(voice_named(self.memory, voice))
+        matched, notes = self._heard(voice)
         text = checked_text(text, "the text")
         return self.speech_pipeline.stream(text, matched, sampling, notes, cancel)
+
+    def _heard(self, voice: Any) -> tuple[np.ndarray | None, tuple[str, ...]]:
+        """The voice in a recording or of a name that is remembered, with notes; see `voice_in`."""
+        return voice_in(voice_named(self.memory, voice), self.speech_pipeline.speaker)
 
     @property
     def speech_pipeline(self) -> SpeechPipeline:
@@ -119,4 +126,4 @@ class SpeechEngine(AdaptedModel):
         vocoder = Vocoder.load(find(self._place(), POSTFILTER))
         coder = ResidualCoder(codec, table)
         parts = self.network, G2P(G2P_FOLDER), coder, voice, vocoder, self.schedules["audio"]
-        return SpeechPipeline(*parts, self.calibrator)
+        return SpeechPipeline(*parts, self.calibrator, load_speaker(find(self._place(), SPEAKER)))

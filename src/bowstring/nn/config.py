@@ -15,7 +15,8 @@ TIME_FEATURES, TIME_RANK = 256, 128  # of what tells the trunk its time
 
 SLOTS = 4  # moments within a token at which the sound is told
 SOUNDS = 64  # ids of sounds, 0 is silence
-VOICE = 103  # numbers of a voice
+VOICE = 103  # statistics of a voice
+SPEAKER = 64  # numbers that the speaker encoder tells of a voice, behind its statistics
 SOUND_WIDTH = 48
 REACH = 8  # tokens to either side whose sounds still matter to what a token is expected to be
 EDGES = 5  # numbers that say where in the utterance a token lies
@@ -39,6 +40,7 @@ class NetworkConfig:
     vocab: int = 4096
     rank: int = 192  # inner width of the factorised, tied text embedding
     cross_every: int = 3  # a cross-attention slot in every n-th layer
+    speaker: int = 0  # numbers of a voice beside its statistics that the audio head listens to
 
     def __post_init__(self) -> None:
         if self.width % HEAD or self.width < HEAD:
@@ -49,6 +51,8 @@ class NetworkConfig:
         for name in ("depth", "ffn_hidden", "vocab", "rank", "cross_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected at least 1")
+        if self.speaker not in (0, SPEAKER):
+            raise ValueError(f"speaker is {self.speaker}; expected 0 or {SPEAKER}")
 
     @property
     def attention_heads(self) -> int:

@@ -51,7 +51,7 @@ def paired(doc: Tensor, block: Tensor) -> Tensor:
     return torch.cat([top, torch.cat([torch.zeros_like(same), causal(doc)], 2)], 1)
 
 
-def known_head(modality: str, width: int) -> ContinuousHead:
+def known_head(modality: str, config: NetworkConfig) -> ContinuousHead:
     """A fresh head of one of the real-valued modalities.
 
     Raises:
@@ -59,10 +59,10 @@ def known_head(modality: str, width: int) -> ContinuousHead:
     """
     if modality not in CHANNELS:
         raise ValueError(f"unknown modality {modality!r}; real-valued ones are {[*CHANNELS]}")
-    shape = CHANNELS[modality], width
+    shape = CHANNELS[modality], config.width
     match modality:
         case "audio":
-            return SpeechHead(*shape)
+            return SpeechHead(*shape, config.speaker)
         case "image":
             return ImageHead(*shape, PLACES[modality])
         case _:
@@ -113,7 +113,7 @@ class UnifiedScoreNetwork(nn.Module):
         Args:
             head: what turns values of a modality that is not among the known ones into tokens and back.
         """
-        self.heads[modality] = known_head(modality, self.config.width) if head is None else head
+        self.heads[modality] = known_head(modality, self.config) if head is None else head
         return self.heads[modality]  # type: ignore[return-value]
 
     def bent(self, conditioning: Conditioning) -> UnifiedScoreNetwork:

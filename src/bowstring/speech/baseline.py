@@ -12,7 +12,7 @@ from typing import Generic, Protocol, Self, TypeVar
 
 import numpy as np
 
-from ..nn.config import BASELINE_FEATURES, REACH, SLOTS, SOUNDS
+from ..nn.config import BASELINE_FEATURES, REACH, SLOTS, SOUNDS, VOICE
 from .alignment import told
 
 RIDGE = 10.0
@@ -32,7 +32,7 @@ class Codec(Protocol[Signal]):
 
 def features(phonemes: np.ndarray, durations: np.ndarray, voice: np.ndarray) -> np.ndarray:
     """For every token, which phonemes are due in it and in its neighbours, how far they are and how long;
-    which are due farther away; where in the utterance it lies; the voice; and one, `(l, 3309)`.
+    which are due farther away; where in the utterance it lies; the voice's statistics; one, `(l, 3309)`.
     """
     ids, progress = told(phonemes, durations)
     one = np.zeros((len(ids), SLOTS, SOUNDS), np.float32)
@@ -43,7 +43,7 @@ def features(phonemes: np.ndarray, durations: np.ndarray, voice: np.ndarray) -> 
     wide = np.pad(here, ((1, 1), (0, 0)))
     due = np.pad(one.mean(1), ((REACH, REACH), (0, 0)))
     far = [due[REACH + k : REACH + k + len(ids)] for k in range(-REACH, REACH + 1) if abs(k) > 1]
-    rest = np.broadcast_to(np.append(voice, 1.0).astype(np.float32), (len(ids), len(voice) + 1))
+    rest = np.broadcast_to(np.append(voice[:VOICE], 1.0).astype(np.float32), (len(ids), VOICE + 1))
     return np.concatenate([wide[:-2], wide[1:-1], wide[2:], *far, edges(len(ids)), rest], 1)
 
 

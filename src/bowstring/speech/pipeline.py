@@ -29,10 +29,10 @@ from .recording import as_recording
 from .result import SpeechResult
 from .sampling import predict_durations, sample_speech
 from .source_filter import Frames, noise_gated
+from .speaker import SpeakerEncoder, numbers_of_voice
 from .stream import SoundStream
 from .utterance import SpeechSampling, Utterance, planned
 from .vocoder import Vocoder
-from .voice import voice_of
 
 DEFAULT = SpeechSampling()
 
@@ -46,12 +46,12 @@ class SpeechFrame:
     share: float
 
 
-def voice_in(recording: Any) -> tuple[np.ndarray | None, tuple[str, ...]]:
+def voice_in(recording: Any, speaker: SpeakerEncoder | None) -> tuple[np.ndarray | None, tuple[str, ...]]:
     """The voice in a recording, if there is one, and notes on what may spoil it. See `as_recording`."""
     if recording is None:
         return None, ()
     found = as_recording(recording)
-    return voice_of(analyse(found.signal)), found.notes
+    return numbers_of_voice(analyse(found.signal), speaker), found.notes
 
 
 class SpeechPipeline:
@@ -66,16 +66,18 @@ class SpeechPipeline:
         vocoder: Vocoder,
         schedule: Schedule = linear,
         calibrator: Calibrator | None = None,
+        speaker: SpeakerEncoder | None = None,
     ) -> None:
         """`voice` is the one that speaks when none is given; noise falls by the schedule; the calibrator
-        tells how unsure speech is.
+        tells how unsure speech is, the speaker encoder what a recording's voice is like.
         """
+        self.speaker = speaker
         self.calibrator = Calibrator() if calibrator is None else calibrator
         self.network, self.g2p, self.coder = network, g2p, coder
         self.voice, self.vocoder, self.schedule = voice, vocoder, schedule
 
     def frames(self, tokens: Tensor, utterance: Utterance, voice: Tensor) -> Frames:
-        """What the tokens `(l, 96)` of an utterance sound like; voice is `(1, 103)`."""
+        """What the tokens `(l, 96)` of an utterance sound like; voice is `(1, 103)` or `(1, 167)`."""
         known = (utterance.phonemes, utterance.durations, voice[0].numpy())
         return noise_gated(self.coder.decode(tokens.cpu().numpy(), *known))[: utterance.frames]
 

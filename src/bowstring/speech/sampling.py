@@ -39,7 +39,7 @@ def head_of(network: UnifiedScoreNetwork) -> SpeechHead:
 def predict_durations(
     network: UnifiedScoreNetwork, words: Sequence[Word], voice: Tensor, speed: float
 ) -> Utterance:
-    """Words with the durations that the network gives their phonemes; voice is `(1, 103)`."""
+    """Words with the durations that the network gives their phonemes; voice is `(1, 103)` or longer."""
     here = network.device
 
     def predict(ids: list[int]) -> np.ndarray:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..nn.config import BASELINE_FEATURES, VOICE
+from ..nn.config import BASELINE_FEATURES, SPEAKER, VOICE
 from ..weights.arrays import load_arrays, save_arrays
 from .codec import AUDIO_CHANNELS, ROW, SpeechCodec
 from .source_filter import FRAMES
@@ -27,6 +27,6 @@ def save_speech(path: Path, codec: SpeechCodec, expected: np.ndarray, voice: np.
 
 
 def load_speech(path: Path) -> tuple[SpeechCodec, np.ndarray, np.ndarray]:
-    """Codec, table and voice; see `load_arrays`."""
-    a = load_arrays(path, SPEECH, "cannot be heard")
+    """Codec, table and voice, which may have the speaker encoder's numbers; see `load_arrays`."""
+    a = load_arrays(path, SPEECH, "cannot be heard", [{"voice": (VOICE + SPEAKER,)}])
     return SpeechCodec(a["mean"], a["basis"], a["scale"]), a["expected"], a["voice"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +17,13 @@ def save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     write(path, few_bit_tensors(arrays), {})
 
 
-def load_arrays(path: Path, shapes: Mapping[str, tuple[int, ...]], without: str) -> dict[str, np.ndarray]:
-    """Arrays of exactly these shapes.
+def load_arrays(
+    path: Path,
+    shapes: Mapping[str, tuple[int, ...]],
+    without: str,
+    others: Sequence[Mapping[str, tuple[int, ...]]] = (),
+) -> dict[str, np.ndarray]:
+    """Arrays of exactly these shapes, or of some that are otherwise in one of `others`.
 
     Raises:
         FileNotFoundError: there is no file; `without` says what cannot be done then.
@@ -31,6 +36,7 @@ def load_arrays(path: Path, shapes: Mapping[str, tuple[int, ...]], without: str)
     parts = {f"{name}.{part}" for name in few for part in GROUPED_PARTS}
     found = {name: file.entries[name].shape for name in file if name not in parts}
     found |= {name: shapes.get(name, ()) for name in few}
+    shapes = next((both for one in others if found == (both := {**shapes, **one})), shapes)
     if found != shapes:
         raise ValueError(f"{path} holds {found}; expected {shapes}")
     return {name: read_array(file, name, shape) for name, shape in shapes.items()}

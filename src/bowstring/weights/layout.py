@@ -11,9 +11,10 @@ TRUNK = "shared_transformer.parquet"
 TOKENIZER = "tokenizer/tokenizer.json"
 ENCODER, DECODER = "vae/encoder.parquet", "vae/decoder.parquet"
 SPEECH, FACE, POSTFILTER = "codecs/speech.parquet", "codecs/face.parquet", "codecs/postfilter.parquet"
+SPEAKER = "codecs/speaker.parquet"  # what tells voices apart
 MEMORY = "memory/projector.parquet"  # how memories reach this trunk
 CALIBRATION = "calibration.json"  # what tells how unsure results are
-CODECS = (ENCODER, DECODER, SPEECH, FACE, POSTFILTER)
+CODECS = (ENCODER, DECODER, SPEECH, FACE, POSTFILTER, SPEAKER)
 BEFORE = {
     TRUNK: "network.parquet",  # with all heads in it
     TOKENIZER: "tokenizer.json",

@@ -108,6 +108,7 @@ class Own(Closed):
     context: Annotated[int, Field(ge=2)] = 256
     blocks: Annotated[list[Positive], Field(min_length=1)]
     split_rule: int = 1  # of train/data/splits.py: what was held out of its training
+    speaker: Annotated[int, Field(ge=0)] = 0  # see nn/config.py
     picture_groups: list[int] = [3]  # emojibase's, of the things that it learned to paint: animals, plants
     schedules: dict[Modality, CustomSchedule] = {}
 
@@ -162,6 +163,7 @@ class Metadata(Closed):
                     "vocab": config.vocab,
                     "rank": config.rank,
                     "cross_every": config.cross_every,
+                    "speaker": config.speaker,
                     **(settings | {"blocks": [*settings.get("blocks", BLOCKS)]}),
                 },
             }
@@ -178,6 +180,7 @@ class Metadata(Closed):
             vocab=own.vocab,
             rank=own.rank,
             cross_every=own.cross_every,
+            speaker=own.speaker,
         )
 
     @property

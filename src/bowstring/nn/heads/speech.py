@@ -26,8 +26,9 @@ class DurationNetwork(nn.Module):
         self.out = nn.Linear(width, 1)
 
     def forward(self, sounds: Tensor, voice: Tensor) -> Tensor:
-        """`(b, p)`, `(b, 103)` -> `(b, p)`."""
-        x = (self.sound(sounds) + self.voice(voice.to(self.voice.weight.dtype))[:, None]).transpose(1, 2)
+        """`(b, p)`, `(b, 103)` or longer, of which the statistics count -> `(b, p)`."""
+        told = self.voice(voice[:, :VOICE].to(self.voice.weight.dtype))
+        x = (self.sound(sounds) + told[:, None]).transpose(1, 2)
         for layer in self.layers:
             gate, value = layer(F.rms_norm(x.transpose(1, 2), x.shape[1:2]).transpose(1, 2)).chunk(2, 1)
             x = x + torch.sigmoid(gate) * value
@@ -35,13 +36,15 @@ class DurationNetwork(nn.Module):
 
 
 class SpeechHead(ContinuousHead):
-    """A continuous head whose tokens are told their sounds and the voice."""
+    """A continuous head whose tokens are told their sounds and the voice: its statistics and, where there are
+    such, `speaker` numbers of the speaker encoder.
+    """
 
-    def __init__(self, channels: int, width: int) -> None:
+    def __init__(self, channels: int, width: int, speaker: int = 0) -> None:
         super().__init__(channels, width)
         self.sound = nn.Embedding(SOUNDS, SOUND_WIDTH)
         self.aligned = nn.Linear(SLOTS * (SOUND_WIDTH + 2), width)
-        self.voice = nn.Linear(VOICE, width)
+        self.voice = nn.Linear(VOICE + speaker, width)
         self.duration = DurationNetwork()
 
     def condition(self, sounds: Tensor, progress: Tensor, voice: Tensor) -> Tensor:
@@ -50,8 +53,9 @@ class SpeechHead(ContinuousHead):
         Args:
             sounds: `(b, l, 4)` ids.
             progress: `(b, l, 4, 2)` how far into the sound, 0..1, and the logarithm of its seconds.
-            voice: `(b, 103)`.
+            voice: `(b, 103)` or `(b, 167)`; a head that listens to the first 103 numbers takes either.
         """
         dtype = self.voice.weight.dtype
         told = torch.cat([self.sound(sounds), progress.to(dtype)], -1).flatten(2)
-        return self.aligned(told) + self.voice(voice.to(dtype))[:, None]
+        heard = voice[:, : self.voice.weight.shape[1]].to(dtype)
+        return self.aligned(told) + self.voice(heard)[:, None]

@@ -12,6 +12,7 @@ import torch
 from ...speech.baseline import ResidualCoder
 from ...speech.codec import SpeechCodec
 from ...speech.source_filter import Frames
+from ...speech.speaker import SpeakerEncoder
 from ...weights.layout import CODECS, FACE, find
 from ..face.head import FaceData, run_face
 from ..image.flow import CaptionedPicture
@@ -30,6 +31,7 @@ from .arrays import (
     pack_result,
     pack_rows,
     pack_text,
+    pack_weights,
     prefixed,
     under,
     unpack_lists,
@@ -49,12 +51,22 @@ def unpack_coder(arrays: Mapping[str, np.ndarray]) -> ResidualCoder[Frames]:
     return ResidualCoder(SpeechCodec(*(arrays[name] for name in ("mean", "basis", "scale"))), arrays["table"])
 
 
+def unpack_speaker(arrays: Mapping[str, np.ndarray]) -> SpeakerEncoder | None:
+    """The speaker encoder, if there was one."""
+    if not arrays:
+        return None
+    encoder = SpeakerEncoder()
+    encoder.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
+    return encoder.eval().requires_grad_(requires_grad=False)
+
+
 def pack_joint(data: JointData) -> Arrays:
     ways = [(*picture.plain, *picture.styled) for picture in data.pictures]
     return {
         **prefixed("corpus", pack_corpus(data.corpus)),
         **prefixed("utterances", pack_utterances(data.utterances)),
         **prefixed("coder", pack_coder(data.coder)),
+        **prefixed("speaker", {} if data.speaker is None else pack_weights(data.speaker)),
         "latents": data.latents.numpy(),
         "pictures/kind": np.array([picture.kind for picture in data.pictures], np.int8),
         "pictures/held_out": np.array([picture.held_out for picture in data.pictures], bool),
@@ -78,6 +90,7 @@ def unpack_joint(arrays: Mapping[str, np.ndarray]) -> JointData:
         unpack_coder(under("coder", arrays)),
         pictures,
         torch.from_numpy(arrays["latents"]),
+        unpack_speaker(under("speaker", arrays)),
     )
 
 

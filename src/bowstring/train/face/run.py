@@ -11,12 +11,12 @@ from ...face.codec import FaceCodec
 from ...face.weights import save_face
 from ...nn.network import UnifiedScoreNetwork
 from ...speech.baseline import ResidualCoder
-from ...speech.voice import voice_of
+from ...speech.speaker import load_speaker, numbers_of_voice
 from ...speech.weights import load_speech
 from ...text.tokenizer import TextTokenizer
 from ...text.weights import load_model, save_model
 from ...weights.folder import narrowest
-from ...weights.layout import FACE, SPEECH, carry_over, find
+from ...weights.layout import FACE, SPEAKER, SPEECH, carry_over, find
 from ...weights.metadata import Settings
 from ...weights.quant.packed import matrices, plain
 from ...weights.tensors import round_module
@@ -50,7 +50,8 @@ def prepare_face(data: Path, out: Path, before: Path | None = None) -> FaceStart
     speech, table, _ = load_speech(find(before, SPEECH))
     utterances = well_voiced(training_utterances(data))
     motions = [face_motion(one, seed) for seed, one in enumerate(utterances)]
-    voices = [voice_of(one.frames) for one in utterances]
+    speaker = load_speaker(find(before, SPEAKER))
+    voices = [numbers_of_voice(one.frames, speaker) for one in utterances]
     examples = [
         (face, one.phonemes, one.durations, voice)
         for face, one, voice in zip(motions, utterances, voices, strict=True)

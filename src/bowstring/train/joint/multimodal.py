@@ -14,6 +14,7 @@ from torch import Tensor
 from ...nn.network import UnifiedScoreNetwork
 from ...speech.baseline import ResidualCoder
 from ...speech.source_filter import Frames
+from ...speech.speaker import SpeakerEncoder
 from ..image.flow import CaptionedPicture, ImageRecipe, image_source
 from ..loop import Source, run_tasks
 from ..schedule import Run, TaskSchedule
@@ -37,6 +38,7 @@ class JointData:
     coder: ResidualCoder[Frames]
     pictures: Sequence[CaptionedPicture]
     latents: Tensor
+    speaker: SpeakerEncoder | None = None
 
 
 def curriculum(late: float = 0.4) -> tuple[tuple[float, tuple[str, ...]], ...]:
@@ -70,7 +72,7 @@ def multimodal_sources(
 ) -> dict[str, Source]:
     """The losses of a training of all modalities; `seed` chooses the batches."""
     return {
-        "audio": speech_source(data.utterances, data.coder, seed),
+        "audio": speech_source(data.utterances, data.coder, seed, data.speaker),
         "image": image_source(data.pictures, data.latents, ImageRecipe(seed=seed)),
         "text": recall_source(data.corpus, text_teacher, seed),
     }

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from ...image.weights import load_autoencoder
+from ...nn.config import SPEAKER as SPEAKER_NUMBERS
 from ...nn.network import UnifiedScoreNetwork
 from ...speech.baseline import ResidualCoder
 from ...speech.codec import SpeechCodec
 from ...speech.source_filter import Frames
-from ...speech.voice import FEWEST, voice_of
+from ...speech.speaker import SpeakerEncoder, load_speaker, numbers_of_voice
+from ...speech.voice import FEWEST
 from ...speech.weights import load_speech, save_speech
 from ...text.tokenizer import TextTokenizer
 from ...text.weights import load_model, save_model
-from ...weights.layout import CODECS, DECODER, ENCODER, SPEECH, find
+from ...weights.layout import CODECS, DECODER, ENCODER, SPEAKER, SPEECH, find
 from ...weights.metadata import Metadata, Settings
 from ...weights.placement import placed
 from ...weights.quant.packed import plain, unpacked
@@ -31,6 +33,7 @@ from ..progress import tell
 from ..schedule import Run
 from ..speech.files import load_utterances
 from ..speech.flow import TrainingUtterance, coder_examples, fit_coder
+from ..speech.speaker import SPEAKER_FILE
 from ..speech.voices import is_held_out_voice
 from ..text.packing import Corpus
 from .multimodal import JointData, run_multimodal
@@ -53,17 +56,19 @@ def well_voiced(utterances: list[TrainingUtterance]) -> list[TrainingUtterance]:
     return [one for one in utterances if (one.frames.voiced > 0.5).sum() > 2 * FEWEST]
 
 
-def mean_voice(utterances: list[TrainingUtterance]) -> np.ndarray:
-    """What the teacher's voice is on average, `(103,)`."""
-    return np.mean([voice_of(one.frames) for one in well_voiced(utterances)], 0)
+def mean_voice(utterances: list[TrainingUtterance], speaker: SpeakerEncoder | None) -> np.ndarray:
+    """What the teacher's voice is on average, `(103,)`, or `(167,)` with a speaker encoder."""
+    return np.mean([numbers_of_voice(one.frames, speaker) for one in well_voiced(utterances)], 0)
 
 
-def fitted_coder(utterances: list[TrainingUtterance], path: Path) -> ResidualCoder[Frames]:
+def fitted_coder(
+    utterances: list[TrainingUtterance], path: Path, speaker: SpeakerEncoder | None = None
+) -> ResidualCoder[Frames]:
     """The coder, fitted once with the teacher's own voice and then read from `path`."""
     if not path.exists():
         coder = fit_coder(utterances)
         assert isinstance(coder.codec, SpeechCodec)
-        save_speech(path, coder.codec, coder.table, mean_voice(utterances))
+        save_speech(path, coder.codec, coder.table, mean_voice(utterances, speaker))
     codec, table, _ = load_speech(path)
     return ResidualCoder(codec, table)
 
@@ -107,7 +112,12 @@ class JointStart:
 
 
 def joint_data(
-    data: Path, tokens: Path, autoencoder: Path | None, coder: ResidualCoder[Frames], words: TextTokenizer
+    data: Path,
+    tokens: Path,
+    autoencoder: Path | None,
+    coder: ResidualCoder[Frames],
+    words: TextTokenizer,
+    speaker: SpeakerEncoder | None = None,
 ) -> JointData:
     """What was built in `data`; pictures are drawn and encoded into `tokens` the first time."""
     tell("drawing pictures and encoding them; the first time takes some minutes")
@@ -115,7 +125,8 @@ def joint_data(
         data, tokens, None if autoencoder is None else load_autoencoder(autoencoder)
     )
     corpus = Corpus.of(corpus_documents(data, "train"), words)
-    return JointData(corpus, training_utterances(data), coder, captioned(pictures, words), latents)
+    spoken = training_utterances(data)
+    return JointData(corpus, spoken, coder, captioned(pictures, words), latents, speaker)
 
 
 def text_teacher(model: Path) -> UnifiedScoreNetwork:
@@ -135,11 +146,16 @@ def prepare_multimodal(
     if "image" in network.heads:
         autoencoder = start
     out.mkdir(parents=True, exist_ok=True)
+    tells = out.parent / "speaker" / SPEAKER_FILE  # what tells voices apart, if it was trained before
     if "audio" in network.heads:
         shutil.copy(find(start, SPEECH), out / "speech.parquet")
+        tells = find(start, SPEAKER)
+    elif tells.exists():
+        network.config = replace(network.config, speaker=SPEAKER_NUMBERS)
+    speaker = load_speaker(tells)
     teachers = [one for one in training_utterances(data) if one.speaker == 0]
-    coder = fitted_coder(teachers, out / "speech.parquet")
-    learned = joint_data(data, out.parent / "image-tokens", autoencoder, coder, words)
+    coder = fitted_coder(teachers, out / "speech.parquet", speaker)
+    learned = joint_data(data, out.parent / "image-tokens", autoencoder, coder, words, speaker)
     torch.manual_seed(seed + 1)
     fresh = "image" not in network.heads
     if fresh:
@@ -148,6 +164,7 @@ def prepare_multimodal(
         network.add_head("audio").std.copy_(residual_std(teachers, coder))
     kept = metadata.settings() | Settings(distilled=False, picture_groups=sorted(LEARNED))
     beside = {name: find(autoencoder, name) for name in (ENCODER, DECODER)} | {SPEECH: out / "speech.parquet"}
+    beside |= {SPEAKER: tells} if speaker is not None else {}
     return JointStart(network, text_teacher(teacher), learned, words, kept, beside, fresh)
 
 
@@ -156,7 +173,8 @@ def prepare_shortcut(data: Path, out: Path, teacher: Path = SHIPPED) -> JointSta
     before = out.parent / "multimodal" / "model"
     network, words, metadata = load_model(before)
     codec, table, _ = load_speech(find(before, SPEECH))
-    learned = joint_data(data, out.parent / "image-tokens", None, ResidualCoder(codec, table), words)
+    coder, speaker = ResidualCoder(codec, table), load_speaker(find(before, SPEAKER))
+    learned = joint_data(data, out.parent / "image-tokens", None, coder, words, speaker)
     kept = metadata.settings() | Settings(distilled=True)
     beside = {name: path for name in CODECS if (path := find(before, name)).exists()}
     network = network.train().requires_grad_()

@@ -136,14 +136,14 @@ def shortcut_sources(
 ) -> dict[str, Source]:
     """The losses of shortcuts, `teacher` being the network as it was, and of what is not to be forgotten."""
     drawn = image_batches(data.pictures, data.latents, ImageRecipe(rows=16, seed=1))
-    read = speech_batches(data.utterances, data.coder, rows=16, seed=1)
+    read = speech_batches(data.utterances, data.coder, rows=16, seed=1, speaker=data.speaker)
     return {
         "image shortcut": lambda one, step: image_shortcut_loss(one, teacher, *drawn(step)),
         "audio shortcut": lambda one, step: audio_shortcut_loss(
             one, teacher, read(step), step_generator(71, step)
         ),
         "image": image_source(data.pictures, data.latents, ImageRecipe(seed=2)),
-        "audio": speech_source(data.utterances, data.coder, seed=2),
+        "audio": speech_source(data.utterances, data.coder, seed=2, speaker=data.speaker),
         "text": recall_source(data.corpus, text_teacher, seed=3),
         "text shortcut": replay_source(
             data.corpus, lambda one, rows, _, rng: text_shortcut_loss(one, teacher, rows, rng), 4

@@ -20,6 +20,7 @@ from ...speech.alignment import told
 from ...speech.baseline import ResidualCoder, Told
 from ...speech.codec import ROW, SpeechCodec, codec_rows
 from ...speech.source_filter import FRAMES, Frames
+from ...speech.speaker import SpeakerEncoder, numbers_of_voice
 from ...speech.voice import FEWEST, Warp, draw_warp, voice_of, warped
 from ..loop import Source, add_noise, logit_normal, noise_like, step_generator
 
@@ -153,7 +154,7 @@ def timed_phonemes(utterances: Sequence[TrainingUtterance]) -> tuple[Tensor, Ten
 def speech_velocity(
     network: UnifiedScoreNetwork, batch: Batch, voice: Tensor, step_size: Tensor | None = None
 ) -> Velocity:
-    """The velocity of a batch's tokens, x `(b, l, c)` at t `(b,)`, spoken with voices `(b, 103)`."""
+    """The velocity of a batch's tokens, x `(b, l, c)` at t `(b,)`, spoken with voices `(b, 103 or 167)`."""
     head = network.heads["audio"]
     assert isinstance(head, SpeechHead)
     added = {0: head.condition(batch.slots, batch.progress, voice)}
@@ -190,17 +191,26 @@ Spoken = tuple[list[TrainingUtterance], list[np.ndarray]]  # utterances, and who
 
 
 def speech_batches(
-    utterances: Sequence[TrainingUtterance], coder: ResidualCoder[Frames], rows: int = 36, seed: int = 0
+    utterances: Sequence[TrainingUtterance],
+    coder: ResidualCoder[Frames],
+    rows: int = 36,
+    seed: int = 0,
+    speaker: SpeakerEncoder | None = None,
 ) -> Callable[[int], Batch]:
     """What `spoken_batches` draws, as batches."""
-    draw = spoken_batches(utterances, rows, seed)
+    draw = spoken_batches(utterances, rows, seed, speaker)
     return lambda step: batch_of(*draw(step), coder)
 
 
 def spoken_batches(
-    utterances: Sequence[TrainingUtterance], rows: int = 36, seed: int = 0
+    utterances: Sequence[TrainingUtterance],
+    rows: int = 36,
+    seed: int = 0,
+    speaker: SpeakerEncoder | None = None,
 ) -> Callable[[int], Spoken]:
-    """Utterances of about one length by pseudo-speakers; half keep the voice that spoke them."""
+    """Utterances of about one length by pseudo-speakers; half keep the voice that spoke them. Voices are told
+    by their statistics and, with an encoder, by its numbers.
+    """
     by_length = sorted(utterances, key=lambda one: len(one.frames))
     of: dict[int, list[TrainingUtterance]] = {}
     for one in utterances:
@@ -218,9 +228,10 @@ def spoken_batches(
             same = of[utterance.speaker]
             other = warped_utterance(same[int(rng.integers(len(same)))], warp)
             try:
-                voices.append(voice_of(other.frames))  # estimated from what the same voice says elsewhere
+                # estimated from what the same voice says elsewhere
+                voices.append(numbers_of_voice(other.frames, speaker))
             except ValueError:
-                voices.append(voice_of(utterance.frames))
+                voices.append(numbers_of_voice(utterance.frames, speaker))
             chosen.append(utterance)
         return chosen, voices
 
@@ -228,10 +239,13 @@ def spoken_batches(
 
 
 def speech_source(
-    utterances: Sequence[TrainingUtterance], coder: ResidualCoder[Frames], seed: int = 0
+    utterances: Sequence[TrainingUtterance],
+    coder: ResidualCoder[Frames],
+    seed: int = 0,
+    speaker: SpeakerEncoder | None = None,
 ) -> Source:
     """The losses of a step's utterances."""
-    batch = speech_batches(utterances, coder, seed=seed)
+    batch = speech_batches(utterances, coder, seed=seed, speaker=speaker)
     return lambda network, step: speech_loss(network, batch(step), step_generator(seed + 31, step))
 
 
