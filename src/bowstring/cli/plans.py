@@ -163,8 +163,8 @@ def everything(data: Path, out: Path) -> list[Stage]:
     return [
         Stage("text", 150, by_steps(partial(text, "text")), "the next token, then blocks", texts),
         Stage("text-orders", 105, by_steps(partial(text, "text-orders")), orders, texts),
-        Stage("text-baseline", 75, by_steps(partial(text, "text-baseline")), "its twin", texts),
-        Stage("text-orders-baseline", 30, by_steps(partial(text, "text-orders-baseline")), "its twin", texts),
+        Stage("text-baseline", 40, by_steps(partial(text, "text-baseline")), "its twin", texts),
+        Stage("text-orders-baseline", 60, by_steps(partial(text, "text-orders-baseline")), "its twin", texts),
         Stage("autoencoder", 45, autoencoder, "the codec of pictures", made_by(data, "icons")),
         Stage("speaker", 10, speaker, "who tells voices apart", made_by(data, *SPOKEN)),
         Stage("multimodal-1", 110, partial(multimodal, "text-orders", 0), "pictures and speech", heard),

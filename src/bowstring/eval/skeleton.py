@@ -192,7 +192,7 @@ def large_numbers(rounds: int) -> dict[str, Any]:
     use_threads(cores)
     torch.set_num_threads(1)  # the kernels have threads of their own
     lengths = {
-        f"large_ms_{n}": full_run(network, Sampling(block=32, steps=4, max_tokens=n))
+        f"product_ms_350m_{n}": full_run(network, Sampling(block=32, steps=4, max_tokens=n))
         for n in (32, 64, 96, 128)
     }
     out: dict[str, Any] = {
