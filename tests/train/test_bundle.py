@@ -302,5 +302,5 @@ def test_parts_are_small_whole_and_of_every_type(tmp_path):
 
 
 def test_what_cannot_travel_is_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"'g2p' cannot be bundled; expected one of text.*postfilter"):
-        bundle("g2p", tmp_path, tmp_path, tmp_path / "out", {})
+    with pytest.raises(ValueError, match=r"'speaker' cannot be bundled; expected one of text.*postfilter"):
+        bundle("speaker", tmp_path, tmp_path, tmp_path / "out", {})

@@ -53,10 +53,12 @@ def test_a_baseline_never_leaves_the_next_token(corpus, tmp_path):
 def test_a_baseline_takes_over_the_steps_that_its_rival_made_the_same_way(corpus, tmp_path):
     rival, whole = tmp_path / "test", curve(tmp_path / "whole", corpus, replace(RECIPE, baseline=True))
     own = replace(RECIPE, name="test-baseline", baseline=True)
-    assert not share_past(own, tmp_path / own.name)  # nothing is there
+    beside = Run(tmp_path / own.name)
+    assert not share_past(own, beside)  # nothing is there
     run_text(RECIPE, corpus, Run(rival))
-    assert share_past(own, tmp_path / own.name)
-    assert not share_past(own, tmp_path / own.name)  # it has begun
+    assert not share_past(own, replace(beside, seconds=60.0))  # a clock decides what is learned when
+    assert share_past(own, beside)
+    assert not share_past(own, beside)  # it has begun
     rest = curve(tmp_path / own.name, corpus, own)
     assert [row[:3] for row in rest] == [row[:3] for row in whole[RECIPE.causal_steps :]]
 

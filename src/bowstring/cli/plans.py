@@ -135,7 +135,7 @@ def everything(data: Path, out: Path) -> list[Stage]:
     def speaker(run: Run) -> None:
         from ..train.speech.speaker import train_speaker
 
-        train_speaker(data, run)
+        train_speaker(data, refusing(run))
 
     def multimodal(start: str, seed: int, run: Run) -> None:
         from ..train.joint.run import train_multimodal

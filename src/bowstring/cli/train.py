@@ -340,7 +340,12 @@ def text(recipe: str, data: Path, run: Run) -> None:
 
 @app.command("bundle")
 def bundle_command(
-    recipe: Annotated[str, typer.Argument(help="What `train` knows; int4 or int2 finish a text model.")],
+    recipe: Annotated[
+        str,
+        typer.Argument(
+            help="What `train` knows, but speaker, memory, encode and controls; int4 or int2 finish text."
+        ),
+    ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the parts.")],
     data: Path = Path("runs/data"),
     runs: Annotated[Path, typer.Option(help="Folder of what was trained before.")] = Path("runs"),

@@ -17,11 +17,11 @@ from ..speech.g2p import G2P
 from ..speech.pipeline import SpeechFrame, SpeechPipeline, voice_in
 from ..speech.remembered import voice_named
 from ..speech.result import SpeechResult
-from ..speech.speaker import load_speaker
+from ..speech.speaker import speaker_beside
 from ..speech.utterance import TEMPERATURE, SpeechSampling
 from ..speech.vocoder import Vocoder
 from ..speech.weights import load_speech
-from ..weights.layout import POSTFILTER, SPEAKER, SPEECH, find
+from ..weights.layout import POSTFILTER, SPEECH, find
 from ..weights.shipped import G2P_FOLDER
 from .adapted import AdaptedModel
 
@@ -126,4 +126,4 @@ class SpeechEngine(AdaptedModel):
         vocoder = Vocoder.load(find(self._place(), POSTFILTER))
         coder = ResidualCoder(codec, table)
         parts = self.network, G2P(G2P_FOLDER), coder, voice, vocoder, self.schedules["audio"]
-        return SpeechPipeline(*parts, self.calibrator, load_speaker(find(self._place(), SPEAKER)))
+        return SpeechPipeline(*parts, self.calibrator, speaker_beside(self._place(), self.network.config))

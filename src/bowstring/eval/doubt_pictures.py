@@ -17,7 +17,7 @@ from ..engine import ArrowEngine
 from ..engine.calibration import held_in_captions
 from ..image.doubt import of_picture
 from ..image.sampling import STYLES, ImageSampling
-from ..train.data.gallery import CURATED, Picture, plan
+from ..train.data.gallery import Picture, plan
 from ..train.data.pictures import load_icons, pair_learned, pair_unseen
 from ..weights.metadata import Metadata
 from .doubt import OTHER_HALF, Row, auroc, beyond, over_groups, severities
@@ -38,7 +38,8 @@ class Asked:
         every, rule = plan(concepts, 0, 0, model.picture_groups), model.split_rule
         self.learned = [one for one in every if pair_learned(one.concept, one.style, rule)]
         self.unseen = [one for one in every if pair_unseen(one.concept, one.style, rule)]
-        self.other = plan(concepts, 0, 0, CURATED - model.picture_groups)
+        groups = {one.group for one in concepts} - model.picture_groups
+        self.other = plan(concepts, 0, 0, groups)
         self.held_in = held_in_captions(data, model, 400, OTHER_HALF)
 
     def graded(self, count: int, rng: random.Random) -> dict[str, list[tuple[str, str]]]:

@@ -80,8 +80,12 @@ def real_pictures(pictures: Sequence[Picture], source: Path) -> Tensor:
 
 def precision(judge: NameJudge, seen: Tensor, names: Sequence[str]) -> dict[str, Measured]:
     """Shares whose own name is the best of 100, and among the best five."""
-    ranks = judge.ranks(seen, names)
-    return {str(best): Measured.mean((ranks < best).float().tolist()) for best in (1, 5)}
+    return {str(best): Measured.mean(hits(judge, seen, names, best)) for best in (1, 5)}
+
+
+def hits(judge: NameJudge, seen: Tensor, names: Sequence[str], best: int) -> list[float]:
+    """Of each picture, whether its own name is among the best ones of 100."""
+    return (judge.ranks(seen, names) < best).float().tolist()
 
 
 class PictureSets:
@@ -150,7 +154,9 @@ def measure_pictures(engine: ArrowEngine, source: Path, *, quick: bool) -> dict[
                 row[f"rprecision{best}_{name}"] = value
         curve[str(steps)] = row
     ceiling = numbers["rprecision5_ceiling"] = numbers["rprecision5_unseen_real"]
-    numbers["rprecision5_over_ceiling"] = curve["50"]["rprecision5_unseen"].over(ceiling)
+    both = (hits(judge, one, names["unseen"], 5) for one in (made["unseen"], seen["unseen"]))
+    if ceiling.value:
+        numbers["rprecision5_over_ceiling"] = Measured.ratio(*both, names["unseen"])
     numbers |= curve["50"] | {"curve": curve, "keep_4_of_50": share_kept(curve["4"], curve["50"])}
     announce(f"{len(sets.scenes)} scenes")
     return numbers | scene_numbers(engine, codec, sets.scenes, source)

@@ -200,7 +200,8 @@ def unseen_voices(engine: ArrowEngine, data: Path) -> tuple[dict[str, Any], dict
     why they are missing.
     """
     path = data / "voices.safetensors"
-    names = ("voice_unseen", "voice_unseen_min", "voice_unseen_mixed", "voice_ignored", "voice_same")
+    names = ("voice_unseen", "voice_unseen_min", "voice_ignored", "voice_same")
+    names += ("voice_unseen_mixed", "voice_ignored_mixed", "voice_same_mixed")
     nothing: dict[str, Any] = {name: Measured(None, n=0) for name in names}
     if engine.metadata.split_rule != RULE:
         return nothing, {names[0]: "the model's training did not hold six voices out"}
@@ -211,20 +212,26 @@ def unseen_voices(engine: ArrowEngine, data: Path) -> tuple[dict[str, Any], dict
         if is_held_out_voice(one):
             of.setdefault(one.speaker, []).append(one)
     of = {speaker: some for speaker, some in of.items() if len(some) > 1}
+    if not any(map(is_mixture, of)):
+        return nothing, {names[0]: f"{path} has no mixtures of voices; delete it and make it anew"}
     pairs = [two_parts(some, engine.speech_pipeline.vocoder.sound) for some in of.values()]
     references = [speaker_embedding(first) for first, _ in pairs]
     likeness = [
         float(one @ spoken_in(engine, first)) for one, (first, _) in zip(references, pairs, strict=True)
     ]
-    pure = [like for like, speaker in zip(likeness, of, strict=True) if not is_mixture(speaker)]
-    mixed = [like for like, speaker in zip(likeness, of, strict=True) if is_mixture(speaker)]
     own = spoken_in(engine, None)
-    return {
-        "voice_unseen": Measured.mean(pure),
-        "voice_unseen_min": Measured(min(pure), n=len(pure)),
-        "voice_unseen_mixed": Measured.mean(mixed),
-        "voice_ignored": mean_cosine(references, [own] * len(pairs)),
-        "voice_same": mean_cosine(references, [speaker_embedding(second) for _, second in pairs]),
+    rows = {
+        "unseen": likeness,
+        "ignored": [float(one @ own) for one in references],
+        "same": [
+            float(one @ speaker_embedding(second)) for one, (_, second) in zip(references, pairs, strict=True)
+        ],
+    }
+    mixed = np.array([*map(is_mixture, of)])
+    pure = {f"voice_{name}": Measured.mean(np.array(row)[~mixed]) for name, row in rows.items()}
+    return pure | {
+        "voice_unseen_min": Measured(float(np.array(likeness)[~mixed].min()), n=int((~mixed).sum())),
+        **{f"voice_{name}_mixed": Measured.mean(np.array(row)[mixed]) for name, row in rows.items()},
     }, {}
 
 

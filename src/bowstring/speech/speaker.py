@@ -12,10 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..nn.config import SPEAKER
+from ..nn.config import SPEAKER, NetworkConfig
 from ..weights.arrays import save_arrays
-from ..weights.folder import load_weights
 from ..weights.format.parquet import WeightsFile
+from ..weights.layout import SPEAKER as SPEAKER_FILE
+from ..weights.layout import find
 from ..weights.tensors import arrays_of
 from .source_filter import BANDS, NOISE_BANDS, Frames
 from .voice import voice_of
@@ -74,6 +75,8 @@ def load_speaker(path: Path) -> SpeakerEncoder | None:
     Raises:
         ValueError: the file holds something else.
     """
+    from ..weights.folder import load_weights  # trainings go on from bundles without it
+
     if not path.exists():
         return None
     file = WeightsFile(path)
@@ -82,6 +85,18 @@ def load_speaker(path: Path) -> SpeakerEncoder | None:
         encoder = SpeakerEncoder()
     load_weights(encoder, file)
     return encoder.eval().requires_grad_(requires_grad=False)
+
+
+def speaker_beside(folder: Path, config: NetworkConfig) -> SpeakerEncoder | None:
+    """The encoder of a model whose network listens to one; None of one that listens to statistics alone.
+
+    Raises:
+        FileNotFoundError: the network listens to an encoder that is not there.
+    """
+    path = find(folder, SPEAKER_FILE)
+    if config.speaker and not path.exists():
+        raise FileNotFoundError(f"{path} is missing: this model cannot match voices without it")
+    return load_speaker(path) if config.speaker else None
 
 
 def save_speaker(path: Path, encoder: SpeakerEncoder) -> None:

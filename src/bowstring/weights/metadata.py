@@ -108,7 +108,7 @@ class Own(Closed):
     context: Annotated[int, Field(ge=2)] = 256
     blocks: Annotated[list[Positive], Field(min_length=1)]
     split_rule: int = 1  # of train/data/splits.py: what was held out of its training
-    speaker: Annotated[int, Field(ge=0)] = 0  # see nn/config.py
+    speaker: Literal[0, 64] = 0  # see nn/config.py
     picture_groups: list[int] = [3]  # emojibase's, of the things that it learned to paint: animals, plants
     schedules: dict[Modality, CustomSchedule] = {}
 
@@ -142,6 +142,7 @@ class Metadata(Closed):
     ) -> Metadata:
         """The metadata of a network that was trained with linear noise."""
         steps = {name: STEPS[name] for name in heads}
+        settings.setdefault("picture_groups", [3] if "image" in heads else [])
         several = {name: {"num_inference_steps": count} for name, count in steps.items()}
         return cls.model_validate(
             {

@@ -9,6 +9,8 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
 
 from .snippets import ITEM, ITEMS, NEW, Snippet, indented, snippet
 
@@ -45,13 +47,18 @@ class Slots:
     def fill(self, pattern: str, **names: str) -> str:
         return pattern.format(**vars(self), **names)
 
-    def near(self, kind: str) -> str:
-        """A list that the function is tried on."""
+    def tried(self, kind: str) -> str:
+        """The lists that a function is tried on: one with all there is, every pair of neighbours in it, none."""
+        near = self.near(kind)
+        return str([near, *map(list, pairwise(near)), []])
+
+    def near(self, kind: str) -> list[Any]:
+        """Values of which some pass a test, and would not with another number or text in it; no order."""
         n, p, k, c = int(self.n), int(self.p), int(self.k), self.c.strip("'")
         if kind == "numbers":
-            return str([3, -4, n, 0, n + 1, n - 1, p, 3 * p, p + 1, 7 * p, int(self.m), int(self.m) + 1, 10 * n + 3])
-        own = ["apple", f"{c}an", f"ku{c}", f"x{c}y", "", "z" * k, "y" * (k + 1), "x" * (k - 1), "banana"]
-        return str(own)
+            m = int(self.m)
+            return [7 * p, 3, n + 1, -4, m + 1, n, 0, 3 * p, n - 1, m, p + 1, 10 * n + 3, -7 * n, p]
+        return [f"x{c}y", "apple", f"{c}an", "", f"ku{c}", "z" * k, "y" * (k + 1), f"a{c}", "x" * (k - 1), "banana"]
 
 
 def text(rng: random.Random) -> str:
@@ -152,16 +159,16 @@ PLAIN: tuple[Template, ...] = (
     (("add up the numbers from {n} to {m}",), "sum_between", "", "return sum(range({n}, {m} + 1))", ("",)),
     (("list the first n multiples of {p}",), "multiples", "n", "return [{p} * i for i in range(1, n + 1)]", ("4", "0")),
     (("check whether a number is divisible by {p}",), "is_divisible", "n", "return n % {p} == 0", ("{p}", "{p} + 1", "5 * {p}")),
-    (("check whether a number is greater than {n}",), "is_greater", "x", "return x > {n}", ("{n}", "{n} + 1")),
+    (("check whether a number is greater than {n}",), "is_greater", "x", "return x > {n}", ("{n}", "{n} + 1", "{n} - 1", "{n} + 90", "{n} - 90")),
     (("check whether a number lies between {n} and {m}",), "in_range", "x", "return {n} <= x <= {m}", ("{n}", "{m}", "{m} + 1", "{n} - 1")),
     (("limit a number to at most {n}",), "limit", "x", "return min(x, {n})", ("{n} + 5", "{n} - 5")),
-    (("add {n} to a number",), "add", "x", "return x + {n}", ("4",)),
-    (("subtract {n} from a number",), "subtract", "x", "return x - {n}", ("4",)),
-    (("multiply a number by {n}",), "multiply", "x", "return x * {n}", ("4",)),
+    (("add {n} to a number",), "add", "x", "return x + {n}", ("4", "-9", "1000")),
+    (("subtract {n} from a number",), "subtract", "x", "return x - {n}", ("4", "-9", "1000")),
+    (("multiply a number by {n}",), "multiply", "x", "return x * {n}", ("4", "-9", "0")),
     (("return the remainder of a division by {p}",), "remainder", "x", "return x % {p}", ("100", "{p}")),
-    (("make a list of {k} copies of an item", "repeat an item {k} times in a list"), "copies", "item", "return [item] * {k}", ("1",)),
-    (("return the {k} largest numbers of a list",), "largest", "numbers", "return sorted(numbers, reverse=True)[:{k}]", ("[*range(12)]",)),
-    (("return the {k} smallest numbers of a list",), "smallest", "numbers", "return sorted(numbers)[:{k}]", ("[*range(12, 0, -1)]",)),
+    (("make a list of {k} copies of an item", "repeat an item {k} times in a list"), "copies", "item", "return [item] * {k}", ("1", "'a'")),
+    (("return the {k} largest numbers of a list",), "largest", "numbers", "return sorted(numbers, reverse=True)[:{k}]", ("[5, 1, 9, 3, 12, 7, 2, 11, 4, 8, 6, 10]",)),
+    (("return the {k} smallest numbers of a list",), "smallest", "numbers", "return sorted(numbers)[:{k}]", ("[5, 1, 9, 3, 12, 7, 2, 11, 4, 8, 6, 10]",)),
     (("drop the first {k} items of a list",), "drop_first", "items", "return items[{k}:]", ("[*range(12)]",)),
     (("take the last {k} items of a list",), "take_last", "items", "return items[-{k}:]", ("[*range(12)]",)),
     (("take every item of a list in steps of {k}",), "every", "items", "return items[::{k}]", ("[*range(30)]",)),
@@ -171,25 +178,25 @@ PLAIN: tuple[Template, ...] = (
     (("split a text at every {c}",), "split_at", "text", "return text.split({c})", ("'q' + {c} + 'j'",)),
     (("replace every {c} in a text by {e}",), "replace_text", "text", "return text.replace({c}, {e})", ("'q' + {c} + 'j' + {c}",)),
     (("count how often {c} occurs in a text",), "count_text", "text", "return text.count({c})", ("'q' + {c} + 'j' + {c}", "'zzz'")),
-    (("check whether a text starts with {c}",), "starts", "text", "return text.startswith({c})", ("{c} + 'q'", "'z'")),
+    (("check whether a text starts with {c}",), "starts", "text", "return text.startswith({c})", ("{c} + 'q'", "'z'", "'z' + {c}")),
     (("remove {c} from a text",), "remove_text", "text", "return text.replace({c}, '')", ("'q' + {c} + 'j'",)),
     (("put {c} before and after a text",), "wrap", "text", "return {c} + text + {c}", ("'q'",)),
-    (("pad a text with spaces to {k} characters",), "pad", "text", "return text.ljust({k})", ("'ab'",)),
+    (("pad a text with spaces to {k} characters",), "pad", "text", "return text.ljust({k})", ("'a'", "''", "'abcdefghijkl'")),
     (("cut a text to {k} characters",), "cut", "text", "return text[:{k}]", ("'abcdefghijkl'",)),
 )
 
 NEVER_LEARNED: tuple[Template, ...] = (  # what no corpus has, in the same form
     (("return the sum of the first {k} items of a list",), "sum_first", "items", "return sum(items[:{k}])", ("[*range(12)]",)),
-    (("check whether a list has at least {k} items",), "has_items", "items", "return len(items) >= {k}", ("[0] * {k}", "[0] * ({k} - 1)")),
+    (("check whether a list has at least {k} items",), "has_items", "items", "return len(items) >= {k}", ("[0] * {k}", "[0] * ({k} - 1)", "[0] * ({k} + 2)")),
     (("list the numbers from {n} to {m} that are divisible by {p}",), "divisible_between", "", "return [x for x in range({n}, {m} + 1) if x % {p} == 0]", ("",)),
     (("put {c} between the letters of a text",), "spread", "text", "return {c}.join(text)", ("'qj'",)),
-    (("check whether a text ends with {c}",), "ends", "text", "return text.endswith({c})", ("'q' + {c}", "'z'")),
+    (("check whether a text ends with {c}",), "ends", "text", "return text.endswith({c})", ("'q' + {c}", "'z'", "{c} + 'z'")),
     (("check whether {c} occurs in a text",), "occurs", "text", "return {c} in text", ("'q' + {c} + 'j'", "'zzz'")),
-    (("divide a number by {p}",), "divide", "x", "return x / {p}", ("100",)),
-    (("raise a number to the power of {k}",), "power", "x", "return x ** {k}", ("3",)),
-    (("return the item of a list at position {k}",), "item_at", "items", "return items[{k}]", ("[*range(12)]",)),
+    (("divide a number by {p}",), "divide", "x", "return x / {p}", ("100", "-7", "0")),
+    (("raise a number to the power of {k}",), "power", "x", "return x ** {k}", ("3", "-2", "1")),
+    (("return the item of a list at index {k}",), "item_at", "items", "return items[{k}]", ("[*range(20, 32)]",)),
     (("return all but the last {k} items of a list",), "all_but_last", "items", "return items[:-{k}]", ("[*range(12)]",)),
-    (("raise every number of a list that is below {n} to {n}",), "raised", "numbers", "return [max(x, {n}) for x in numbers]", ("[{n} - 3, {n}, {n} + 4]",)),
+    (("replace every number of a list that is below {n} by {n}",), "raised", "numbers", "return [max(x, {n}) for x in numbers]", ("[{n} - 3, {n}, {n} + 4]",)),
     (("join words in reverse order with {c} between them",), "join_reversed", "words", "return {c}.join(words[::-1])", ("['q', 'j', 'x']",)),
     (("return how far a number is from {n}",), "how_far", "x", "return abs(x - {n})", ("{n} + 3", "{n} - 3")),
     (("double the numbers greater than {n} and keep the others",), "double_greater", "numbers", "return [2 * x if x > {n} else x for x in numbers]", ("[{n}, {n} + 1, {n} - 1]",)),
@@ -206,12 +213,8 @@ def filtered(rng: random.Random, slots: Slots) -> Snippet:
     given = {"kind": kind, "T": slots.fill(words), "short": short, **items(rng, kind)}
     given["if"] = slots.fill(condition, x=given["x"])
     name, body = (rng.choice(options).format(**given) for options in (names, bodies))
-    expression, sample = bodies[0].removeprefix("return "), slots.near(kind)
-    if action in ("any", "all"):  # of one at a time, else nearly every list says the same
-        right = f"[{expression.format(**given | {'xs': '[v]'})} for v in {sample}]"
-        check = f"[{name}([v]) for v in {sample}] == {right}"
-    else:
-        check = f"{name}({sample}) == {expression.format(**given | {'xs': sample})}"
+    right = bodies[0].removeprefix("return ").format(**given | {"xs": "tried"})
+    check = f"all({name}(tried) == ({right}) for tried in {slots.tried(kind)})"
     ways = tuple(one.format(**given) for one in rng.sample(asked, len(asked)))
     return written(ways, name, given["xs"], body, check, f"parametric {action}", slots.used(words))
 
@@ -221,7 +224,7 @@ def changed(rng: random.Random, slots: Slots) -> Snippet:
     kind = rng.choice(("numbers", "words"))
     words, (short, value) = rng.choice([*CHANGES[kind].items()])
     given = items(rng, kind)
-    value, sample = slots.fill(value, x=given["x"]), slots.near(kind)
+    value = slots.fill(value, x=given["x"])
     if rng.random() < 0.5:
         ways: tuple[str, ...] = (f"return every {kind[:-1]} of a list {words}", f"make a list of every {kind[:-1]} {words}")
         name, used, tail, template = short, words, "", "parametric map"
@@ -233,9 +236,10 @@ def changed(rng: random.Random, slots: Slots) -> Snippet:
     loop = f"result = []\nfor {given['x']} in {given['xs']}:\n    result.append({value})\nreturn result"
     body = f"return [{value} for {given['x']} in {given['xs']}{tail}]"
     body = loop if not tail and rng.random() < 0.3 else body
-    right = f"[{value} for {given['x']} in {sample}{tail}]"
+    right = f"[{value} for {given['x']} in tried{tail}]"
+    check = f"all({name}(tried) == {right} for tried in {slots.tried(kind)})"
     ways = tuple(slots.fill(one) for one in rng.sample(ways, 2))
-    return written(ways, name, given["xs"], body, f"{name}({sample}) == {right}", template, slots.used(used))
+    return written(ways, name, given["xs"], body, check, template, slots.used(used))
 
 
 def plain(rng: random.Random, slots: Slots, templates: Sequence[Template] = PLAIN) -> Snippet:

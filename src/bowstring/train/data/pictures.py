@@ -28,7 +28,7 @@ STYLE_PACKAGES = {  # name: (package, version, licence)
     "fluent": ("@iconify-json/fluent-emoji", "1.2.7", "MIT"),
     "twemoji": ("@iconify-json/twemoji", "1.2.5", "CC-BY-4.0"),
 }
-JUDGE_PACKAGES = {  # what only the judge of pictures learns from; none is an edition of a set above
+JUDGE_PACKAGES = {  # what only the judge of pictures knows; none is an edition of a set above
     "emojione": ("@iconify-json/emojione", "1.2.3", "CC-BY-4.0"),
     "streamline": ("@iconify-json/streamline-emojis", "1.2.4", "CC-BY-4.0"),
     "fxemoji": ("@iconify-json/fxemoji", "1.2.2", "Apache-2.0"),

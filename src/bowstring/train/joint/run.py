@@ -11,6 +11,7 @@ import torch
 
 from ...image.weights import load_autoencoder
 from ...nn.config import SPEAKER as SPEAKER_NUMBERS
+from ...nn.config import VOICE
 from ...nn.network import UnifiedScoreNetwork
 from ...speech.baseline import ResidualCoder
 from ...speech.codec import SpeechCodec
@@ -57,8 +58,13 @@ def well_voiced(utterances: list[TrainingUtterance]) -> list[TrainingUtterance]:
 
 
 def mean_voice(utterances: list[TrainingUtterance], speaker: SpeakerEncoder | None) -> np.ndarray:
-    """What the teacher's voice is on average, `(103,)`, or `(167,)` with a speaker encoder."""
-    return np.mean([numbers_of_voice(one.frames, speaker) for one in well_voiced(utterances)], 0)
+    """What the teacher's voice is on average, `(103,)`, or `(167,)` with a speaker encoder, whose numbers
+    keep their mean square of 1.
+    """
+    mean = np.mean([numbers_of_voice(one.frames, speaker) for one in well_voiced(utterances)], 0)
+    if speaker is not None:
+        mean[VOICE:] /= np.sqrt(np.square(mean[VOICE:]).mean())
+    return mean
 
 
 def fitted_coder(
@@ -69,7 +75,11 @@ def fitted_coder(
         coder = fit_coder(utterances)
         assert isinstance(coder.codec, SpeechCodec)
         save_speech(path, coder.codec, coder.table, mean_voice(utterances, speaker))
-    codec, table, _ = load_speech(path)
+    codec, table, voice = load_speech(path)
+    if len(voice) != VOICE + (
+        0 if speaker is None else SPEAKER_NUMBERS
+    ):  # it was fitted with another encoder
+        save_speech(path, codec, table, mean_voice(utterances, speaker))
     return ResidualCoder(codec, table)
 
 
@@ -152,7 +162,7 @@ def prepare_multimodal(
         tells = find(start, SPEAKER)
     elif tells.exists():
         network.config = replace(network.config, speaker=SPEAKER_NUMBERS)
-    speaker = load_speaker(tells)
+    speaker = load_speaker(tells) if network.config.speaker else None
     teachers = [one for one in training_utterances(data) if one.speaker == 0]
     coder = fitted_coder(teachers, out / "speech.parquet", speaker)
     learned = joint_data(data, out.parent / "image-tokens", autoencoder, coder, words, speaker)
@@ -175,7 +185,7 @@ def prepare_shortcut(data: Path, out: Path, teacher: Path = SHIPPED) -> JointSta
     codec, table, _ = load_speech(find(before, SPEECH))
     coder, speaker = ResidualCoder(codec, table), load_speaker(find(before, SPEAKER))
     learned = joint_data(data, out.parent / "image-tokens", None, coder, words, speaker)
-    kept = metadata.settings() | Settings(distilled=True)
+    kept = metadata.settings() | Settings(distilled=True, picture_groups=sorted(LEARNED))
     beside = {name: path for name in CODECS if (path := find(before, name)).exists()}
     network = network.train().requires_grad_()
     return JointStart(network, text_teacher(teacher), learned, words, kept, beside)

@@ -26,7 +26,7 @@ from .voices import is_held_out_voice
 
 SPEAKER_FILE = "speaker.parquet"
 STEPS, RATE, WARM_UP = 1500, 2e-3, 50
-VOICES, SPLIT = 48, 0.5  # voices of a step, and the share of them that are nobody's: warped ones
+TOGETHER, WARPED = 48, 0.5  # voices of a step, and the share of them that are pseudo-speakers
 FRAMES_HEARD = 300  # at most, of an utterance in training
 HISS = 0.3  # spread of what is added to the envelope, in units of its logarithm
 SHARPNESS = 12.0  # of the softmax over cosines
@@ -46,10 +46,10 @@ def voice_pairs(
     def draw(step: int) -> tuple[Pair, Tensor]:
         rng = np.random.default_rng([seed, step])
         first, second, voices = list[Frames](), list[Frames](), []
-        for number in range(VOICES):
+        for number in range(TOGETHER):
             name = names[int(rng.integers(len(names)))]
             warp = draw_warp(rng)
-            plain = rng.random() > SPLIT or is_held_out_warp(warp)
+            plain = rng.random() > WARPED or is_held_out_warp(warp)
             a, b = rng.choice(len(of[name]), 2, replace=False)
             for place, which in ((first, a), (second, b)):
                 place.append(piece(warped_utterance(of[name][which], Warp() if plain else warp).frames, rng))

@@ -45,10 +45,7 @@ VOICES = (  # American and British, women and men
     *(f"bm_{name}" for name in "daniel fable george lewis".split()),
 )
 HELD_OUT_VOICES = {"bf_emma"} | least(set(VOICES) - {"bf_emma"}, 5, "voice")  # nothing learns from them
-MIXTURES, HELD_OUT_MIXTURES = (
-    24,
-    3,
-)  # pairs whose styles are mixed: of learned voices, of held-out ones
+MIXTURES = 24  # pairs of learned voices whose styles are mixed; there are three of held-out ones
 STYLE_NUMBERS = 256  # numbers of a voice, for every count of phonemes
 MAX_VOICE_BYTES = 1 << 20  # bytes of a voice
 SENTENCES_PER_VOICE, SENTENCES_PER_MIXTURE = 12, 6  # that a voice reads, and that a mixture reads
@@ -156,6 +153,6 @@ def is_held_out_voice(utterance: TrainingUtterance) -> bool:
     return utterance.speaker > 0 and is_held_out(SPEAKERS[utterance.speaker - 1])
 
 
-def is_mixture(speaker: int) -> bool:
-    """Whether a speaker's number is that of two voices that are mixed."""
-    return speaker > len(VOICES)
+def is_mixture(number: int) -> bool:
+    """Whether an utterance's speaker of this number is two voices that are mixed."""
+    return number > len(VOICES)

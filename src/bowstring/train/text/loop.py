@@ -171,15 +171,20 @@ def kept_at(out: Path, step: int) -> Path:
     return out / f"step-{step}"
 
 
-def share_past(recipe: Recipe, out: Path) -> bool:
-    """Gives a baseline that has not begun the steps that its rival, which trained beside it, made the same
-    way: those that learned the next token alone.
+def is_shared(recipe: Recipe, run: Run) -> bool:
+    """Whether a recipe and its baseline begin alike: from the seed, and by steps that no clock moves."""
+    return not recipe.start and run.seconds is None
+
+
+def share_past(recipe: Recipe, run: Run) -> bool:
+    """Gives a baseline that has not begun the steps that its rival, which trained beside it on the same data,
+    made the same way: those that learned the next token alone.
     """
-    rival = kept_at(out.with_name(recipe.name.removesuffix("-baseline")), recipe.causal_steps) / NAME
-    shares = recipe.baseline and not (out / NAME).exists() and rival.exists()
+    rival = kept_at(run.out.with_name(recipe.name.removesuffix("-baseline")), recipe.causal_steps) / NAME
+    shares = recipe.baseline and is_shared(recipe, run) and not (run.out / NAME).exists() and rival.exists()
     if shares:
-        out.mkdir(parents=True, exist_ok=True)
-        with replacing(out / NAME) as partial:
+        run.out.mkdir(parents=True, exist_ok=True)
+        with replacing(run.out / NAME) as partial:
             shutil.copyfile(rival, partial)
     return shares
 
@@ -194,7 +199,7 @@ def run_text(
     """
     network = None
     with TrainingLog(run) as log:
-        keep = () if recipe.baseline else (recipe.causal_steps,)
+        keep = (recipe.causal_steps,) if is_shared(recipe, run) and not recipe.baseline else ()
         for report, network in fit(recipe, corpus, run, keep, start):  # noqa: B007
             losses = f"next token {report.ar:.3f}  diffusion {report.diffusion:.3f}"
             row = {name: value for name, value in asdict(report).items() if name != "moment"}

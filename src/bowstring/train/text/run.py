@@ -73,7 +73,7 @@ def prepare_text(name: str, data: Path, runs: Path) -> TextStart:
 def train_text(name: str, data: Path, run: Run) -> None:
     """Runs a named recipe to its end and writes the model to `run.out/model`; see `prepare_text`."""
     start, recipe = prepare_text(name, data, run.out.parent), known_recipe(name)
-    if share_past(recipe, run.out):
+    if share_past(recipe, run):
         tell(f"the first {recipe.causal_steps} steps are those of its rival, which are the same")
     network = run_text(recipe, start.corpus, run, start.network)
     save_model(run.out / "model", network, start.tokenizer, **start.metadata)
