@@ -14,7 +14,6 @@ from bowstring.train.schedule import Run
 from bowstring.train.speech.flow import TrainingUtterance
 from bowstring.train.speech.speaker import contrast, fit_speaker, heard_together, recognised
 
-
 VOICED = 10  # bands that tell a voice
 
 
