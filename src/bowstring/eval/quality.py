@@ -154,9 +154,9 @@ def measure_pictures(engine: ArrowEngine, source: Path, *, quick: bool) -> dict[
                 row[f"rprecision{best}_{name}"] = value
         curve[str(steps)] = row
     ceiling = numbers["rprecision5_ceiling"] = numbers["rprecision5_unseen_real"]
-    both = (hits(judge, one, names["unseen"], 5) for one in (made["unseen"], seen["unseen"]))
+    ours, theirs = (hits(judge, one["unseen"], names["unseen"], 5) for one in (made, seen))
     if ceiling.value:
-        numbers["rprecision5_over_ceiling"] = Measured.ratio(*both, names["unseen"])
+        numbers["rprecision5_over_ceiling"] = Measured.ratio(ours, theirs, names["unseen"])
     numbers |= curve["50"] | {"curve": curve, "keep_4_of_50": share_kept(curve["4"], curve["50"])}
     announce(f"{len(sets.scenes)} scenes")
     return numbers | scene_numbers(engine, codec, sets.scenes, source)

@@ -200,8 +200,8 @@ def unseen_voices(engine: ArrowEngine, data: Path) -> tuple[dict[str, Any], dict
     why they are missing.
     """
     path = data / "voices.safetensors"
-    names = ("voice_unseen", "voice_unseen_min", "voice_ignored", "voice_same")
-    names += ("voice_unseen_mixed", "voice_ignored_mixed", "voice_same_mixed")
+    pure = ("voice_unseen", "voice_ignored", "voice_same")
+    names = (*pure, "voice_unseen_min", *(f"{name}_mixed" for name in pure))
     nothing: dict[str, Any] = {name: Measured(None, n=0) for name in names}
     if engine.metadata.split_rule != RULE:
         return nothing, {names[0]: "the model's training did not hold six voices out"}
@@ -228,8 +228,8 @@ def unseen_voices(engine: ArrowEngine, data: Path) -> tuple[dict[str, Any], dict
         ],
     }
     mixed = np.array([*map(is_mixture, of)])
-    pure = {f"voice_{name}": Measured.mean(np.array(row)[~mixed]) for name, row in rows.items()}
-    return pure | {
+    alone = {f"voice_{name}": Measured.mean(np.array(row)[~mixed]) for name, row in rows.items()}
+    return alone | {
         "voice_unseen_min": Measured(float(np.array(likeness)[~mixed].min()), n=int((~mixed).sum())),
         **{f"voice_{name}_mixed": Measured.mean(np.array(row)[mixed]) for name, row in rows.items()},
     }, {}

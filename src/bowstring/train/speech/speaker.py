@@ -100,8 +100,8 @@ def fit_speaker(
     for moment in training_steps(steps, run, encoder, optimiser):
         set_rate(optimiser, RATE * warm_up_share(moment, steps, WARM_UP) * (1 - 0.98 * moment.share))
         pair, same = draw(moment.step)
-        told = [encoder(*(part.to(run.device) for part in heard_together(some))) for some in pair]
-        loss = contrast(*told, same.to(run.device))
+        first, second = (encoder(*(part.to(run.device) for part in heard_together(some))) for some in pair)
+        loss = contrast(first, second, same.to(run.device))
         loss.backward()
         torch.nn.utils.clip_grad_norm_(encoder.parameters(), 1.0)
         apply_gradients(optimiser)

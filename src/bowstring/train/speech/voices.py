@@ -90,7 +90,7 @@ class Voices:
 
     def read(self, text: str, speaker: Speaker) -> Iterator[Reading]:
         """Every sentence of a text that is short enough for the table of styles; a mixture's is the mean."""
-        table = np.mean([self.styles[voice] for voice in speaker], 0, dtype=np.float32)
+        table = np.stack([self.styles[voice] for voice in speaker]).mean(0)
         for symbols, ids in self.teacher.phonemes(text):
             if len(symbols) < len(table):
                 given = {"tokens": ids, "style": table[len(symbols)][None], "speed": np.ones(1, np.float32)}
