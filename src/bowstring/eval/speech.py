@@ -26,7 +26,7 @@ from ..train.data.corpora import corpus_documents
 from ..train.data.sentences import HARVARD, sentences
 from ..train.data.splits import RULE
 from ..train.speech.files import load_utterances
-from ..train.speech.flow import HELD_OUT_WARPS, TrainingUtterance, warped_utterance
+from ..train.speech.flow import HELD_OUT_WARPS, TrainingUtterance, by_speaker, warped_utterance
 from ..train.speech.reading import Reading, as_utterance
 from ..train.speech.teacher import Teacher
 from ..train.speech.voices import is_held_out_voice, is_mixture
@@ -207,10 +207,7 @@ def unseen_voices(engine: ArrowEngine, data: Path) -> tuple[dict[str, Any], dict
         return nothing, {names[0]: "the model's training did not hold six voices out"}
     if not path.exists():
         return nothing, {names[0]: f"{path} is missing; make it with `bowstring data voices`"}
-    of: dict[int, list[TrainingUtterance]] = {}
-    for one in load_utterances(path):
-        if is_held_out_voice(one):
-            of.setdefault(one.speaker, []).append(one)
+    of = by_speaker(filter(is_held_out_voice, load_utterances(path)))
     of = {speaker: some for speaker, some in of.items() if len(some) > 1}
     if not any(map(is_mixture, of)):
         return nothing, {names[0]: f"{path} has no mixtures of voices; delete it and make it anew"}

@@ -14,19 +14,17 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
 from ...train.data.gallery import curated
-from ...train.data.pictures import JUDGE_PACKAGES, STYLE_PACKAGES, Concept, load_icons, render_icon
+from ...train.data.pictures import JUDGE_PACKAGES, STYLE_PACKAGES, Concept, load_icons, on_white
 from ...train.image.autoencoder import as_pixels
 from .features import POOLED_FEATURES, appearance
 
-SIDE, MARGIN = 256, 10  # of a drawing on white
-PARTS = slice(
-    POOLED_FEATURES, None
-)  # what earlier layers and colours say crosses styles better than the last
+SIDE = 256  # of a drawing on white
+# What earlier layers and colours say crosses styles better than the last layer.
+PARTS = slice(POOLED_FEATURES, None)
 
 
 @dataclass(frozen=True)
@@ -60,7 +58,7 @@ class NameJudge:
         icons, everything = load_icons(folder, (*STYLE_PACKAGES, *JUDGE_PACKAGES))
         sets = [icons.drawings[name] for name in JUDGE_PACKAGES]
         found = [(one, drawn) for one in curated(everything, groups) if (drawn := [*drawings(one, sets)])]
-        seen = [look(as_pixels(np.stack([*map(on_white, drawn)]))) for _, drawn in found]
+        seen = [look(as_pixels(np.stack([on_white(icon, SIDE) for icon in drawn]))) for _, drawn in found]
         number = torch.tensor([i for i, (_, drawn) in enumerate(found) for _ in drawn])
         return cls.of([one.name for one, _ in found], torch.cat(seen), number)
 
@@ -98,13 +96,6 @@ def spellings(name: str) -> list[str]:
         for hyphened in (form, f"{form}-1", f"{form}-2")
         for spelt in dict.fromkeys((hyphened, hyphened.replace("-", "")))
     ]
-
-
-def on_white(icon: str) -> np.ndarray:
-    """A drawing with a small margin, `(256, 256, 3)` bytes."""
-    canvas = Image.new("RGBA", (SIDE, SIDE), (255, 255, 255, 255))
-    canvas.alpha_composite(render_icon(icon, SIDE - 2 * MARGIN), (MARGIN, MARGIN))
-    return np.asarray(canvas.convert("RGB"))
 
 
 def look(pixels: Tensor, width: int = 32) -> Tensor:

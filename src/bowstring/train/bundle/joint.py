@@ -25,6 +25,7 @@ from .arrays import (
     Packed,
     Travelling,
     join_network,
+    load_packed,
     pack_files,
     pack_lists,
     pack_network,
@@ -56,7 +57,7 @@ def unpack_speaker(arrays: Mapping[str, np.ndarray]) -> SpeakerEncoder | None:
     if not arrays:
         return None
     encoder = SpeakerEncoder()
-    encoder.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
+    load_packed(encoder, arrays)
     return encoder.eval().requires_grad_(requires_grad=False)
 
 

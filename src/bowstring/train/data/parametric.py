@@ -20,9 +20,7 @@ Template = tuple[tuple[str, ...], str, str, str, tuple[str, ...]]
 
 @dataclass(frozen=True)
 class Slots:
-    """What fills a template, as Python writes it: two numbers (n < m), a divisor, a length, texts. near: values
-    that tell the right function from one with another number or text in it.
-    """
+    """What fills a template, as Python writes it: two numbers (n < m), a divisor, a length, two texts."""
 
     n: str
     m: str
@@ -115,7 +113,7 @@ CHANGES = {
         "with {c} replaced by {e}": ("replaced", "{x}.replace({c}, {e})"),
     },
 }
-# action -> (ways to ask, names, bodies, what is right); T is the test's words, {if} its condition
+# action -> (ways to ask, names, bodies, of which the first says what is right); T is the test's words, {if} its condition
 ACTIONS = {
     "keep": (("keep only the {kind} {T}", "return the {kind} {T} from a list", "filter a list for {kind} {T}"),
         ("keep_{short}", "{short}_{kind}"),

@@ -220,9 +220,14 @@ def scene_picture(scene: Scene, icons: Icons, side: int) -> np.ndarray:
 
 def icon_picture(concept: Concept, icons: Icons, style: str, side: int) -> np.ndarray:
     """One icon on white with a small margin, `(side, side, 3)` bytes."""
+    return on_white(icons.drawings[style][concept.name], side)
+
+
+def on_white(svg: str, side: int) -> np.ndarray:
+    """A drawing on white with a small margin, `(side, side, 3)` bytes."""
     wide = round(0.92 * side)
     canvas = Image.new("RGBA", (side, side), (255, 255, 255, 255))
-    canvas.alpha_composite(render_icon(icons.drawings[style][concept.name], wide), ((side - wide) // 2,) * 2)
+    canvas.alpha_composite(render_icon(svg, wide), ((side - wide) // 2,) * 2)
     return np.asarray(canvas.convert("RGB"))
 
 

@@ -5,7 +5,7 @@ Shapes: b utterances, p phonemes, l tokens.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -53,6 +53,14 @@ def is_held_out_warp(warp: Warp) -> bool:
         abs(np.log(warp.pitch / one.pitch)) < 0.06 and abs(np.log(warp.formants / one.formants)) < 0.04
         for one in HELD_OUT_WARPS
     )
+
+
+def by_speaker(utterances: Iterable[TrainingUtterance]) -> dict[int, list[TrainingUtterance]]:
+    """What each speaker says, in the order of the first utterances."""
+    of: dict[int, list[TrainingUtterance]] = {}
+    for one in utterances:
+        of.setdefault(one.speaker, []).append(one)
+    return of
 
 
 def pack_utterances(utterances: Sequence[TrainingUtterance]) -> dict[str, np.ndarray]:
@@ -211,10 +219,7 @@ def spoken_batches(
     """Utterances of about one length by pseudo-speakers; half keep the voice that spoke them. Voices are told
     by their statistics and, with an encoder, by its numbers.
     """
-    by_length = sorted(utterances, key=lambda one: len(one.frames))
-    of: dict[int, list[TrainingUtterance]] = {}
-    for one in utterances:
-        of.setdefault(one.speaker, []).append(one)
+    by_length, of = sorted(utterances, key=lambda one: len(one.frames)), by_speaker(utterances)
     near = min(4 * rows, len(by_length))
 
     def spoken(step: int) -> Spoken:

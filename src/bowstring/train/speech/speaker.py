@@ -21,7 +21,7 @@ from ..loop import apply_gradients, set_rate, training_steps
 from ..progress import TrainingLog, tell
 from ..schedule import CPU, Moment, Run, warm_up_share
 from .files import load_utterances
-from .flow import TrainingUtterance, is_held_out_warp, warped_utterance
+from .flow import TrainingUtterance, by_speaker, is_held_out_warp, warped_utterance
 from .voices import is_held_out_voice
 
 SPEAKER_FILE = "speaker.parquet"
@@ -38,9 +38,7 @@ def voice_pairs(
     utterances: Sequence[TrainingUtterance], seed: int = 0
 ) -> Callable[[int], tuple[Pair, Tensor]]:
     """What a step hears: two pieces of each of some voices, and which voices are the same."""
-    of: dict[int, list[TrainingUtterance]] = {}
-    for one in utterances:
-        of.setdefault(one.speaker, []).append(one)
+    of = by_speaker(utterances)
     names = sorted(name for name, some in of.items() if len(some) > 1)
 
     def draw(step: int) -> tuple[Pair, Tensor]:
