@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .energy.potential import EnergyPotential
     from .engine import ArrowEngine
     from .face.draw import render_avatar
+    from .face.portrait import Landmarks, Portrait
     from .fields.model import FieldModel
     from .fields.sampling import MultiScaleGenerator
     from .image.pipeline import ImageFrame
@@ -40,6 +41,7 @@ _WHERE = {
     "BoltzmannSampler": "energy.mcmc.sampler",
     "Cancelled": "core.cancel",
     "JointResult": "joint.result",
+    "Landmarks": "face.portrait",
     "LanguageModel": "llm.pipeline",
     "EnergyPotential": "energy.potential",
     "FieldModel": "fields.model",
@@ -47,6 +49,7 @@ _WHERE = {
     "ImageFrame": "image.pipeline",
     "ImageResult": "image.result",
     "MultiScaleGenerator": "fields.sampling",
+    "Portrait": "face.portrait",
     "QuantLinear": "weights.quant.packed",
     "TextResult": "text.result",
     "SpeechFrame": "speech.pipeline",
@@ -75,9 +78,11 @@ __all__ = [
     "ImageFrame",
     "ImageResult",
     "JointResult",
+    "Landmarks",
     "LanguageModel",
     "MultiScaleGenerator",
     "NoiseScheduler",
+    "Portrait",
     "QuantLinear",
     "ReverseDiffusion",
     "SpeechFrame",

@@ -126,9 +126,13 @@ def test_files_are_written_and_pipes_stay_clean(run, tmp_path):
     with Image.open(tmp_path / "x.JPG") as picture:
         assert (picture.format, picture.size) == ("JPEG", (512, 512))
     how = ["--text", "Hello :wave: [b]you[/b].", "--no-picture", "--steps", 1, "-o", tmp_path / "all"]
+    how += ["--portrait", tmp_path / "x.JPG", "--landmarks", "0.3,0.4 0.7,0.4 0.5,0.7"]
     code, out, err = run("converse", "a fox", *how)
     assert (code, out) == (0, b"Hello :wave: [b]you[/b].") and "passes" in err
     assert (tmp_path / "all" / "speech.wav").exists()
+    with Image.open(tmp_path / "all" / "face.gif") as face, Image.open(tmp_path / "x.JPG") as still:
+        apart = np.asarray(face.convert("RGB"), float) - np.asarray(still.resize((256, 256)), float)
+        assert abs(apart).mean() < 20
 
 
 @pytest.mark.parametrize(
@@ -170,6 +174,8 @@ def test_files_are_written_and_pipes_stay_clean(run, tmp_path):
         ),
         (["say", "hello", "-o", "x.wav", "--speed", "0"], "speed is 0.0; expected a number from 0.5 to 2"),
         (["converse", "a fox", "-o", "x", "--steps", "0"], "steps is 0; expected a whole number from 1"),
+        (["converse", "a fox", "-o", "x", "--portrait", "none.png"], "there is no picture none.png"),
+        (["converse", "a fox", "-o", "x", "--landmarks", "1 2"], "landmarks are of a portrait"),
         (["image", "a fox", "-o", "x.png", "--start", "none.png"], "there is no picture none.png"),
     ],
 )

@@ -14,6 +14,7 @@ from bowstring.engine import ArrowEngine
 from bowstring.face.animate import JAW, PRESS, closures
 from bowstring.face.codec import AVATAR_CHANNELS, SHAPE_COUNT, TOKEN_FRAMES, FaceCodec, on_clock
 from bowstring.face.draw import render_avatar
+from bowstring.face.portrait import Portrait
 from bowstring.face.shapes import SHAPES
 from bowstring.face.weights import save_face
 from bowstring.image.autoencoder import ImageAutoencoder
@@ -273,6 +274,9 @@ def test_diffusion_of_every_modality_is_what_its_own_method_makes(folder, tmp_pa
     assert (seen.face == engine.converse("x", "A fox.", picture=False, steps=2, seed=5).face).all()
     path = engine.render_avatar("A fox.", tmp_path / "fox.png", 32, steps=2, seed=5)
     assert path.read_bytes() == render_avatar(seen.face, tmp_path / "same.png", 32).read_bytes()
+    path = engine.render_avatar("A fox.", tmp_path / "fox.gif", 64, steps=2, seed=5, portrait=picture)
+    same = render_avatar(seen.face, tmp_path / "same.gif", 64, portrait=Portrait(picture, None, 64))
+    assert path.read_bytes() == same.read_bytes()
     assert "avatar was not trained without prompts" in seen.notes[0]
 
 

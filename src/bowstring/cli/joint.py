@@ -25,6 +25,16 @@ def converse(
     voice: Voice = None,
     style: Annotated[str, typer.Option(help="Style of the picture: noto, flat, fluent or twemoji.")] = "",
     picture: Annotated[bool, typer.Option(help="Paint what the prompt asks for.")] = True,
+    portrait: Annotated[
+        Path | None, typer.Option(help="A picture of a face that speaks in place of the plain one.")
+    ] = None,
+    landmarks: Annotated[
+        str | None,
+        typer.Option(
+            help="Where its left eye (as you look at it), right eye and mouth are, in shares of its width "
+            'and height: "0.36,0.43 0.64,0.43 0.5,0.7", the default; a fourth number is the mouth\'s width.'
+        ),
+    ] = None,
     steps: Steps = None,
     seed: Seed = 0,
     remembered: Remembered = False,
@@ -38,8 +48,10 @@ def converse(
 
     out = output_folder(out)
     from ..face.animate import FRAME
+    from ..face.draw import as_portrait
     from ..weights.shipped import MULTIMODAL
 
+    face = as_portrait(portrait, landmarks)
     engine = loaded(model or MULTIMODAL, memory, namespace, guided=remembered)
     engine.memory = engine.memory or store_of_voice(voice, memory)
     frames = engine.converse_stream(
@@ -53,7 +65,7 @@ def converse(
         memory_guided=bool(remembered or memory or namespace),
     )
     result = watch(frames, lambda frame: answering(frame, engine))
-    files = [str(file) for file in result.save(out)]
+    files = [str(file) for file in result.save(out, face)]
     note_faults(result)
     if as_json:
         made = {"files": files, "text": result.text, "steps": result.steps, "forwards": result.forwards}

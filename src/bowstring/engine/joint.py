@@ -14,7 +14,8 @@ from ..core.cancel import Cancel
 from ..core.options import either, flag, settle
 from ..core.options import text as checked_text
 from ..core.options import whole as whole_number
-from ..face.draw import avatar_output, render_avatar
+from ..face.draw import as_portrait, avatar_output, render_avatar
+from ..face.portrait import Landmarks
 from ..face.weights import load_face
 from ..image.pipeline import ImageFrame, checked_style
 from ..image.sampling import DEFAULT_GUIDANCE, caption_tokens
@@ -209,15 +210,20 @@ class JointEngine(ImageEngine, SpeechEngine):
         speed: float = 1.0,
         seed: int = 0,
         closing: bool = True,
+        portrait: Any = None,
+        landmarks: Landmarks | str | None = None,
         cancel: Cancel | None = None,
     ) -> Path:
         """Says a text with a face, and draws the face into a file: .mp4 with the sound, .gif, or .png as a
-        strip. side: pixels, 16 to 2048; the other options are those of `converse`.
+        strip. side: pixels, 16 to 2048; portrait: a picture of a face that speaks in place of the plain one;
+        landmarks: where its eyes and mouth are, see `Landmarks`. The other options are those of `converse`.
 
         Raises:
-            ImportError: a film without the package av. ValueError: another ending, or no avatar head.
+            ImportError: a film without the package av. ValueError: another ending, no portrait, or no avatar
+            head.
         """
         path, side = avatar_output(path, side)
+        portrait = as_portrait(portrait, landmarks, side)
         made = self.converse(
             text,
             text,
@@ -229,7 +235,7 @@ class JointEngine(ImageEngine, SpeechEngine):
             closing=closing,
             cancel=cancel,
         )
-        return render_avatar(made.face, path, side, made.audio)
+        return render_avatar(made.face, path, side, made.audio, portrait=portrait)
 
     @property
     def joint_pipeline(self) -> JointPipeline:

@@ -17,6 +17,7 @@ from PIL import Image, ImageDraw
 from ..core.files import output, write
 from ..core.options import on_host, shown, whole
 from .animate import FRAME
+from .portrait import Landmarks, Portrait
 from .shapes import SHAPES
 from .video import AVAILABLE, NO_FILMS, to_mp4
 
@@ -39,7 +40,7 @@ def drawn_face(shapes: np.ndarray, side: int = 256) -> np.ndarray:
     jaw = value["jawOpen"]
     pen.ellipse([*at(0.16, 0.06), *at(0.84, 0.72)], fill=HAIR)
     pen.ellipse([*at(0.2, 0.12), *at(0.8, 0.9 + 0.05 * jaw)], fill=SKIN, outline=LINE, width=s // 160)
-    for sign, name in ((-1, "Left"), (1, "Right")):
+    for sign, name in ((1, "Left"), (-1, "Right")):  # it looks at us: its left is our right
         _eye(pen, at, value, 0.5 + sign * 0.14, name)
         brow = (
             0.335
@@ -104,22 +105,33 @@ def _mouth(pen: ImageDraw.ImageDraw, at: At, value: dict[str, float], s: int) ->
         )
 
 
-def strip(face: np.ndarray, count: int = 8, side: int = 160) -> np.ndarray:
+def posed(shapes: np.ndarray, side: int, portrait: Portrait | None) -> np.ndarray:
+    """One frame `(52,)` of a portrait, of its own size, or of the plain face."""
+    return drawn_face(shapes, side) if portrait is None else portrait.posed(shapes)
+
+
+def strip(face: np.ndarray, count: int = 8, side: int = 160, portrait: Portrait | None = None) -> np.ndarray:
     """`count` moments of a motion `(f, 52)` beside each other."""
     at = np.linspace(0, len(face) - 1, count).round().astype(int)
-    return np.concatenate([drawn_face(face[i], side) for i in at], 1)
+    return np.concatenate([posed(face[i], side, portrait) for i in at], 1)
 
 
-def moving(face: np.ndarray, side: int = 256) -> Iterator[np.ndarray]:
+def moving(face: np.ndarray, side: int = 256, portrait: Portrait | None = None) -> Iterator[np.ndarray]:
     """A motion as 25 pictures a second, the nearest rate that a GIF can say exactly."""
     moments = np.arange(0, len(face) * FRAME, PICTURE)
     for i in np.minimum((moments / FRAME).astype(int), len(face) - 1):
-        yield drawn_face(face[i], side)
+        yield posed(face[i], side, portrait)
 
 
-def to_gif(face: np.ndarray, side: int = 256, metadata: Mapping[str, Any] | None = None) -> bytes:
+def to_gif(
+    face: np.ndarray,
+    side: int = 256,
+    metadata: Mapping[str, Any] | None = None,
+    portrait: Portrait | None = None,
+) -> bytes:
     """A motion as a GIF; metadata is JSON in its comment."""
-    pictures = [Image.fromarray(one).quantize(64) for one in moving(face, side)]
+    colours = 64 if portrait is None else 256
+    pictures = [Image.fromarray(one).quantize(colours) for one in moving(face, side, portrait)]
     file = io.BytesIO()
     pictures[0].save(
         file,
@@ -149,6 +161,17 @@ def as_face(value: Any) -> np.ndarray:
     return array
 
 
+def as_portrait(value: Any, landmarks: Landmarks | str | None, side: int = 256) -> Portrait | None:
+    """A portrait from anything that is a picture of a face, or none.
+
+    Raises:
+        ValueError: landmarks of nothing, or see `Portrait`.
+    """
+    if value is None and landmarks is not None:
+        raise ValueError("landmarks are of a portrait, and there is none; give the picture, too")
+    return value if value is None or isinstance(value, Portrait) else Portrait(value, landmarks, side)
+
+
 def avatar_output(path: Path | str, side: int) -> tuple[Path, int]:
     """A file that a face can be drawn into and the side of its pictures, checked before the work."""
     path, side = output(path, ENDINGS), whole(side, "side", 16, LARGEST)
@@ -161,24 +184,34 @@ def avatar_output(path: Path | str, side: int) -> tuple[Path, int]:
 
 
 def render_avatar(
-    face: np.ndarray, path: Path | str, side: int = 256, audio: np.ndarray | None = None
+    face: np.ndarray,
+    path: Path | str,
+    side: int = 256,
+    audio: np.ndarray | None = None,
+    *,
+    portrait: Any = None,
+    landmarks: Landmarks | str | None = None,
 ) -> Path:
     """Draws a motion `(f, 52)` into a file: .mp4 moves and speaks `audio`, `(s,)` at 24 kHz; .gif moves; .png
     is a strip of moments.
 
+    Args:
+        portrait: a picture of a face that moves in place of the plain one, or a `Portrait`, which has a size.
+        landmarks: where its eyes and mouth are; see `Landmarks`.
+
     Raises:
         ImportError: a film without the package av.
-        ValueError: another ending, an odd side of a film, or an array that is no motion.
+        ValueError: another ending, an odd side of a film, an array that is no motion, or no portrait.
     """
     path, side = avatar_output(path, side)
-    face = as_face(face)
+    face, portrait = as_face(face), as_portrait(portrait, landmarks, side)
     ending = path.suffix.lower()
     if ending == ".mp4":
-        write(path, to_mp4(moving(face, side), round(1 / PICTURE), audio))
+        write(path, to_mp4(moving(face, side, portrait), round(1 / PICTURE), audio))
     elif ending == ".gif":
-        write(path, to_gif(face, side))
+        write(path, to_gif(face, side, portrait=portrait))
     else:
         file = io.BytesIO()
-        Image.fromarray(strip(face, side=side)).save(file, "PNG")
+        Image.fromarray(strip(face, side=side, portrait=portrait)).save(file, "PNG")
         write(path, file.getvalue())
     return path

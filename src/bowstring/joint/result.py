@@ -18,6 +18,7 @@ import numpy as np
 from ..core.files import output_folder, write
 from ..face.animate import FRAME
 from ..face.draw import PICTURE, moving, strip, to_gif
+from ..face.portrait import Portrait
 from ..face.shapes import SHAPES
 from ..face.video import AVAILABLE, to_mp4
 from ..image.files import to_png
@@ -64,9 +65,9 @@ class JointResult:
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:  # noqa: FBT001  numpy's protocol
         return np.array(self.face, dtype, copy=copy)
 
-    def save(self, folder: Path | str) -> list[Path]:
+    def save(self, folder: Path | str, portrait: Portrait | None = None) -> list[Path]:
         """Writes text.txt, speech.wav, face.json, face.gif, face.png, with a picture picture.png and, where
-        the package av is installed, the film talk.mp4.
+        the package av is installed, the film talk.mp4. The face is a plain one, or the portrait's.
 
         Raises:
             OSError: the folder cannot be made or written to.
@@ -77,14 +78,15 @@ class JointResult:
             "text.txt": (self.text + "\n").encode(),
             "speech.wav": to_wav(self.audio, metadata=self.settings),
             "face.json": json.dumps(self.times()).encode(),
-            "face.gif": to_gif(self.face, metadata=self.settings),
-            "face.png": to_png(strip(self.face), self.settings),
+            "face.gif": to_gif(self.face, metadata=self.settings, portrait=portrait),
+            "face.png": to_png(strip(self.face, portrait=portrait), self.settings),
         }
         if self.image is not None:
             files["picture.png"] = to_png(self.image, self.settings)
         if AVAILABLE:
             rate = round(1 / PICTURE)
-            files["talk.mp4"] = to_mp4(moving(self.face), rate, self.audio, metadata=self.settings)
+            frames = moving(self.face, portrait=portrait)
+            files["talk.mp4"] = to_mp4(frames, rate, self.audio, metadata=self.settings)
         for name, data in files.items():
             write(folder / name, data)
         return [folder / name for name in files]
