@@ -133,9 +133,9 @@ def test_pictures_from_noise_and_from_pictures(here, whole, codec):
 def test_speech_and_everything_together(here, whole, codec):
     ours, theirs = both(whole, here)
     voice, words = torch.zeros(1, VOICE), [Word("fox", "fˈɑks"), Word(".", ".")]
-    utterance = predict_durations(ours, words, voice, 1.0)
+    utterance = predict_durations(ours, words, voice, SpeechSampling())
     np.testing.assert_allclose(
-        predict_durations(theirs, words, voice, 1.0).durations, utterance.durations, 1e-4
+        predict_durations(theirs, words, voice, SpeechSampling()).durations, utterance.durations, 1e-4
     )
     for steps in (2, 9):
         how = SpeechSampling(steps=steps, temperature=0.5)
@@ -224,8 +224,8 @@ def test_brain_floats_sample_every_modality(whole, codec):
     """Far from the FP32 network only by rounding: states stay FP32, weights and hidden states do not."""
     half = placed(copy.deepcopy(whole), torch.device("cpu"), torch.bfloat16)
     known, voice = [caption_tokens(codec, "a fox")], torch.zeros(1, VOICE)
-    utterance = predict_durations(whole, [Word("fox", "fˈɑks"), Word(".", ".")], voice, 1.0)
-    assert predict_durations(half, [Word("fox", "fˈɑks")], voice, 1.0).tokens
+    utterance = predict_durations(whole, [Word("fox", "fˈɑks"), Word(".", ".")], voice, SpeechSampling())
+    assert predict_durations(half, [Word("fox", "fˈɑks")], voice, SpeechSampling()).tokens
     what = JointInputs(utterance, voice, caption=known[0])
     for sample in (
         lambda one: sample_images(one, known, ImageSampling(steps=2)),

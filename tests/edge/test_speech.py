@@ -19,7 +19,7 @@ def both():
     pipeline = ArrowEngine.load("multimodal").speech_pipeline
     ours, voice = EdgeSpeech(model_folder("multimodal"), G2P_FOLDER), torch.from_numpy(pipeline.voice)[None]
     words = pipeline.g2p.sentence("My boat is blue.").words
-    return pipeline, ours, voice, predict_durations(pipeline.network, words, voice, 1.0)
+    return pipeline, ours, voice, predict_durations(pipeline.network, words, voice, SpeechSampling())
 
 
 def test_durations_and_conditions_are_the_same(both):

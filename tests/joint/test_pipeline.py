@@ -53,7 +53,7 @@ def voice():
 
 @pytest.fixture(scope="module")
 def utterance(network, voice):
-    return predict_durations(network, [Word("fox", "fˈɑks"), Word(".", ".")], voice, 1.0)
+    return predict_durations(network, [Word("fox", "fˈɑks"), Word(".", ".")], voice, SpeechSampling())
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +114,7 @@ def test_few_bits_make_the_same_together(network, utterance, voice, codec, pictu
 
 def test_a_face_follows_what_is_said(network, utterance, voice):
     *_, one = sample_joint(network, JointInputs(utterance, voice), 4, 1.0, seed=4)
-    other = predict_durations(network, [Word("me", "mˈi"), Word(".", ".")], voice, 1.0)
+    other = predict_durations(network, [Word("me", "mˈi"), Word(".", ".")], voice, SpeechSampling())
     *_, two = sample_joint(network, JointInputs(other, voice), 4, 1.0, seed=4)
     length = min(one.x["avatar"].shape[1], two.x["avatar"].shape[1])
     assert (one.x["avatar"][:, :length] - two.x["avatar"][:, :length]).abs().max() > 1e-3

@@ -11,7 +11,7 @@ from bowstring.joint.writing import Always, TextRows, first_end
 from bowstring.nn.config import VOICE
 from bowstring.nn.network import UnifiedScoreNetwork
 from bowstring.speech.g2p import Word
-from bowstring.speech.sampling import predict_durations
+from bowstring.speech.sampling import SpeechSampling, predict_durations
 from bowstring.text.native import written
 from bowstring.text.sampling import Sampling, sample_text
 from bowstring.text.tokenizer import KINDS, SEP
@@ -44,7 +44,7 @@ def small(network):
 def inputs(network, codec):
     voice = torch.zeros(1, VOICE)
     words = [Word("fox", "fˈɑks"), Word("runs", "ɹˈʌnz"), Word(".", ".")]
-    utterance = predict_durations(network, words, voice, 1.0)
+    utterance = predict_durations(network, words, voice, SpeechSampling())
     return JointInputs(utterance, voice, caption=caption_tokens(codec, "a red fox"))
 
 

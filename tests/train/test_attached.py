@@ -52,8 +52,11 @@ def test_durations_learn_and_nothing_else_does(read, start, tmp_path):
     before = {name: one.clone() for name, one in network.state_dict().items()}
     losses = [loss for _, loss in fit_durations(network, read, Run(tmp_path), steps=40)]
     assert np.mean(losses[-5:]) < 0.5 * np.mean(losses[:5])
-    for name, one in network.state_dict().items():
-        assert torch.equal(one, before[name]) != (".duration." in name), name
+    weights = network.state_dict()
+    assert network.config.duration_flow == 1
+    assert all(".duration_flow." in name for name in weights.keys() - before.keys())
+    for name, one in before.items():
+        assert torch.equal(one, weights[name]) != (".duration." in name), name
 
 
 def test_stages_hand_the_model_on_and_the_trunk_stays(read, start, tmp_path):

@@ -156,7 +156,7 @@ def said(
     """Parts of texts in the model's own voice, and what they said about themselves."""
     voice = torch.from_numpy(pipeline.voice)[None]
     for text in texts:
-        for part in pipeline.planned(pipeline.g2p.sentence(text).words, voice, how.speed):
+        for part in pipeline.planned(pipeline.g2p.sentence(text).words, voice, how):
             trace = FlowTrace()
             last(sample_speech(pipeline.network, part, voice, how, 0, pipeline.schedule, trace))
             yield part, trace

@@ -188,7 +188,7 @@ class EdgeSpeech:
         if how.temperature:
             raise ValueError(f"temperature is {how.temperature}; speech is drawn at 0 here")
         sentence, sound = self.g2p.sentence(text), SoundStream(self.vocoder, how.seed)
-        parts = planned(sentence.words, lambda words: timed(words, self.head.durations, how.speed))
+        parts = planned(sentence.words, lambda words, _: timed(words, self.head.durations, how.speed))
         heard: list[np.ndarray] = []
         spans: tuple[list[Span], list[Span]] = ([], [])
         seconds, begin = [], 0

@@ -30,7 +30,7 @@ from ..speech.baseline import ResidualCoder
 from ..speech.doubt import SpokenDoubt
 from ..speech.pipeline import SpeechFrame, SpeechPipeline
 from ..speech.stream import SoundStream
-from ..speech.utterance import SpeechSampling, Utterance
+from ..speech.utterance import Utterance
 from ..text.pipeline import TextFrame
 from ..text.result import TextResult
 from .result import JointResult
@@ -108,11 +108,11 @@ class JointPipeline:
         """
         own = torch.from_numpy(self.speech.voice if voice is None else voice)[None]
         source = GivenText(text) if isinstance(text, str) else text
-        doubt = SpokenDoubt.of(self.speech.calibrator, SpeechSampling(sampling.steps, sampling.speed))
+        doubt = SpokenDoubt.of(self.speech.calibrator, sampling.speech)
         made, sound = Made(), SoundStream(self.speech.vocoder, sampling.seed)
         parts: list[Utterance] = []
         number = 0
-        while parts := parts or (yield from self._told(source, own, sampling, made, cancel)):
+        while parts := parts or (yield from self._told(source, own, sampling, made, cancel, number)):
             utterance, parts = parts[0], parts[1:]
             shown = caption if number == 0 else None
             inputs = JointInputs(utterance, own, self.face is not None, shown, memories=memories)
@@ -154,8 +154,11 @@ class JointPipeline:
         sampling: JointSampling,
         made: Made,
         cancel: Cancel | None,
+        number: int,
     ) -> Generator[TextFrame | TextResult, None, list[Utterance]]:
-        """What can be said next, none at the end; where too little is written, the text gets passes alone."""
+        """What can be said next, from part `number` on, none at the end; where too little is written, the
+        text gets passes alone.
+        """
         alone = stoppable(source.alone(), cancel)
         while not (piece := source.piece()):
             with made.timed("trunk"):
@@ -165,7 +168,7 @@ class JointPipeline:
             yield from source.frames()
         sentence = self.speech.g2p.sentence(piece)
         made.unspoken += sentence.unspoken
-        return self.speech.planned(sentence.words, voice, sampling.speed)
+        return self.speech.planned(sentence.words, voice, sampling.speech, number)
 
     def _sampled(
         self,

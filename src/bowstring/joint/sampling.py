@@ -37,7 +37,7 @@ from ..nn.config import CHANNELS
 from ..nn.network import UnifiedScoreNetwork
 from ..speech.codec import AUDIO_CHANNELS
 from ..speech.sampling import PROCESS, speech_condition
-from ..speech.utterance import TEMPERATURE, Utterance
+from ..speech.utterance import TEMPERATURE, SpeechSampling, Utterance
 from .writing import TextRows
 
 
@@ -65,6 +65,11 @@ class JointSampling:
             seed=checked_seed(self.seed),
             closing=flag(self.closing, "closing"),
         )
+
+    @property
+    def speech(self) -> SpeechSampling:
+        """How the speech is sampled."""
+        return SpeechSampling(self.steps, self.speed, self.seed)
 
 
 @dataclass(frozen=True)

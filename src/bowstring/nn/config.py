@@ -41,6 +41,7 @@ class NetworkConfig:
     rank: int = 192  # inner width of the factorised, tied text embedding
     cross_every: int = 3  # a cross-attention slot in every n-th layer
     speaker: int = 0  # numbers of a voice beside its statistics that the audio head listens to
+    duration_flow: int = 0  # 1: how long sounds last is drawn, and not only what is expected
 
     def __post_init__(self) -> None:
         if self.width % HEAD or self.width < HEAD:
@@ -53,6 +54,8 @@ class NetworkConfig:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected at least 1")
         if self.speaker not in (0, SPEAKER):
             raise ValueError(f"speaker is {self.speaker}; expected 0 or {SPEAKER}")
+        if self.duration_flow not in (0, 1):
+            raise ValueError(f"duration_flow is {self.duration_flow}; expected 0 or 1")
 
     @property
     def attention_heads(self) -> int:

@@ -62,7 +62,7 @@ def known_head(modality: str, config: NetworkConfig) -> ContinuousHead:
     shape = CHANNELS[modality], config.width
     match modality:
         case "audio":
-            return SpeechHead(*shape, config.speaker)
+            return SpeechHead(*shape, config.speaker, draws=bool(config.duration_flow))
         case "image":
             return ImageHead(*shape, PLACES[modality])
         case _:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -81,9 +82,14 @@ class SpeechPipeline:
         known = (utterance.phonemes, utterance.durations, voice[0].numpy())
         return noise_gated(self.coder.decode(tokens.cpu().numpy(), *known))[: utterance.frames]
 
-    def planned(self, words: Sequence[Word], voice: Tensor, speed: float) -> list[Utterance]:
-        """Parts of a text with their durations, none longer than is spoken at once."""
-        return planned(words, lambda part: predict_durations(self.network, part, voice, speed))
+    def planned(
+        self, words: Sequence[Word], voice: Tensor, how: SpeechSampling, first: int = 0
+    ) -> list[Utterance]:
+        """Parts of a text with their durations, none longer than is spoken at once; the `first` of them is
+        that part of what is said.
+        """
+        timed = partial(predict_durations, self.network, voice=voice, how=how)
+        return planned(words, lambda part, number: timed(part, number=first + number))
 
     @torch.no_grad()
     def stream(
@@ -101,7 +107,7 @@ class SpeechPipeline:
         """
         own = torch.from_numpy(self.voice if voice is None else voice)[None]
         sentence, sound = self.g2p.sentence(text), SoundStream(self.vocoder, sampling.seed)
-        parts = self.planned(sentence.words, own, sampling.speed)
+        parts = self.planned(sentence.words, own, sampling)
         heard: list[np.ndarray] = []
         words: list[Span] = []
         phonemes: list[Span] = []

@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 
 from ..core.conditioning import Conditioning
-from ..core.loop import Denoise, State, iterate
+from ..core.loop import Denoise, State, iterate, last
 from ..core.process import Gaussian, Schedule, falling, linear, rectified
 from ..core.rng import Rng
 from ..core.samplers.continuous import flow_update, single
 from ..core.threads import one_thread
 from ..core.trace import FlowTrace
-from ..nn.heads.speech import SpeechHead
+from ..nn.heads.speech import OFF, DurationFlow, SpeechHead
 from ..nn.network import UnifiedScoreNetwork
 from .alignment import told
 from .codec import AUDIO_CHANNELS
@@ -26,6 +26,7 @@ from .g2p import Word
 from .utterance import SpeechSampling, Utterance, timed
 
 PROCESS = Gaussian(linear, rectified)
+DURATION_STEPS = 8  # of a network of 0.1 M weights
 
 
 def head_of(network: UnifiedScoreNetwork) -> SpeechHead:
@@ -37,16 +38,39 @@ def head_of(network: UnifiedScoreNetwork) -> SpeechHead:
 @torch.no_grad()
 @one_thread()
 def predict_durations(
-    network: UnifiedScoreNetwork, words: Sequence[Word], voice: Tensor, speed: float
+    network: UnifiedScoreNetwork, words: Sequence[Word], voice: Tensor, how: SpeechSampling, number: int = 0
 ) -> Utterance:
-    """Words with the durations that the network gives their phonemes; voice is `(1, 103)` or longer."""
-    here = network.device
+    """Words with the durations that the network gives their phonemes; voice is `(1, 103)` or longer. At
+    temperature 0 they are what is expected; `number` tells parts of a text apart.
+    """
+    head, here, rng = head_of(network), network.device, Rng.of(how.seed, 1, number, network.device).fork(3)
 
     def predict(ids: list[int]) -> np.ndarray:
-        log = head_of(network).duration(torch.tensor([ids], device=here), voice.to(here))[0]
-        return log.float().cpu().numpy()
+        sounds, heard = torch.tensor([ids], device=here), voice.to(here)
+        log = head.duration(sounds, heard).float()
+        if head.duration_flow is not None and how.temperature:
+            log = log + sampled_lengthening(head.duration_flow, sounds, heard, how.temperature, rng)
+        return log[0].cpu().numpy()
 
-    return timed(words, predict, speed)
+    return timed(words, predict, how.speed)
+
+
+def sampled_lengthening(
+    flow: DurationFlow, sounds: Tensor, voice: Tensor, temperature: float, rng: Rng
+) -> Tensor:
+    """Logarithms of how much longer than expected sounds last, `(1, p)`: refined from the temperature's share
+    of noise in `DURATION_STEPS`, at most by a factor e either way.
+    """
+
+    def denoise(x: Tensor, t: Tensor) -> Tensor:
+        return flow(sounds, voice, x[..., 0], t).float()[..., None]
+
+    begin = State.begin(temperature * PROCESS.prior(rng, sounds.shape[1], 1))
+    made = last(
+        iterate(single(denoise, flow_update(PROCESS, 0.0)), begin, falling(DURATION_STEPS, linear), rng)
+    )
+    assert isinstance(made.x, Tensor)
+    return (OFF * made.x[..., 0]).clamp(-1, 1)
 
 
 @torch.no_grad()

@@ -23,7 +23,8 @@ TEMPERATURE = 0.0  # what has the fewest words wrong so far
 @dataclass(frozen=True)
 class SpeechSampling:
     """How to speak: steps of the flow, speed (2 is twice as fast), seed, and temperature, the share of the
-    noise that speech starts from: less of it is closer to what is said on average, steady and dull.
+    noise that speech starts from: less of it is closer to what is said on average, steady and dull. A model
+    that draws durations starts them from as much.
 
     Raises:
         ValueError: a value out of its range.
@@ -97,15 +98,17 @@ def timed(words: Sequence[Word], predict: Callable[[list[int]], np.ndarray], spe
     return Utterance(tuple(words), np.array(ids), np.array(owners), durations)
 
 
-def planned(words: Sequence[Word], time: Callable[[Sequence[Word]], Utterance]) -> list[Utterance]:
-    """Parts of a text with the durations that `time` gives, none longer than is spoken at once."""
+def planned(words: Sequence[Word], time: Callable[[Sequence[Word], int], Utterance]) -> list[Utterance]:
+    """Parts of a text with the durations that `time` gives them by their numbers, none longer than is spoken
+    at once.
+    """
     out = []
     for part in clauses(words):
-        utterance = time(part)
+        utterance = time(part, len(out))
         while utterance.tokens > LONGEST and len(part) > 1:
             half = len(part) // 2
-            out.append(time(part[:half]))
+            out.append(time(part[:half], len(out)))
             part = part[half:]
-            utterance = time(part)
+            utterance = time(part, len(out))
         out.append(utterance)
     return out

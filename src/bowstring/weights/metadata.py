@@ -109,6 +109,7 @@ class Own(Closed):
     blocks: Annotated[list[Positive], Field(min_length=1)]
     split_rule: int = 1  # of train/data/splits.py: what was held out of its training
     speaker: Literal[0, 64] = 0  # see nn/config.py
+    duration_flow: Literal[0, 1] = 0
     picture_groups: list[int] = [3]  # emojibase's, of the things that it learned to paint: animals, plants
     schedules: dict[Modality, CustomSchedule] = {}
 
@@ -165,6 +166,7 @@ class Metadata(Closed):
                     "rank": config.rank,
                     "cross_every": config.cross_every,
                     "speaker": config.speaker,
+                    "duration_flow": config.duration_flow,
                     **(settings | {"blocks": [*settings.get("blocks", BLOCKS)]}),
                 },
             }
@@ -182,6 +184,7 @@ class Metadata(Closed):
             rank=own.rank,
             cross_every=own.cross_every,
             speaker=own.speaker,
+            duration_flow=own.duration_flow,
         )
 
     @property

@@ -12,9 +12,12 @@ from torch.nn import functional as F
 from ..config import SLOTS, SOUND_WIDTH, SOUNDS, VOICE
 from .continuous import ContinuousHead
 
+OFF = 0.25  # by how much logarithms of durations typically lie off what is expected
+TIMES = 4  # cosines that tell the flow of durations its time
+
 
 class DurationNetwork(nn.Module):
-    """How long each sound lasts, from the sounds around it and the voice: log frames of 8 ms."""
+    """How long each sound is expected to last, from those around it and the voice: log frames of 8 ms."""
 
     def __init__(self, width: int = 64) -> None:
         super().__init__()
@@ -27,25 +30,55 @@ class DurationNetwork(nn.Module):
 
     def forward(self, sounds: Tensor, voice: Tensor) -> Tensor:
         """`(b, p)`, `(b, 103)` or longer, of which the statistics count -> `(b, p)`."""
-        told = self.voice(voice[:, :VOICE].to(self.voice.weight.dtype))
-        x = (self.sound(sounds) + told[:, None]).transpose(1, 2)
+        return self.passed(self.conditioning(sounds, voice))
+
+    def conditioning(self, sounds: Tensor, voice: Tensor) -> Tensor:
+        """What is known of each sound, `(b, p, width)`."""
+        voiced = self.voice(voice[:, :VOICE].to(self.voice.weight.dtype))
+        return self.sound(sounds) + voiced[:, None]
+
+    def passed(self, x: Tensor) -> Tensor:
+        """`(b, p, width) -> (b, p)`."""
+        x = x.transpose(1, 2)
         for layer in self.layers:
             gate, value = layer(F.rms_norm(x.transpose(1, 2), x.shape[1:2]).transpose(1, 2)).chunk(2, 1)
             x = x + torch.sigmoid(gate) * value
         return self.out(x.transpose(1, 2)).squeeze(-1)
 
 
-class SpeechHead(ContinuousHead):
-    """A continuous head whose tokens are told their sounds and the voice: its statistics and, where there are
-    such, `speaker` numbers of the speaker encoder.
+class DurationFlow(DurationNetwork):
+    """How far logarithms of durations lie from what is expected, in units of 0.25, as the flow from noise to
+    them: x_t and t -> x_0_hat, `(b, p)`. Around the network lies the best linear estimate, as in
+    `ContinuousHead` with a variance of 1; it starts at that.
     """
 
-    def __init__(self, channels: int, width: int, speaker: int = 0) -> None:
+    def __init__(self, width: int = 64) -> None:
+        super().__init__(width)
+        self.noisy = nn.Linear(1 + TIMES, width)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
+
+    def forward(self, sounds: Tensor, voice: Tensor, x_t: Tensor, t: Tensor) -> Tensor:  # type: ignore[override]
+        t = t[:, None]
+        size = ((1 - t).square() + t.square()).sqrt()
+        waves = torch.cos(torch.pi * t[..., None] * torch.arange(TIMES, device=t.device))
+        seen = torch.cat([(x_t / size)[..., None], waves.expand(*x_t.shape, TIMES)], -1)
+        beyond = self.passed(self.conditioning(sounds, voice) + self.noisy(seen.to(self.noisy.weight.dtype)))
+        return (1 - t) / size.square() * x_t + t / size * beyond
+
+
+class SpeechHead(ContinuousHead):
+    """A continuous head whose tokens are told their sounds and the voice: its statistics and, where there are
+    such, `speaker` numbers of the speaker encoder. With `draws` it has a flow of durations as well.
+    """
+
+    def __init__(self, channels: int, width: int, speaker: int = 0, *, draws: bool = False) -> None:
         super().__init__(channels, width)
         self.sound = nn.Embedding(SOUNDS, SOUND_WIDTH)
         self.aligned = nn.Linear(SLOTS * (SOUND_WIDTH + 2), width)
         self.voice = nn.Linear(VOICE + speaker, width)
         self.duration = DurationNetwork()
+        self.duration_flow = DurationFlow() if draws else None
 
     def condition(self, sounds: Tensor, progress: Tensor, voice: Tensor) -> Tensor:
         """What is added to the tokens, `(b, l, d)`.

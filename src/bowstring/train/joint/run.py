@@ -171,6 +171,7 @@ def prepare_multimodal(
     if fresh:
         network.add_head("image").std.copy_(latent_std(learned.pictures, learned.latents))
     if "audio" not in network.heads:
+        network.config = replace(network.config, duration_flow=1)
         network.add_head("audio").std.copy_(residual_std(teachers, coder))
     kept = metadata.settings() | Settings(distilled=False, picture_groups=sorted(LEARNED))
     beside = {name: find(autoencoder, name) for name in (ENCODER, DECODER)} | {SPEECH: out / "speech.parquet"}

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...core.conditioning import Conditioning, visible
-from ...nn.heads.speech import SpeechHead
+from ...nn.heads.speech import OFF, SpeechHead
 from ...nn.network import UnifiedScoreNetwork
 from ...speech.alignment import told
 from ...speech.baseline import ResidualCoder, Told
@@ -32,6 +32,7 @@ SPEECH_TIMES = (
     1.4,
 )  # centre and width of the logit of a time: the conditioning says most near pure noise
 VOICE_NOISE = 0.15  # added to a voice's numbers, so that any voice is near to a learned one
+TIMED_FROM = 0.02  # the least noise on durations in training
 HELD_OUT_WARPS = (Warp(0.55, 0.9), Warp(1.25, 1.12))  # two pseudo-speakers that are never drawn
 
 
@@ -185,14 +186,26 @@ def speech_loss(network: UnifiedScoreNetwork, batch: Batch, rng: torch.Generator
     x_t, eps = add_noise(batch.x_0, t, rng)
     voice = batch.voice + VOICE_NOISE * noise_like(batch.voice, rng)
     flow = batch.error(speech_velocity(network, batch, voice)(x_t, t), eps - batch.x_0)
-    return flow + timing_loss(head, batch.phonemes, batch.log_duration, voice)
+    return flow + timing_loss(head, batch.phonemes, batch.log_duration, voice, rng)
 
 
-def timing_loss(head: SpeechHead, phonemes: Tensor, log_duration: Tensor, voice: Tensor) -> Tensor:
-    """Error of the logarithm of durations, NaN where there is no phoneme."""
+def timing_loss(
+    head: SpeechHead, phonemes: Tensor, log_duration: Tensor, voice: Tensor, rng: torch.Generator
+) -> Tensor:
+    """Error of the logarithm of durations, NaN where there is no phoneme, and of the flow of what lies beyond
+    what is expected.
+    """
     spoken = ~log_duration.isnan()
     guess = head.duration(phonemes, voice).float()
-    return F.smooth_l1_loss(guess[spoken], log_duration[spoken], beta=0.3)
+    loss = F.smooth_l1_loss(guess[spoken], log_duration[spoken], beta=0.3)
+    if head.duration_flow is None:
+        return loss
+    beyond = ((log_duration - guess.detach()) / OFF).nan_to_num().clamp(-1 / OFF, 1 / OFF)
+    t = (TIMED_FROM + (1 - TIMED_FROM) * torch.rand(len(beyond), generator=rng)).to(beyond.device)
+    x_t, _ = add_noise(beyond[..., None], t, rng)
+    belief = head.duration_flow(phonemes, voice, x_t[..., 0], t).float()
+    weight = ((1 - t).square() + t.square()) / t.square()  # so that the network's part has one size at all t
+    return loss + ((belief - beyond).square() * weight[:, None])[spoken].mean()
 
 
 Spoken = tuple[list[TrainingUtterance], list[np.ndarray]]  # utterances, and whose voices they are
