@@ -80,6 +80,40 @@ def test_a_jaw_takes_the_chin_along_by_its_drop():
         np.testing.assert_array_equal(frame[: round(0.4 * SIDE)], rows()[: round(0.4 * SIDE), :, 0])
 
 
+@pytest.mark.parametrize(
+    ("name", "from_eyes", "from_mouth", "along", "sign"),
+    [
+        ("jawOpen", None, (0, 0.5), "rows", -1),
+        ("mouthLowerDown", None, (0, 0.3), "rows", -1),
+        ("mouthUpperUp", None, (0, -0.2), "rows", 1),
+        ("mouthPucker", None, (-0.3, 0), "columns", -1),
+        ("mouthFunnel", None, (-0.3, 0), "columns", -1),
+        ("mouthStretch", None, (-0.3, 0), "columns", 1),
+        ("mouthSmile", None, (-0.3, 0), "columns", 1),
+        ("mouthSmile", None, (0.35, 0), "rows", 1),
+        ("mouthFrown", None, (0.35, 0), "rows", -1),
+        ("mouthLeft", None, (0, 0.1), "columns", -1),
+        ("mouthRight", None, (0, 0.1), "columns", 1),
+        ("browInnerUp", (0.5, -0.32), None, "rows", 1),
+        ("browOuterUp", (-0.5, -0.32), None, "rows", 1),
+        ("browDown", (0.5, -0.32), None, "rows", -1),
+    ],
+)
+def test_every_shape_has_its_direction(name, from_eyes, from_mouth, along, sign):
+    """A pixel shows what lay on one side of it: below it if the face went up there."""
+    picture = rows() if along == "rows" else rows().transpose(1, 0, 2)
+    middle, offset = (0.43, from_eyes) if from_eyes else (0.7, from_mouth)
+    row, column = round(middle * SIDE + offset[1] * UNIT), round(SIDE / 2 + offset[0] * UNIT)
+    frame = Portrait(picture, None, SIDE).posed(shapes(**{name: 1}))
+    assert (int(frame[row, column, 0]) - int(picture[row, column, 0])) * sign >= 1
+
+
+def test_shapes_beyond_their_range_count_as_its_ends(noise):
+    portrait = Portrait(noise, None, SIDE)
+    far = shapes(jawOpen=3, mouthPucker=9, eyeBlink=-2)
+    np.testing.assert_array_equal(portrait.posed(far), portrait.posed(far.clip(0, 1)))
+
+
 def test_nothing_folds_over():
     wide = shapes(jawOpen=1, mouthUpperUp=1, mouthLowerDown=1)
     for look in (shapes(jawOpen=1), wide, shapes(browInnerUp=1)):
@@ -123,6 +157,9 @@ def test_portraits_keep_their_proportions_and_come_as_pictures_do(noise, tmp_pat
     motion[10:] = shapes(jawOpen=1)
     gif = Image.open(io.BytesIO(to_gif(motion, portrait=Portrait(wide, None, 64))))
     assert gif.size == (64, 32)
+    first = np.asarray(gif.convert("RGB"), int)
+    gif.seek(gif.n_frames - 1)
+    assert (np.asarray(gif.convert("RGB"), int)[:8] == first[:8]).all()  # what is still has one palette
     still, talking = np.split(strip(motion, 2, portrait=Portrait(wide, None, 64)), 2, 1)
     assert (still != talking).any()
 
@@ -130,7 +167,15 @@ def test_portraits_keep_their_proportions_and_come_as_pictures_do(noise, tmp_pat
 def test_landmarks_are_read_from_words():
     assert Landmarks.parse("0.36,0.43 0.64,0.43 0.5,0.7") == Landmarks()
     assert Landmarks.parse("0.1,0.2 0.3,0.2 0.2,0.4 0.25").mouth_width == 0.25
-    for words in ("", "0.1,0.2 0.3,0.2", "a,b c,d e,f", "0.1,0.2 0.3,0.2 0.2", "0,0 1,0 1,1 1 1", "1 2 3 4"):
+    for words in (
+        "",
+        "0.1,0.2 0.3,0.2",
+        "a,b c,d e,f",
+        "0.1,0.2 0.3,0.2 0.2",
+        "0,0 1,0 1,1 1 1",
+        "1 2 3 4",
+        "0,0 1,0 0,1 1,1",
+    ):
         with pytest.raises(ValueError, match="expected the places of left eye, right eye and mouth"):
             Landmarks.parse(words)
 
@@ -144,8 +189,16 @@ def test_a_place_that_no_face_has_is_refused(noise, tmp_path):
         Landmarks(mouth_width=float("nan"))
     with pytest.raises(ValueError, match=r"eyes are 2\.0 pixels apart in a picture of 64 x 64"):
         Portrait(noise, Landmarks((0.5, 0.5), (0.53125, 0.5)), 64)
-    with pytest.raises(ValueError, match="the left eye of the picture first"):
+    with pytest.raises(ValueError, match="the left eye of the upright face first"):
         Portrait(noise, Landmarks((0.64, 0.43), (0.36, 0.43)), 64)
+    with pytest.raises(ValueError, match=r"mouth is 0\.11 distances of the eyes wide; expected 0\.4 to 2"):
+        Portrait(noise, Landmarks(mouth_width=0.03), 64)
+    with pytest.raises(ValueError, match="side is 4; expected a whole number from 16"):
+        Portrait(noise, None, 4)
+    with pytest.raises(TypeError, match="expected Landmarks, or places in words"):
+        Portrait(noise, (0.3, 0.4), 64)
+    with pytest.raises(ValueError, match="has landmarks already"):
+        render_avatar(np.zeros((20, 52)), tmp_path / "a.png", portrait=Portrait(noise), landmarks=Landmarks())
     with pytest.raises(ValueError, match="landmarks are of a portrait, and there is none"):
         render_avatar(np.zeros((20, 52)), tmp_path / "a.png", landmarks=Landmarks())
     with pytest.raises(FileNotFoundError, match="there is no picture"):

@@ -41,6 +41,7 @@ def speaking(duration_flow):
 
 def test_durations_are_drawn_by_temperature_seed_and_part():
     network, voice = speaking(duration_flow=1)
+    torch.nn.init.constant_(network.heads["audio"].duration.out.bias, 2.0)
 
     def log(temperature, seed=0, number=0):
         how = SpeechSampling(temperature=temperature, seed=seed)
@@ -65,9 +66,23 @@ def test_a_model_without_a_flow_of_durations_gives_those_expected():
 
 def test_drawn_durations_lie_within_a_factor_e_of_the_expected_ones():
     flow, sounds = DurationFlow(), torch.ones(1, 64, dtype=torch.long)
-    torch.nn.init.constant_(flow.out.bias, 40.0)
-    made = sampled_lengthening(flow, sounds, torch.zeros(1, VOICE), 1.0, Rng.of(0, 1))
-    assert (made == 1).all()
+    for end in (1, -1):
+        torch.nn.init.constant_(flow.network.out.bias, 40.0 * end)
+        made = sampled_lengthening(flow, sounds, torch.zeros(1, VOICE), 1.0, Rng.of(0, 1))
+        assert (made == end).all()
+
+
+def test_rows_of_other_lengths_change_no_durations():
+    torch.manual_seed(2)
+    head, voice = SpeechHead(4, 64, draws=True), torch.randn(2, VOICE)
+    torch.nn.init.normal_(head.duration_flow.network.out.weight)
+    sounds, x_t, t = torch.randint(1, 30, (2, 20)), torch.randn(2, 20), torch.tensor([0.4, 0.8])
+    valid = torch.arange(20) < torch.tensor([[20], [9]])
+    alone = sounds[1:, :9], voice[1:], x_t[1:, :9], t[1:]
+    torch.testing.assert_close(head.duration(sounds, voice, valid)[1:, :9], head.duration(*alone[:2]))
+    torch.testing.assert_close(
+        head.duration_flow(sounds, voice, x_t, t, valid)[1:, :9], head.duration_flow(*alone)
+    )
 
 
 def test_a_flow_of_durations_learns_their_law():

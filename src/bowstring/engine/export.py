@@ -12,10 +12,12 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from .. import _native
 from ..core.files import output_folder, write
+from ..nn.heads.speech import SpeechHead
 from ..text.weights import load_model
 from ..weights.folder import narrowest, save_network
 from ..weights.layout import METADATA, POSTFILTER, SPEECH, TOKENIZER, TRUNK, carry_over, find, head
@@ -118,6 +120,10 @@ def save_speaking(folder: Path, model: Path, bits: int) -> None:
         weights = network.state_dict()
         packed(network, lambda name, _: ArrowQuant.quantise(weights[name].numpy(), BITS))
         network.requires_grad_(requires_grad=False)
+    speech = network.heads["audio"]
+    assert isinstance(speech, SpeechHead)
+    speech.duration_flow = None  # nothing is drawn at temperature 0
+    network.config = replace(network.config, duration_flow=0)
     for name in {*network.heads} - {"text", "audio"}:
         del network.heads[name]
     folder.mkdir(parents=True, exist_ok=True)

@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw
 from ..core.files import output, write
 from ..core.options import on_host, shown, whole
 from .animate import FRAME
-from .portrait import Landmarks, Portrait
+from .portrait import LARGEST, Landmarks, Portrait
 from .shapes import SHAPES
 from .video import AVAILABLE, NO_FILMS, to_mp4
 
@@ -26,7 +26,6 @@ PAPER, HAIR, IRIS = "#eef2f6", "#5b3a29", "#3d6b8e"
 PICTURE = 0.04  # seconds of one picture of a GIF or film
 At = Callable[[float, float], tuple[float, float]]
 ENDINGS = (".gif", ".mp4", ".png")
-LARGEST = 2048  # pixels along a side
 FINE = 3  # pictures are drawn this much larger and then made small
 
 
@@ -130,8 +129,12 @@ def to_gif(
     portrait: Portrait | None = None,
 ) -> bytes:
     """A motion as a GIF; metadata is JSON in its comment."""
-    colours = 64 if portrait is None else 256
-    pictures = [Image.fromarray(one).quantize(colours) for one in moving(face, side, portrait)]
+    frames = map(Image.fromarray, moving(face, side, portrait))
+    if portrait is None:
+        pictures = [one.quantize(64) for one in frames]
+    else:  # one palette, so that what is still does not flicker
+        palette = Image.fromarray(strip(face, portrait=portrait)).quantize(256)
+        pictures = [one.quantize(palette=palette, dither=Image.Dither.NONE) for one in frames]
     file = io.BytesIO()
     pictures[0].save(
         file,
@@ -169,6 +172,8 @@ def as_portrait(value: Any, landmarks: Landmarks | str | None, side: int = 256) 
     """
     if value is None and landmarks is not None:
         raise ValueError("landmarks are of a portrait, and there is none; give the picture, too")
+    if isinstance(value, Portrait) and landmarks is not None:
+        raise ValueError("the portrait has landmarks already; leave out one of them")
     return value if value is None or isinstance(value, Portrait) else Portrait(value, landmarks, side)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ..core.options import real, settle
+from ..core.options import real, settle, shown, whole
 from ..image.files import as_picture
 from .shapes import SHAPES
 
@@ -24,11 +24,12 @@ LASHES = 0.45  # brightness of the line that closed lids make
 EYE = 0.26, 0.15  # half of an eye's width and height, with its edge
 LID = 0.08  # height of the skin above an eye that becomes its lid
 BROW = 0.32  # how far the brows lie above the eyes
-LIPS = 0.8  # width of a mouth for which none is told
+LIPS, NARROWEST, WIDEST = 0.8, 0.4, 2.0  # width of a mouth for which none is given; what it may be
 DROP, CHIN, NECK = 0.32, 0.7, 1.4  # how far a jaw falls, and from where to where below the mouth that ends
 JAW, CHEEK = 0.7, 1.3  # and from where to where beside it
 LIFT, NOSE = 0.08, 0.35  # how far the upper lip rises, and where above the mouth that ends
 STILL = 1e-3  # pixels of rounding
+LARGEST = 2048  # pixels along a side
 NEAREST = 8  # pixels between the eyes that a face needs at least
 
 Point = tuple[float, float]
@@ -36,9 +37,9 @@ Point = tuple[float, float]
 
 @dataclass(frozen=True)
 class Landmarks:
-    """Where a face is in a picture: middles of the eyes, the one at the left of the picture first, and of the
-    line between the lips, `(x, y)` in shares of the picture's width and height from its upper left corner;
-    and the mouth's width, a share of the picture's.
+    """Where a face is in a picture: middles of the eyes, as you look at the upright face, and of the line
+    between the lips, `(x, y)` in shares of the picture's width and height from its upper left corner;
+    and the mouth's width, a share of the picture's (0.8 distances of the eyes where none is given).
 
     Raises:
         TypeError, ValueError: a place that is no pair of numbers from 0 to 1.
@@ -69,10 +70,9 @@ class Landmarks:
         Raises:
             ValueError: something else.
         """
-        words = text.split()
         try:
-            places = [tuple(float(number) for number in word.split(",")) for word in words]
-            if not 3 <= len(places) <= 4 or {len(p) for p in places[:3]} != {2} or len(places[-1]) > 2:
+            places = [tuple(float(number) for number in word.split(",")) for word in text.split()]
+            if [len(place) for place in places] not in ([2, 2, 2], [2, 2, 2, 1]):
                 raise ValueError
         except ValueError:
             raise ValueError(
@@ -95,15 +95,19 @@ class Portrait:
     Args:
         picture: what `image` takes as a picture: a file, a PIL image, an array.
         landmarks: where its face is, or that in words; see `Landmarks.parse`.
-        side: pixels along the longer side of what is drawn.
+        side: pixels along the longer side of what is drawn, made even.
 
     Raises:
-        ValueError: no picture, or landmarks between which no face can be.
+        FileNotFoundError, TypeError: no picture, or no landmarks. ValueError: landmarks between which no face
+        can be, or a side out of range.
     """
 
     def __init__(self, picture: Any, landmarks: Landmarks | str | None = None, side: int = 256) -> None:
         if isinstance(landmarks, str):
             landmarks = Landmarks.parse(landmarks)
+        if not isinstance(landmarks, Landmarks | None):
+            raise TypeError(f"landmarks are {shown(landmarks)}; expected Landmarks, or places in words")
+        side = whole(side, "side", 16, LARGEST)
         pixels = Image.fromarray(as_picture(picture, "the portrait"))
         scale = side / max(pixels.size)
         width, height = (
@@ -125,7 +129,7 @@ class Portrait:
         if self.unit < NEAREST:
             raise ValueError(
                 f"the eyes are {self.unit:.1f} pixels apart in a picture of {width} x {height}; expected at "
-                f"least {NEAREST}: check the landmarks, or take a larger side"
+                f"least {NEAREST}: check the landmarks, or cut the picture closer to the face"
             )
         across = along / self.unit
         self.axes = np.stack([across, np.array([-across[1], across[0]])]) / self.unit
@@ -133,17 +137,22 @@ class Portrait:
         if self.mouth[1] < BROW:
             raise ValueError(
                 f"the mouth lies {self.mouth[1]:.2f} distances of the eyes below them; expected at least "
-                f"{BROW}, the left eye of the picture first: check the landmarks"
+                f"{BROW}, the left eye of the upright face first: check the landmarks"
             )
-        told = landmarks.mouth_width
-        self.lips = (LIPS if told is None else told * width / self.unit) / 2
+        wide = LIPS if landmarks.mouth_width is None else landmarks.mouth_width * width / self.unit
+        if not NARROWEST <= wide <= WIDEST:
+            raise ValueError(
+                f"the mouth is {wide:.2f} distances of the eyes wide; expected {NARROWEST} to {WIDEST}: "
+                "check the landmarks"
+            )
+        self.lips = wide / 2
         rows, columns = np.mgrid[:height, :width].astype(np.float32)
         offset = np.stack([columns, rows], -1) - self.middle
         self.x, self.y = np.moveaxis(offset @ self.axes.T.astype(np.float32), -1, 0)
 
     def posed(self, shapes: np.ndarray) -> np.ndarray:
         """The picture with its face as `shapes` `(52,)` say, `(h, w, 3)` bytes; zeros leave it as it is."""
-        value = {name: float(v) for name, v in zip(SHAPES, shapes, strict=True)}
+        value = {name: min(max(float(v), 0.0), 1.0) for name, v in zip(SHAPES, shapes, strict=True)}
         x, y = self._lips_shaped(self.x - self.mouth[0], self.y - self.mouth[1], value)
         y, inside = self._jaw_fallen(x, y, value)
         x, y = x + self.mouth[0], y + self.mouth[1]
@@ -216,7 +225,7 @@ class Portrait:
         """Where pixels come from if the upper lids fall, and how bright they are then."""
         shade, (half, height) = np.ones_like(y), EYE
         for sign, name in ((1, "Left"), (-1, "Right")):
-            blink = min(max(value[f"eyeBlink{name}"], 0), 1)
+            blink = value[f"eyeBlink{name}"]
             arch = np.sqrt((1 - ((x - sign * 0.5) / half) ** 2).clip(0, 1))
             open_edge = -height * arch
             edge = open_edge + 1.7 * blink * height * arch

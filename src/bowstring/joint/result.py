@@ -17,8 +17,7 @@ import numpy as np
 
 from ..core.files import output_folder, write
 from ..face.animate import FRAME
-from ..face.draw import PICTURE, moving, strip, to_gif
-from ..face.portrait import Portrait
+from ..face.draw import PICTURE, as_portrait, moving, strip, to_gif
 from ..face.shapes import SHAPES
 from ..face.video import AVAILABLE, to_mp4
 from ..image.files import to_png
@@ -65,14 +64,15 @@ class JointResult:
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:  # noqa: FBT001  numpy's protocol
         return np.array(self.face, dtype, copy=copy)
 
-    def save(self, folder: Path | str, portrait: Portrait | None = None) -> list[Path]:
+    def save(self, folder: Path | str, portrait: Any = None) -> list[Path]:
         """Writes text.txt, speech.wav, face.json, face.gif, face.png, with a picture picture.png and, where
-        the package av is installed, the film talk.mp4. The face is a plain one, or the portrait's.
+        the package av is installed, the film talk.mp4. The face is a plain one, or the portrait's,
+        a picture or a `Portrait`.
 
         Raises:
-            OSError: the folder cannot be made or written to.
+            OSError: the folder cannot be made or written to. ValueError: no portrait.
         """
-        folder = output_folder(folder)
+        folder, portrait = output_folder(folder), as_portrait(portrait, None)
         folder.mkdir(parents=True, exist_ok=True)
         files: dict[str, bytes] = {
             "text.txt": (self.text + "\n").encode(),

@@ -85,9 +85,7 @@ class SpeechPipeline:
     def planned(
         self, words: Sequence[Word], voice: Tensor, how: SpeechSampling, first: int = 0
     ) -> list[Utterance]:
-        """Parts of a text with their durations, none longer than is spoken at once; the `first` of them is
-        that part of what is said.
-        """
+        """Parts of a text with their durations, none longer than is spoken at once, numbered from `first`."""
         timed = partial(predict_durations, self.network, voice=voice, how=how)
         return planned(words, lambda part, number: timed(part, number=first + number))
 

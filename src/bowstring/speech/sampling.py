@@ -43,7 +43,11 @@ def predict_durations(
     """Words with the durations that the network gives their phonemes; voice is `(1, 103)` or longer. At
     temperature 0 they are what is expected; `number` tells parts of a text apart.
     """
-    head, here, rng = head_of(network), network.device, Rng.of(how.seed, 1, number, network.device).fork(3)
+    head, here, rng = (
+        head_of(network),
+        network.device,
+        Rng.of(how.seed, 1, number, network.device).fork(4),
+    )  # 2 is of speech, 3 of the face
 
     def predict(ids: list[int]) -> np.ndarray:
         sounds, heard = torch.tensor([ids], device=here), voice.to(here)

@@ -24,7 +24,7 @@ TEMPERATURE = 0.0  # what has the fewest words wrong so far
 class SpeechSampling:
     """How to speak: steps of the flow, speed (2 is twice as fast), seed, and temperature, the share of the
     noise that speech starts from: less of it is closer to what is said on average, steady and dull. A model
-    that draws durations starts them from as much.
+    that draws durations uses the same share for them.
 
     Raises:
         ValueError: a value out of its range.

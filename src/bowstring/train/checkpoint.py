@@ -39,7 +39,7 @@ def restore(folder: Path, network: nn.Module, optimisers: Optimisers) -> int:
 
     Raises:
         FileNotFoundError: only one of an older version lies there.
-        WeightsError: the checkpoint is damaged.
+        ValueError: it is of another network. WeightsError: the checkpoint is damaged.
     """
     path = folder / NAME
     if not path.exists():
@@ -53,7 +53,12 @@ def restore(folder: Path, network: nn.Module, optimisers: Optimisers) -> int:
     file.verify()
     tensors = {name: as_torch(file, name) for name in file}
     of_network = {k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")}
-    network.load_state_dict(of_network)
+    try:
+        network.load_state_dict(of_network)
+    except RuntimeError as error:
+        raise ValueError(
+            f"{path} is of another network, perhaps of another version; begin in another folder: {error}"
+        ) from None
     for o, optimiser in enumerate(optimisers):
         state: dict[int, dict[str, Tensor]] = {}
         for key, value in tensors.items():

@@ -166,7 +166,7 @@ class Metadata(Closed):
                     "rank": config.rank,
                     "cross_every": config.cross_every,
                     "speaker": config.speaker,
-                    "duration_flow": config.duration_flow,
+                    **({"duration_flow": 1} if config.duration_flow else {}),
                     **(settings | {"blocks": [*settings.get("blocks", BLOCKS)]}),
                 },
             }

@@ -13,7 +13,7 @@ from ..config import SLOTS, SOUND_WIDTH, SOUNDS, VOICE
 from .continuous import ContinuousHead
 
 OFF = 0.25  # by how much logarithms of durations typically lie off what is expected
-TIMES = 4  # cosines that tell the flow of durations its time
+TIMES = 4  # cosines that the flow of durations sees of its time
 
 
 class DurationNetwork(nn.Module):
@@ -28,43 +28,58 @@ class DurationNetwork(nn.Module):
         )
         self.out = nn.Linear(width, 1)
 
-    def forward(self, sounds: Tensor, voice: Tensor) -> Tensor:
-        """`(b, p)`, `(b, 103)` or longer, of which the statistics count -> `(b, p)`."""
-        return self.passed(self.conditioning(sounds, voice))
+    def forward(self, sounds: Tensor, voice: Tensor, valid: Tensor | None = None) -> Tensor:
+        """`(b, p)`, `(b, 103)` or longer, of which the statistics count -> `(b, p)`. Sounds that are not
+        valid are seen by none.
+        """
+        return self.passed(self.conditioning(sounds, voice), valid)
 
     def conditioning(self, sounds: Tensor, voice: Tensor) -> Tensor:
         """What is known of each sound, `(b, p, width)`."""
         voiced = self.voice(voice[:, :VOICE].to(self.voice.weight.dtype))
         return self.sound(sounds) + voiced[:, None]
 
-    def passed(self, x: Tensor) -> Tensor:
+    def passed(self, x: Tensor, valid: Tensor | None = None) -> Tensor:
         """`(b, p, width) -> (b, p)`."""
         x = x.transpose(1, 2)
         for layer in self.layers:
-            gate, value = layer(F.rms_norm(x.transpose(1, 2), x.shape[1:2]).transpose(1, 2)).chunk(2, 1)
+            seen = F.rms_norm(x.transpose(1, 2), x.shape[1:2]).transpose(1, 2)
+            gate, value = layer(seen if valid is None else seen * valid[:, None]).chunk(2, 1)
             x = x + torch.sigmoid(gate) * value
         return self.out(x.transpose(1, 2)).squeeze(-1)
 
 
-class DurationFlow(DurationNetwork):
-    """How far logarithms of durations lie from what is expected, in units of 0.25, as the flow from noise to
-    them: x_t and t -> x_0_hat, `(b, p)`. Around the network lies the best linear estimate, as in
-    `ContinuousHead` with a variance of 1; it starts at that.
+class DurationFlow(nn.Module):
+    """How far logarithms of durations lie from what is expected, in units of 0.25: the flow from noise to
+    that. Around the network lies the best linear estimate of a variance of 1, at which it starts; see
+    `ContinuousHead`. Sounds see seven neighbours to either side, and the mean of all.
     """
 
     def __init__(self, width: int = 64) -> None:
-        super().__init__(width)
-        self.noisy = nn.Linear(1 + TIMES, width)
-        nn.init.zeros_(self.out.weight)
-        nn.init.zeros_(self.out.bias)
+        super().__init__()
+        self.network = DurationNetwork(width)
+        self.noisy = nn.Linear(2 + TIMES, width)
+        nn.init.zeros_(self.network.out.weight)
+        nn.init.zeros_(self.network.out.bias)
 
-    def forward(self, sounds: Tensor, voice: Tensor, x_t: Tensor, t: Tensor) -> Tensor:  # type: ignore[override]
+    @staticmethod
+    def size(t: Tensor) -> Tensor:
+        """Standard deviation of x_t."""
+        return ((1 - t).square() + t.square()).sqrt()
+
+    def forward(
+        self, sounds: Tensor, voice: Tensor, x_t: Tensor, t: Tensor, valid: Tensor | None = None
+    ) -> Tensor:
+        """x_t `(b, p)` at t `(b,)` -> x_0_hat `(b, p)`; see `DurationNetwork`."""
         t = t[:, None]
-        size = ((1 - t).square() + t.square()).sqrt()
-        waves = torch.cos(torch.pi * t[..., None] * torch.arange(TIMES, device=t.device))
-        seen = torch.cat([(x_t / size)[..., None], waves.expand(*x_t.shape, TIMES)], -1)
-        beyond = self.passed(self.conditioning(sounds, voice) + self.noisy(seen.to(self.noisy.weight.dtype)))
-        return (1 - t) / size.square() * x_t + t / size * beyond
+        size = self.size(t)
+        x = x_t / size
+        counted = torch.ones_like(x) if valid is None else valid.to(x.dtype)
+        mean = (x * counted).sum(1, keepdim=True) / counted.sum(1, keepdim=True)
+        waves = torch.cos(torch.pi * t * torch.arange(1, TIMES + 1, device=t.device))
+        seen = torch.cat([torch.stack([x, mean.expand_as(x)], -1), waves[:, None].expand(*x.shape, -1)], -1)
+        known = self.network.conditioning(sounds, voice) + self.noisy(seen.to(self.noisy.weight.dtype))
+        return (1 - t) / size.square() * x_t + t / size * self.network.passed(known, valid)
 
 
 class SpeechHead(ContinuousHead):

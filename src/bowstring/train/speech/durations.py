@@ -32,7 +32,9 @@ def fit_durations(
     head = network.heads["audio"]
     assert isinstance(head, SpeechHead)
     if head.duration_flow is None:
-        head.duration_flow = DurationFlow()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(41)
+            head.duration_flow = DurationFlow()
         network.config = replace(network.config, duration_flow=1)
     parts = torch.nn.ModuleList([head.duration, head.duration_flow])
     learns = parts.requires_grad_(requires_grad=True).to(run.device)

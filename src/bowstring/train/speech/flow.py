@@ -196,16 +196,16 @@ def timing_loss(
     what is expected.
     """
     spoken = ~log_duration.isnan()
-    guess = head.duration(phonemes, voice).float()
+    guess = head.duration(phonemes, voice, spoken).float()
     loss = F.smooth_l1_loss(guess[spoken], log_duration[spoken], beta=0.3)
     if head.duration_flow is None:
         return loss
     beyond = ((log_duration - guess.detach()) / OFF).nan_to_num().clamp(-1 / OFF, 1 / OFF)
     t = (TIMED_FROM + (1 - TIMED_FROM) * torch.rand(len(beyond), generator=rng)).to(beyond.device)
     x_t, _ = add_noise(beyond[..., None], t, rng)
-    belief = head.duration_flow(phonemes, voice, x_t[..., 0], t).float()
-    weight = ((1 - t).square() + t.square()) / t.square()  # so that the network's part has one size at all t
-    return loss + ((belief - beyond).square() * weight[:, None])[spoken].mean()
+    x_0_hat = head.duration_flow(phonemes, voice, x_t[..., 0], t, spoken).float()
+    weight = (head.duration_flow.size(t) / t).square()  # so that the network's part has one size at all t
+    return loss + ((x_0_hat - beyond).square() * weight[:, None])[spoken].mean()
 
 
 Spoken = tuple[list[TrainingUtterance], list[np.ndarray]]  # utterances, and whose voices they are
