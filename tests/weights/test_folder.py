@@ -55,6 +55,7 @@ def test_metadata_have_the_names_of_the_specification(folder):
             "blocks": [4, 8],
             "split_rule": 1,
             "speaker": 0,
+            "duration_flow": 0,
             "picture_groups": [],
             "schedules": {},
         },

@@ -22,11 +22,14 @@ from ..nn.config import NetworkConfig
 from .network import FieldNetwork, Patches
 from .scales import filtered, given_mean
 
+LOWEST_NOISE = 0.02
+
 
 @dataclass(frozen=True)
 class Family:
     """A kind of field. `parameter` moves its spectrum, `second` is a further condition. `mean` is what a
-    field of this kind has as its mean: a number, or "second"; None when it fluctuates.
+    field of this kind has as its mean: a number, or "second"; None when it fluctuates. `lowest_noise` is the
+    noise-to-signal ratio of the last evaluation when it is drawn.
     """
 
     parameter: str
@@ -34,6 +37,7 @@ class Family:
     high: float
     second: str = ""
     mean: float | str | None = None
+    lowest_noise: float = LOWEST_NOISE
 
     def offset(self, second: Tensor) -> Tensor:
         """The known mean of fields with these second conditions, `(b, 1, 1)`."""
@@ -76,7 +80,7 @@ def _rounded(values: Tensor) -> list[float]:
 
 
 FAMILIES = {
-    "phi4": Family("beta", 0.2, 0.68),
+    "phi4": Family("beta", 0.2, 0.68, lowest_noise=0.1),  # below it the network adds energy
     "phi4-half": Family("beta", 0.2, 0.68),  # means of 2 x 2 blocks
     "phi4-quarter": Family("beta", 0.2, 0.68),  # means of 4 x 4 blocks
     "ising": Family("beta", 0.2, 0.5),

@@ -20,12 +20,11 @@ from ..energy.constraints import project_x_0, tilted
 from ..energy.mcmc.lattice import MOST_STEPS, sweeps
 from ..energy.potential import Energy, EnergyPotential, force_of, phi4
 from ..energy.projections import Project
-from .model import DETAILS, FAMILIES, FIELD_PROCESS, LAM, FieldModel, Preconditioning
+from .model import DETAILS, FAMILIES, FIELD_PROCESS, LAM, LOWEST_NOISE, FieldModel, Preconditioning
 from .scales import unhaar
 
 SIDES = (64, 128, 256)
 SWEEP = 0.09  # step size of the chains that relax fields
-LOWEST_NOISE = 0.02  # noise-to-signal ratio of the last evaluation
 
 
 @dataclass(frozen=True)
@@ -82,11 +81,18 @@ def constrained(units: Preconditioning, constraints: Constraints) -> Denoise:
 
 
 def denoising(
-    units: Preconditioning, shape: tuple[int, ...], steps: int, rng: Rng, constraints: Constraints = NONE
+    units: Preconditioning,
+    shape: tuple[int, ...],
+    steps: int,
+    rng: Rng,
+    constraints: Constraints = NONE,
+    low: float = LOWEST_NOISE,
 ) -> Iterator[State]:
-    """States of the loop for something of this shape `(c, h, w)`, in units of variance 1."""
+    """States of the loop for something of this shape `(c, h, w)`, in units of variance 1; `low` is the noise
+    of the last evaluation.
+    """
     step = dpmpp_2m(constrained(units, constraints), FIELD_PROCESS)
-    times = karras(steps, FIELD_PROCESS.schedule, low=LOWEST_NOISE)
+    times = karras(steps, FIELD_PROCESS.schedule, low=low)
     at_end = constraints.project_final
     project_final = None if at_end is None else inside(units, at_end)
     return iterate(step, State.begin(rng.normal(*shape)), times, rng, project_final=project_final)
@@ -137,7 +143,8 @@ def fields(
     here = model.log_power.device
     u, second = (one.to(here) for one in conditions(family, value, second, count))
     units, rng = model.whole(family, u, second, size, size), Rng.of(seed, count, device=here)
-    for state in denoising(units, (1, size, size), steps, rng, constraints):
+    low = FAMILIES[family].lowest_noise
+    for state in denoising(units, (1, size, size), steps, rng, constraints, low):
         if watch is not None:
             watch(units.field(state.carry["x_0"])[:, 0])
     made = units.field(state.x)[:, 0]  # type: ignore[arg-type]

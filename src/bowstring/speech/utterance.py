@@ -102,7 +102,7 @@ def planned(words: Sequence[Word], time: Callable[[Sequence[Word], int], Utteran
     """Parts of a text with the durations that `time` gives them by their numbers, none longer than is spoken
     at once.
     """
-    out = []
+    out: list[Utterance] = []
     for part in clauses(words):
         utterance = time(part, len(out))
         while utterance.tokens > LONGEST and len(part) > 1:

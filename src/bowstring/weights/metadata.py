@@ -166,7 +166,7 @@ class Metadata(Closed):
                     "rank": config.rank,
                     "cross_every": config.cross_every,
                     "speaker": config.speaker,
-                    **({"duration_flow": 1} if config.duration_flow else {}),
+                    "duration_flow": config.duration_flow,
                     **(settings | {"blocks": [*settings.get("blocks", BLOCKS)]}),
                 },
             }
