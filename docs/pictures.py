@@ -1,4 +1,4 @@
-"""Draws the README's pictures: concepts by styles, one picture while it denoises, and a face that speaks."""
+"""Draws the README's pictures: concepts by styles, one picture while it denoises, and faces that speak."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from bowstring import ArrowEngine
+from bowstring import ArrowEngine, Portrait
 from bowstring.face.draw import strip
 from bowstring.image.pipeline import ImageFrame
 from bowstring.image.sampling import STYLES
@@ -55,8 +55,18 @@ def speaking(engine: ArrowEngine) -> None:
     Image.fromarray(strip(made.face, count=8, side=CELL)).quantize(64).save(HERE / "face.png", optimize=True)
 
 
+def portrait(engine: ArrowEngine) -> None:
+    """Moments of a painted face that says a sentence."""
+    panda = engine.image("a panda", style="fluent", seed=0).image
+    panda = Portrait(panda, "0.33,0.53 0.63,0.53 0.5,0.72 0.22", CELL)
+    made = engine.converse("a panda", text="Hello, I am a panda. Papa made me.", picture=False)
+    moments = Image.fromarray(strip(made.face, count=8, portrait=panda))
+    moments.quantize(128).save(HERE / "portrait.png", optimize=True)
+
+
 if __name__ == "__main__":
     engine = ArrowEngine.load("multimodal")
     grid(engine)
     denoising(engine)
     speaking(engine)
+    portrait(engine)
