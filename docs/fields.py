@@ -5,7 +5,7 @@ import math
 import numpy as np
 from PIL import Image
 
-from bowstring.fields.picture import colours
+from bowstring.fields.picture import diverging_colours
 from bowstring.fields.sampling import MultiScaleGenerator, fields
 from bowstring.fields.weights import load_fields
 
@@ -25,6 +25,6 @@ canvas = np.full((3 * (SIDE + GAP) - GAP, 3 * (SIDE + GAP) - GAP, 3), 255, np.ui
 for r, row in enumerate(rows):
     for c, x in enumerate(row):
         zoom = SIDE // x.shape[0]
-        cell = colours(x).repeat(zoom, 0).repeat(zoom, 1)
+        cell = diverging_colours(x).repeat(zoom, 0).repeat(zoom, 1)
         canvas[r * (SIDE + GAP) :, c * (SIDE + GAP) :][:SIDE, :SIDE] = cell
 Image.fromarray(canvas).save("docs/fields.png")
