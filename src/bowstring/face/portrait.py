@@ -20,7 +20,7 @@ from ..image.files import as_picture
 from .shapes import SHAPES
 
 INSIDE, TEETH, TONGUE = np.array([(72, 24, 28), (238, 232, 224), (186, 92, 92)], np.float32)
-LASHES = 0.45  # brightness of the line that closed lids make
+LASHES = 0.45  # how much darker the line is that closed lids make
 EYE = 0.26, 0.15  # half of an eye's width and height, with its edge
 LID = 0.08  # height of the skin above an eye that becomes its lid
 BROW = 0.32  # how far the brows lie above the eyes
@@ -76,8 +76,9 @@ class Landmarks:
                 raise ValueError
         except ValueError:
             raise ValueError(
-                f"landmarks are {text!r}; expected the places of left eye, right eye and mouth in shares of "
-                'width and height, like "0.36,0.43 0.64,0.43 0.5,0.7", and the mouth\'s width if you like'
+                f"landmarks are {shown(text)}; expected the places of left eye, right eye and mouth in "
+                'shares of width and height, like "0.36,0.43 0.64,0.43 0.5,0.7", and the mouth\'s width if '
+                "you like"
             ) from None
         (left, right, mouth), width = places[:3], [p[0] for p in places[3:]]
         return cls(left, right, mouth, *width)  # type: ignore[arg-type]
@@ -85,7 +86,9 @@ class Landmarks:
 
 def _point(value: Any, name: str) -> Point:
     if isinstance(value, str) or not hasattr(value, "__len__") or len(value) != 2:
-        raise TypeError(f"{name} is {value!r}; expected (x, y) in shares of the picture's width and height")
+        raise TypeError(
+            f"{name} is {shown(value)}; expected (x, y) in shares of the picture's width and height"
+        )
     return real(value[0], f"{name}[0]", 0, 1), real(value[1], f"{name}[1]", 0, 1)
 
 
@@ -109,10 +112,8 @@ class Portrait:
             raise TypeError(f"landmarks are {shown(landmarks)}; expected Landmarks, or places in words")
         side = whole(side, "side", 16, LARGEST)
         pixels = Image.fromarray(as_picture(picture, "the portrait"))
-        scale = side / max(pixels.size)
-        width, height = (
-            max(2, round(length * scale / 2) * 2) for length in pixels.size
-        )  # films need even ones
+        pairs = side / max(pixels.size) / 2  # films need even sides
+        width, height = (max(2, round(length * pairs) * 2) for length in pixels.size)
         self.picture = np.asarray(pixels.resize((width, height), Image.Resampling.LANCZOS))
         self._place(landmarks or Landmarks())
 
@@ -159,11 +160,12 @@ class Portrait:
         y = self._brows_moved(x, y, value)
         y, shade = self._lids_moved(x, y, value)
         away = np.maximum(np.abs(x - self.x), np.abs(y - self.y)) * self.unit
-        moved = (away > STILL) | (inside.alpha > 0) | (shade < 1)
+        between = inside.alpha
+        moved = (away > STILL) | (between > 0) | (shade < 1)
         out = self.picture.copy()
         if moved.any():
             seen = self._looked_up(x[moved], y[moved]) * shade[moved][:, None]
-            alpha = inside.alpha[moved][:, None]
+            alpha = between[moved][:, None]
             out[moved] = (seen + alpha * (inside.colours(moved) - seen)).round().clip(0, 255)
         return out
 
